@@ -1,0 +1,86 @@
+#include "checkpoint/hugging_face.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/json.h"
+
+namespace trine {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kSingleFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+
+// An index may come from anywhere: what it names must lie below the folder. The path alone is judged, since the cache
+// of the Hub fills its folders with links.
+bool stays_inside(const fs::path& file) {
+  return !file.empty() && !file.has_root_path() && std::find(file.begin(), file.end(), "..") == file.end();
+}
+
+}  // namespace
+
+HuggingFaceWeights::HuggingFaceWeights(const fs::path& folder) : folder_(folder) {
+  if (!fs::is_directory(folder)) {
+    throw DataError(fmt::format("[weights] {}: no such folder, need one with {}. Check the path.", folder.string(),
+                                kSingleFile));
+  }
+  if (fs::exists(folder / kSingleFile)) {
+    const auto& file = files_.try_emplace(kSingleFile, folder / kSingleFile).first->second;
+    for (const auto& [name, tensor] : file.tensors()) tensors_[name] = &tensor;
+  } else if (fs::exists(folder / kIndexFile)) {
+    open_index(folder / kIndexFile);
+  } else {
+    const bool pickled = fs::exists(folder / "pytorch_model.bin") || fs::exists(folder / "pytorch_model.bin.index.json");
+    throw DataError(fmt::format("[weights] {}: {}, need {} or {}. {}", folder.string(),
+                                pickled ? "only pytorch_model.bin" : "no weights", kSingleFile, kIndexFile,
+                                pickled ? "Save the model with transformers, safe_serialization=True."
+                                        : "Check the path, or fetch the weights."));
+  }
+  for (const auto& [name, tensor] : tensors_) names_.push_back(name);
+}
+
+void HuggingFaceWeights::open_index(const fs::path& index) {
+  const nlohmann::json json = read_json_file(index);
+  const auto broken = [&](const std::string& what) {
+    return DataError(fmt::format("[weights] {}: {}. The index is damaged: fetch it again.", index.string(), what));
+  };
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
+    throw broken("no weight_map, need names of tensors and their files");
+  }
+  for (const auto& [name, file] : json["weight_map"].items()) {
+    if (!file.is_string()) throw broken(fmt::format("weight_map.{} is no file name", name));
+    const auto file_name = file.get<std::string>();
+    if (!stays_inside(file_name)) {
+      throw broken(fmt::format("weight_map.{} is \"{}\", need a file in the same folder", name, file_name));
+    }
+    if (!files_.contains(file_name) && !fs::is_regular_file(folder_ / file_name)) {
+      throw DataError(fmt::format("[weights] {}: no such file, but {} names it for {}. Fetch the missing file.",
+                                  (folder_ / file_name).string(), index.string(), name));
+    }
+    const auto& shard = files_.try_emplace(file_name, folder_ / file_name).first->second;
+    if (!shard.contains(name)) throw broken(fmt::format("{} is not in {}, where the index puts it", name, file_name));
+    tensors_[name] = &shard.tensor(name);
+  }
+}
+
+const SafeTensor& HuggingFaceWeights::tensor(const std::string& name) const {
+  const auto it = tensors_.find(name);
+  if (it == tensors_.end()) {
+    throw DataError(fmt::format("[weights] {}: no tensor {} among {}, need all of the model. Check that --model and the "
+                                "weights belong together.",
+                                folder_.string(), name, tensors_.size()));
+  }
+  return *it->second;
+}
+
+void HuggingFaceWeights::read(const std::string& name, int64_t begin, std::span<float> out) const {
+  const SafeTensor& source = tensor(name);
+  if (source.type != SafeType::kF32 && source.type != SafeType::kBF16 && source.type != SafeType::kF16) {
+    throw DataError(fmt::format("[weights] {}: tensor {} has type {}, need F32, BF16 or F16. Convert the model first.",
+                                folder_.string(), name, trine::name(source.type)));
+  }
+  copy_values<float>(source, begin, out);
+}
+
+}  // namespace trine

@@ -1,0 +1,74 @@
+#include "data/default_text.h"
+
+#include <zlib.h>
+
+#include <cstdlib>
+#include <memory>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+
+namespace trine {
+namespace fs = std::filesystem;
+
+std::vector<fs::path> default_text_candidates() {
+  constexpr const char* package_path = "usr/share/doc/jargon-text/jargon.txt.gz";
+  std::vector<fs::path> candidates;
+  const auto add_folder = [&](const fs::path& folder) {
+    for (const char* name : {"jargon.txt", "jargon.txt.gz", package_path}) candidates.push_back(folder / name);
+  };
+  const char* data_dir = std::getenv("TRINE_DATA_DIR");
+  if (data_dir != nullptr && *data_dir != '\0') add_folder(data_dir);
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && *home != '\0') add_folder(fs::path(home) / ".cache/trine");
+  candidates.push_back(fs::path("/") / package_path);
+  return candidates;
+}
+
+std::optional<fs::path> find_default_text() {
+  for (const fs::path& candidate : default_text_candidates()) {
+    std::error_code ignored;
+    if (fs::is_regular_file(candidate, ignored)) return candidate;
+  }
+  return std::nullopt;
+}
+
+std::string read_maybe_gzip(const fs::path& file) {
+  const MappedFile exists(file);  // reports what is wrong with the path better than zlib
+  const std::unique_ptr<gzFile_s, int (*)(gzFile)> stream(gzopen(file.c_str(), "rb"), gzclose);
+  if (!stream) throw DataError(fmt::format("[data] {}: cannot be opened. Check its permissions.", file.string()));
+  std::string text;
+  for (;;) {
+    const size_t size = text.size();
+    constexpr unsigned block = 1u << 18;
+    text.resize(size + block);
+    const int got = gzread(stream.get(), text.data() + size, block);
+    text.resize(size + static_cast<size_t>(std::max(got, 0)));
+    int error = Z_OK;
+    const char* message = gzerror(stream.get(), &error);
+    if (got < 0 || (error != Z_OK && error != Z_STREAM_END)) {
+      throw DataError(fmt::format("[data] {}: {} after {} bytes. The file is damaged: install or unpack it again.",
+                                  file.string(), message, text.size()));
+    }
+    if (got == 0) return text;
+  }
+}
+
+TokenSourcePtr default_tokens(const Tokenizer& tokenizer) {
+  const auto file = find_default_text();
+  if (!file) {
+    std::string places;
+    for (const fs::path& candidate : default_text_candidates()) places += "\n  " + candidate.string();
+    throw DataError(fmt::format("[data] no --data, and the default text (Debian's jargon-text) is in none of these "
+                                "places:{}\nRun scripts/quickstart.sh, which fetches it, or give --data.",
+                                places));
+  }
+  std::vector<int32_t> tokens;
+  const std::string text = read_maybe_gzip(*file);
+  if (text.empty()) throw DataError(fmt::format("[data] {}: the file is empty. Install it again.", file->string()));
+  tokenizer.encode(text, tokens);
+  if (tokenizer.end_id()) tokens.push_back(*tokenizer.end_id());
+  return std::make_shared<MemoryTokens>(std::move(tokens), file->filename().string());
+}
+
+}  // namespace trine

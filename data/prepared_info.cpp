@@ -1,0 +1,64 @@
+#include "data/prepared_info.h"
+
+#include "base/error.h"
+#include "base/json.h"
+
+namespace trine {
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+std::string to_json_text(const PreparedInfo& info) {
+  const Json json = {{"format", "trine prepared data 1"},
+                     {"tokenizer", info.tokenizer},
+                     {"tokenizer_hash", fmt::format("{:016x}", info.tokenizer_hash)},
+                     {"vocab_size", info.vocab_size},
+                     {"train_tokens", info.train_tokens},
+                     {"valid_tokens", info.valid_tokens},
+                     {"documents", info.num_documents}};
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+PreparedInfo read_prepared_info(const fs::path& file) {
+  const Json json = read_json_file(file);
+  try {
+    PreparedInfo info;
+    info.tokenizer = json.at("tokenizer").get<std::string>();
+    info.tokenizer_hash = std::stoull(json.at("tokenizer_hash").get<std::string>(), nullptr, 16);
+    info.vocab_size = json.at("vocab_size").get<int64_t>();
+    info.train_tokens = json.at("train_tokens").get<int64_t>();
+    info.valid_tokens = json.at("valid_tokens").get<int64_t>();
+    info.num_documents = json.at("documents").get<int64_t>();
+    return info;
+  } catch (const std::exception& error) {
+    throw DataError(fmt::format("[data] {}: {}, need what prepare_data writes. Run prepare_data again, or remove this "
+                                "file to go without the check of the tokenizer.",
+                                file.string(), error.what()));
+  }
+}
+
+std::optional<fs::path> find_prepared_info(const fs::path& data) {
+  std::string prefix = data.string();
+  const auto strip = [&](std::string_view suffix) {
+    if (!prefix.ends_with(suffix)) return false;
+    prefix.resize(prefix.size() - suffix.size());
+    return true;
+  };
+  strip(".bin") || strip(".idx");
+  if (!strip("-train") && !strip("-valid")) return std::nullopt;
+  const fs::path info = prefix + ".json";
+  return fs::is_regular_file(info) ? std::optional(info) : std::nullopt;
+}
+
+void check_prepared_with(const fs::path& data, const Tokenizer& tokenizer) {
+  const auto file = find_prepared_info(data);
+  if (!file) return;
+  const PreparedInfo info = read_prepared_info(*file);
+  if (info.tokenizer_hash == tokenizer.hash() && info.vocab_size == tokenizer.vocab_size()) return;
+  throw ConfigError(fmt::format("[data] {} was prepared with the tokenizer {} (vocabulary {}, hash {:016x}), but "
+                                "--tokenizer is {} (vocabulary {}, hash {:016x}). Give the same one, or prepare the "
+                                "text again.",
+                                data.string(), info.tokenizer, info.vocab_size, info.tokenizer_hash, tokenizer.name(),
+                                tokenizer.vocab_size(), tokenizer.hash()));
+}
+
+}  // namespace trine

@@ -1,0 +1,30 @@
+// PREFIX.json: how prepare_data made PREFIX-train and PREFIX-valid, so that a trainer can refuse tokens of another
+// tokenizer.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "data/tokenizer.h"
+
+namespace trine {
+
+struct PreparedInfo {
+  std::string tokenizer;  // name, for people
+  uint64_t tokenizer_hash = 0;
+  int64_t vocab_size = 0;
+  int64_t train_tokens = 0, valid_tokens = 0, num_documents = 0;
+};
+
+std::string to_json_text(const PreparedInfo& info);
+PreparedInfo read_prepared_info(const std::filesystem::path& file);  // DataError
+
+// The PREFIX.json that belongs to token files `data` (PREFIX-train, PREFIX-valid.bin, ...), if there is one.
+std::optional<std::filesystem::path> find_prepared_info(const std::filesystem::path& data);
+
+// ConfigError naming both tokenizers if `data` was prepared with another one; nothing if that is not known.
+void check_prepared_with(const std::filesystem::path& data, const Tokenizer& tokenizer);
+
+}  // namespace trine

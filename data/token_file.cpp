@@ -1,0 +1,270 @@
+#include "data/token_file.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <optional>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace trine {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::string_view kIndexMagic("MMIDIDX\0\0", 9);
+constexpr int64_t kIndexHeaderBytes = 34, kLlmcHeaderBytes = 256 * 4, kCheckedAtOpenBytes = int64_t{64} << 20;
+
+// The index is packed, so that nothing in it is aligned.
+template <typename T>
+T load(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+template <typename... Args>
+DataError broken(const fs::path& file, fmt::format_string<Args...> format, Args&&... args) {
+  return DataError(fmt::format("[data] {}: {}", file.string(), fmt::format(format, std::forward<Args>(args)...)));
+}
+constexpr const char* kWriteAgain = "The file is damaged or was cut short: write it again.";
+
+fs::path with_suffix(fs::path path, const char* suffix) { return path += suffix; }
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+bool is_index(const MappedFile& file) {
+  return file.size() >= kIndexMagic.size() &&
+         std::memcmp(file.bytes().data(), kIndexMagic.data(), kIndexMagic.size()) == 0;
+}
+
+std::optional<TokenType> llm_c_type(int32_t magic, int32_t version) {
+  if (magic == 20240520 && version == 1) return TokenType::kU16;
+  if (magic == 20240801 && version == 7) return TokenType::kU32;
+  return std::nullopt;
+}
+bool is_llm_c(const MappedFile& file) {
+  if (file.size() < 4) return false;
+  const int32_t magic = load<int32_t>(file.bytes().data());
+  return magic == 20240520 || magic == 20240801;
+}
+
+// The first bytes, for a person.
+std::string beginning(const MappedFile& file) {
+  std::string text;
+  for (std::byte b : file.bytes().first(std::min<size_t>(file.size(), 12))) {
+    const auto c = static_cast<unsigned char>(b);
+    text += c < 0x80 && std::isprint(c) ? std::string(1, static_cast<char>(c)) : fmt::format("\\x{:02x}", c);
+  }
+  return text;
+}
+
+DataError foreign(const MappedFile& file) {
+  if (file.size() == 0) {
+    return broken(file.path(), "the file is empty, need tokens. Write it again, with prepare_data for instance.");
+  }
+  return broken(file.path(),
+                "begins with \"{}\", need a Megatron pair .bin and .idx or a token file of llm.c. If it is text, run "
+                "prepare_data {} --out PREFIX and give PREFIX-train.",
+                beginning(file), file.path().string());
+}
+
+DataError missing(const fs::path& path) {
+  if (fs::exists(path)) return broken(path, "is no regular file. Give a token file, or the prefix of one.");
+  if (is_file(with_suffix(path, "-train.idx"))) {
+    return broken(path, "no such file, but prepare_data wrote {0}-train and {0}-valid. Give one of those.",
+                  path.string());
+  }
+  return broken(path, "no such file, nor {0}.idx. Check the path, or make token files with prepare_data.",
+                path.string());
+}
+
+std::optional<TokenType> megatron_type(int code) {
+  switch (code) {
+    case 4: return TokenType::kI32;
+    case 5: return TokenType::kI64;
+    case 8: return TokenType::kU16;
+    default: return std::nullopt;
+  }
+}
+
+// Copies ids to `out` and returns the position of the first that is not in [0, vocab_size), or -1.
+template <typename T>
+int64_t convert(const std::byte* from, int64_t count, int64_t vocab_size, int32_t* out) {
+  for (int64_t i = 0; i < count; ++i) {
+    const auto id = static_cast<int64_t>(load<T>(from + i * static_cast<int64_t>(sizeof(T))));
+    if (id < 0 || id >= vocab_size) return i;
+    out[i] = static_cast<int32_t>(id);
+  }
+  return -1;
+}
+
+int64_t load_id(TokenType type, const std::byte* from) {
+  switch (type) {
+    case TokenType::kU16: return load<uint16_t>(from);
+    case TokenType::kU32: return load<uint32_t>(from);
+    case TokenType::kI32: return load<int32_t>(from);
+    case TokenType::kI64: return load<int64_t>(from);
+  }
+  TRINE_CHECK(false);
+}
+
+}  // namespace
+
+int64_t size_bytes(TokenType type) { return type == TokenType::kU16 ? 2 : type == TokenType::kI64 ? 8 : 4; }
+
+TokenFile::TokenFile(const fs::path& path) {
+  if (!is_file(path)) {
+    if (is_file(with_suffix(path, ".idx"))) return open_megatron(with_suffix(path, ".idx"), with_suffix(path, ".bin"));
+    if (!is_file(with_suffix(path, ".bin"))) throw missing(path);
+    return *this = TokenFile(with_suffix(path, ".bin")), void();
+  }
+  const MappedFile file(path);
+  fs::path index = path, bin = path;
+  index.replace_extension(".idx"), bin.replace_extension(".bin");
+  if (is_index(file)) return open_megatron(path, bin);
+  // The tokens of a Megatron pair may look like anything, so that an index beside them decides before their contents do.
+  if (path.extension() == ".bin" && is_file(index) && (is_index(MappedFile(index)) || !is_llm_c(file))) {
+    return open_megatron(index, path);
+  }
+  if (!is_llm_c(file)) throw foreign(file);
+  open_llm_c(path);
+}
+
+void TokenFile::open_megatron(const fs::path& index_path, const fs::path& bin) {
+  const MappedFile index(index_path);
+  const std::byte* header = index.bytes().data();
+  const auto index_bytes = static_cast<int64_t>(index.size());
+  if (!is_index(index)) throw foreign(index);
+  if (index_bytes < kIndexHeaderBytes) {
+    throw broken(index_path, "{} bytes, need a header of {}. {}", index_bytes, kIndexHeaderBytes, kWriteAgain);
+  }
+  const auto version = load<uint64_t>(header + 9), sequences = load<uint64_t>(header + 18),
+             documents = load<uint64_t>(header + 26);
+  const int code = load<uint8_t>(header + 17);
+  if (version != 1) throw broken(index_path, "version {} at byte 9, need 1. Convert the file.", version);
+  const auto type = megatron_type(code);
+  if (!type) {
+    throw broken(index_path, "token type {} at byte 17, need 4 (i32), 5 (i64) or 8 (u16). Convert the file.", code);
+  }
+  const auto rest = static_cast<uint64_t>(index_bytes - kIndexHeaderBytes);
+  if (sequences > rest / 12 || documents > rest / 8 || 12 * sequences + 8 * documents != rest) {
+    throw broken(index_path, "{} bytes, but {} sequences and {} document indices need {} + 12 x {} + 8 x {}. {}",
+                 index_bytes, sequences, documents, kIndexHeaderBytes, sequences, documents, kWriteAgain);
+  }
+  const auto num_sequences = static_cast<int64_t>(sequences), num_indices = static_cast<int64_t>(documents);
+  const std::byte* lengths = header + kIndexHeaderBytes;
+  const std::byte *pointers = lengths + 4 * num_sequences, *indices = pointers + 8 * num_sequences;
+  const int64_t token_bytes = size_bytes(*type);
+  int64_t at = 0;
+  for (int64_t i = 0; i < num_sequences; ++i) {
+    const auto length = load<int32_t>(lengths + 4 * i);
+    const auto pointer = load<int64_t>(pointers + 8 * i);
+    if (length < 0) throw broken(index_path, "sequence {} has length {}, need >= 0. {}", i, length, kWriteAgain);
+    if (pointer != at) {
+      throw broken(index_path, "sequence {} begins at byte {}, need {}, where the one before it ends. {}", i, pointer,
+                   at, kWriteAgain);
+    }
+    at += length * token_bytes;
+  }
+  for (int64_t i = 0, last = 0; i < num_indices; ++i) {
+    const auto document = load<int64_t>(indices + 8 * i);
+    if (document < last || document > num_sequences || (i == 0 && document != 0)) {
+      throw broken(index_path, "document index {} is {}, need rising numbers from 0 to {}. {}", i, document,
+                   num_sequences, kWriteAgain);
+    }
+    last = document;
+  }
+  if (!is_file(bin)) throw broken(bin, "no such file, but its index {} is there. Copy both.", index_path.string());
+  bin_ = MappedFile(bin);
+  if (static_cast<int64_t>(bin_.size()) != at) {
+    throw broken(bin, "{} bytes, but its index {} describes {}. One of the two is damaged, or they are no pair.",
+                 bin_.size(), index_path.string(), at);
+  }
+  if (at == 0) throw broken(bin, "holds no tokens. Prepare more text.");
+  type_ = *type;
+  size_ = at / token_bytes;
+  num_documents_ = std::max<int64_t>(0, num_indices - 1);
+}
+
+void TokenFile::open_llm_c(const fs::path& bin) {
+  bin_ = MappedFile(bin);
+  const auto bytes = static_cast<int64_t>(bin_.size());
+  if (bytes < kLlmcHeaderBytes) {
+    throw broken(bin, "{} bytes, need a header of {}. {}", bytes, kLlmcHeaderBytes, kWriteAgain);
+  }
+  const std::byte* header = bin_.bytes().data();
+  const auto magic = load<int32_t>(header), version = load<int32_t>(header + 4), count = load<int32_t>(header + 8);
+  const auto type = llm_c_type(magic, version);
+  if (!type) {
+    throw broken(bin,
+                 "magic {} with version {}, need 20240520 with version 1 (u16) or 20240801 with version 7 (u32). Write "
+                 "it with a llm.c of 2024-08 or newer.",
+                 magic, version);
+  }
+  const int64_t need = kLlmcHeaderBytes + int64_t{count} * size_bytes(*type);
+  if (count < 0 || bytes != need) {
+    throw broken(bin, "{} bytes, but {} tokens in its header need {}. {}", bytes, count, need, kWriteAgain);
+  }
+  if (count == 0) throw broken(bin, "holds no tokens. Prepare more text.");
+  type_ = *type;
+  data_offset_ = kLlmcHeaderBytes;
+  size_ = count;
+  num_documents_ = 1;
+}
+
+void TokenFile::read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* out) const {
+  TRINE_CHECK(0 <= begin && 0 <= count && begin <= size_ && count <= size_ - begin, "tokens [{}, {} + {}) of {}", begin,
+              begin, count, size_);
+  const int64_t offset = data_offset_ + begin * size_bytes(type_);
+  const std::byte* from = bin_.bytes().data() + offset;
+  int64_t bad = -1;
+  switch (type_) {
+    case TokenType::kU16: bad = convert<uint16_t>(from, count, vocab_size, out); break;
+    case TokenType::kU32: bad = convert<uint32_t>(from, count, vocab_size, out); break;
+    case TokenType::kI32: bad = convert<int32_t>(from, count, vocab_size, out); break;
+    case TokenType::kI64: bad = convert<int64_t>(from, count, vocab_size, out); break;
+  }
+  if (bad < 0) return;
+  throw broken(path(),
+               "token {} at byte {} is {}, need ids from 0 to {} (the vocabulary). Prepare the text with the model's "
+               "tokenizer, or raise --vocab.",
+               begin + bad, offset + bad * size_bytes(type_), load_id(type_, from + bad * size_bytes(type_)),
+               vocab_size - 1);
+}
+
+void TokenFile::check_all(int64_t vocab_size) const {
+  std::vector<int32_t> block(1 << 16);
+  for (int64_t at = 0; at < size_; at += static_cast<int64_t>(block.size())) {
+    read(at, std::min(static_cast<int64_t>(block.size()), size_ - at), vocab_size, block.data());
+  }
+}
+
+TokenStream::TokenStream(const std::vector<fs::path>& paths, int64_t vocab_size) : vocab_size_(vocab_size) {
+  TRINE_CHECK(!paths.empty());
+  for (const fs::path& path : paths) {
+    const TokenFile& file = files_.emplace_back(path);
+    if (file.size() * size_bytes(file.type()) < kCheckedAtOpenBytes) file.check_all(vocab_size);
+    begins_.push_back(begins_.back() + file.size());
+  }
+}
+
+void TokenStream::read(int64_t begin, int64_t count, int32_t* out) const {
+  TRINE_CHECK(0 <= begin && 0 <= count && begin <= size() && count <= size() - begin, "tokens [{}, {} + {}) of {}",
+              begin, begin, count, size());
+  size_t file = static_cast<size_t>(std::upper_bound(begins_.begin(), begins_.end(), begin) - begins_.begin()) - 1;
+  while (count > 0) {
+    const int64_t part = std::min(count, begins_[file + 1] - begin);
+    files_[file].read(begin - begins_[file], part, vocab_size_, out);
+    begin += part, out += part, count -= part, ++file;
+  }
+}
+
+std::string TokenStream::describe() const {
+  const std::string first = files_.front().path().filename().string();
+  return files_.size() == 1 ? first : fmt::format("{} + {} more", first, files_.size() - 1);
+}
+
+}  // namespace trine

@@ -1,0 +1,62 @@
+#include "graph/graph.h"
+
+#include "base/error.h"
+
+namespace trine {
+
+std::string_view name(Region region) {
+  return region == Region::kPrologue ? "prologue" : region == Region::kMicrobatch ? "microbatch" : "epilogue";
+}
+
+char letter(Phase phase) { return phase == Phase::kForward ? 'F' : phase == Phase::kInputGrad ? 'I' : 'W'; }
+
+std::string_view name(StateRole role) {
+  constexpr std::array<std::string_view, 8> names = {"parameter", "gradient", "master", "momentum",
+                                                     "variance",  "batch",    "scalar", "cache"};
+  return names.at(static_cast<size_t>(role));
+}
+
+StateId Graph::find_state(std::string_view name) const {
+  for (size_t i = 0; i < states_.size(); ++i)
+    if (states_[i].name == name) return {static_cast<int32_t>(i)};
+  return {};
+}
+
+StateId Graph::state_named(std::string_view name) const {
+  const StateId id = find_state(name);
+  TRINE_CHECK(id.valid(), "no state {}", name);
+  return id;
+}
+
+StateId Graph::companion(StateId parameter, StateRole role) const {
+  for (size_t i = 0; i < states_.size(); ++i)
+    if (states_[i].role == role && states_[i].parameter == parameter) return {static_cast<int32_t>(i)};
+  return {};
+}
+
+Types Graph::input_types(const Node& node) const {
+  Types types;
+  for (ValueId id : node.inputs) types.push_back((*this)[id].type);
+  return types;
+}
+
+Types Graph::output_types(const Node& node) const {
+  Types types;
+  for (ValueId id : node.outputs) types.push_back((*this)[id].type);
+  for (StateId id : node.writes) types.push_back((*this)[id].type);
+  return types;
+}
+
+Cost Graph::cost(NodeId id) const {
+  const Node& node = (*this)[id];
+  return node.op->cost(input_types(node), output_types(node), mesh_);
+}
+
+std::vector<int> Graph::last_uses() const {
+  std::vector<int> last(values_.size(), -1);
+  for (size_t n = 0; n < nodes_.size(); ++n)
+    for (ValueId input : nodes_[n].inputs) last[static_cast<size_t>(input.index)] = static_cast<int>(n);
+  return last;
+}
+
+}  // namespace trine

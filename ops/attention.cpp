@@ -1,0 +1,72 @@
+#include "ops/attention.h"
+
+#include "graph/builder.h"
+
+namespace trine {
+namespace {
+
+// Multiply-adds of one [seq, seq] x head_dim product over the causal half, all heads and sequences, times two.
+double causal_product_flops(const Shape& q, int64_t seq) {
+  return static_cast<double>(q.num_elements()) * static_cast<double>(seq + 1);
+}
+
+// Tiles of scores, packed k and v, and f32 accumulators of one (sequence, kv head) per thread.
+int64_t tile_bytes(int64_t seq, int64_t head_dim, int threads) {
+  const int64_t padded_seq = round_up(seq, 64), padded_dim = round_up(head_dim, 64);
+  return threads * (padded_seq * padded_dim * 4 * 8 + int64_t{64} * padded_seq * 4 * 2 + (int64_t{256} << 10));
+}
+
+}  // namespace
+
+Types Attention::infer(TypeSpan in) const {
+  require(in[0].shape.num_dims() == 2 && in[0].shape[0] % seq == 0 && in[0].shape[1] % head_dim == 0,
+          "q {} must be [batch * {}, heads * {}]", to_string(in[0]), seq, head_dim);
+  require(in[1].shape == in[2].shape && in[1].shape[0] == in[0].shape[0], "k {} and v {} must be alike, with q's rows",
+          to_string(in[1]), to_string(in[2]));
+  require(in[1].shape[1] % head_dim == 0 && in[0].shape[1] % in[1].shape[1] == 0,
+          "q {} must have a multiple of the heads of k {}", to_string(in[0]), to_string(in[1]));
+  return {{in[0].dtype, in[0].shape}, {DType::kF32, {in[0].shape[0], in[0].shape[1] / head_dim}}};
+}
+
+std::vector<ValueId> Attention::vjp(Builder& b, const Node& node, std::span<const ValueId> dy) const {
+  return b.add_many(AttentionGrad(seq, head_dim),
+                    {node.inputs[0], node.inputs[1], node.inputs[2], node.outputs[0], node.outputs[1], dy[0]});
+}
+
+Cost Attention::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
+  Cost cost = streaming_cost(in, out, mesh, 0);
+  cost.flops = 2 * causal_product_flops(local_shape(in[0], mesh), seq);  // q k^T, p v
+  return cost;
+}
+
+void Attention::describe(Attributes& a) const {
+  a("seq", seq);
+  a("head_dim", head_dim);
+}
+
+int64_t Attention::workspace_bytes(TypeSpan, TypeSpan, const Mesh&, int threads) const {
+  return tile_bytes(seq, head_dim, threads);
+}
+
+Types AttentionGrad::infer(TypeSpan in) const {
+  require(in[5].shape == in[0].shape && in[3].shape == in[0].shape, "o {} and do {} must be of q's shape {}",
+          to_string(in[3]), to_string(in[5]), to_string(in[0]));
+  return {{in[0].dtype, in[0].shape}, {in[1].dtype, in[1].shape}, {in[2].dtype, in[2].shape}};
+}
+
+Cost AttentionGrad::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
+  Cost cost = streaming_cost(in, out, mesh, 0);
+  cost.flops = 5 * causal_product_flops(local_shape(in[0], mesh), seq);  // q k^T, do v^T, ds k, ds^T q, p^T do
+  return cost;
+}
+
+void AttentionGrad::describe(Attributes& a) const {
+  a("seq", seq);
+  a("head_dim", head_dim);
+}
+
+int64_t AttentionGrad::workspace_bytes(TypeSpan, TypeSpan, const Mesh&, int threads) const {
+  return tile_bytes(seq, head_dim, threads);
+}
+
+}  // namespace trine

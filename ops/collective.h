@@ -1,0 +1,28 @@
+// A collective: a value that changes its placement on one mesh axis. The logical shape stays; what moves over the wire
+// follows from (from -> to), and so does backward: dual(to) -> dual(from) (graph/placement.h).
+//   x [..]   ->   y [..]
+#pragma once
+
+#include "graph/op.h"
+
+namespace trine {
+
+struct Collective final : Op {
+  Axis axis = Axis::kTp;
+  Transition change;
+  int num_dims = 2;
+
+  // REQUIRES: collective_between(change.from, change.to) exists.
+  Collective(Axis mesh_axis, Transition transition, int dims = 2);
+  CollectiveKind kind() const;
+  std::string_view name() const override;
+  std::string index_map() const override;
+  Types infer(TypeSpan in) const override { return {{in[0].dtype, in[0].shape}}; }
+  std::vector<ValueId> vjp(Builder& b, const Node& node, std::span<const ValueId> dy) const override;
+  Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
+  void describe(Attributes& a) const override;
+  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis on,
+                                                          const Mesh& mesh) const override;
+};
+
+}  // namespace trine

@@ -1,0 +1,137 @@
+#include "ops/linear.h"
+
+#include <algorithm>
+
+#include "graph/builder.h"
+
+namespace trine {
+namespace {
+
+// "w0[m,k] w1[m,k]": the output features share one index, because a placement splits all of them or none.
+std::string repeat(int count, const std::string& prefix, const std::string& indices, const std::string& separator = " ") {
+  std::string text;
+  for (int i = 0; i < count; ++i) text += (i == 0 ? "" : separator) + prefix + std::to_string(i) + indices;
+  return text;
+}
+
+double product_flops(const Shape& a, const Shape& b) {  // [N, K] x [M, K]
+  return 2.0 * static_cast<double>(a.num_elements()) * static_cast<double>(b[0]);
+}
+
+Cost product_cost(TypeSpan in, TypeSpan out, const Mesh& mesh, double flops) {
+  Cost cost = streaming_cost(in, out, mesh, 0);
+  cost.flops = flops;
+  return cost;
+}
+
+// The library copies blocks of its operands into its own layout, a few per thread; and where it accumulates across
+// blocks of the summed index it keeps the result in f32. Both stay below one such copy of every operand.
+int64_t product_workspace(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) {
+  int64_t operands = 0, result = 0;
+  for (const TensorType& type : in) operands += local_bytes(type, mesh);
+  for (const TensorType& type : out) result += local_shape(type, mesh).num_elements() * 4;
+  constexpr int64_t kPerThread = int64_t{2} << 20;
+  return std::min(operands + result, kPerThread * threads) + (int64_t{64} << 10);
+}
+
+}  // namespace
+
+std::string Linear::index_map() const {
+  return "x[n,k] " + repeat(num_weights, "w", "[m,k]") + " -> " + repeat(num_weights, "y", "[n,m]") + " : x, " +
+         repeat(num_weights, "w", "", "+");
+}
+
+Types Linear::infer(TypeSpan in) const {
+  require(in[0].shape.num_dims() == 2, "x must be [N,K], got {}", to_string(in[0]));
+  Types out;
+  for (const TensorType& w : in.subspan(1)) {
+    require(w.shape.num_dims() == 2 && w.shape[1] == in[0].shape[1] && w.dtype == in[0].dtype,
+            "x {} times W^T {}: the last dims and types must be equal", to_string(in[0]), to_string(w));
+    out.push_back({in[0].dtype, {in[0].shape[0], w.shape[0]}});
+  }
+  return out;
+}
+
+std::vector<ValueId> Linear::vjp(Builder& b, const Node& node, std::span<const ValueId> dy) const {
+  const std::span<const ValueId> weights = std::span(node.inputs).subspan(1);
+  std::vector<StateId> sinks;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    require(dy[i].valid(), "output {} of a merged product has no gradient", i);
+    sinks.push_back(b.accumulator(weights[i]));
+    require(sinks.back().valid(), "weight {} must be a parameter", i);
+  }
+  std::vector<ValueId> dx_inputs(dy.begin(), dy.end()), dw_inputs = {node.inputs[0]};
+  dx_inputs.insert(dx_inputs.end(), weights.begin(), weights.end());
+  dw_inputs.insert(dw_inputs.end(), dy.begin(), dy.end());
+  std::vector<ValueId> gradients(node.inputs.size());
+  b.write(LinearGradWeight(num_weights), dw_inputs, sinks);
+  gradients[0] = b.add(LinearGradInput(num_weights), dx_inputs);
+  return gradients;
+}
+
+Cost Linear::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
+  double flops = 0;
+  for (const TensorType& w : in.subspan(1)) flops += product_flops(local_shape(in[0], mesh), local_shape(w, mesh));
+  return product_cost(in, out, mesh, flops);
+}
+
+int64_t Linear::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const {
+  return product_workspace(in, out, mesh, threads);
+}
+
+std::string LinearGradInput::index_map() const {
+  return repeat(num_weights, "dy", "[n,m]") + " " + repeat(num_weights, "w", "[m,k]") + " -> dx[n,k] : " +
+         repeat(num_weights, "dy", "", "+");
+}
+
+Types LinearGradInput::infer(TypeSpan in) const {
+  const size_t count = static_cast<size_t>(num_weights);
+  for (size_t i = 0; i < count; ++i)
+    require(in[i].shape[1] == in[count + i].shape[0] && in[i].dtype == in[count + i].dtype,
+            "dy {} times W {}: the summed dims and types must be equal", to_string(in[i]), to_string(in[count + i]));
+  return {{in[0].dtype, {in[0].shape[0], in[count].shape[1]}}};
+}
+
+Cost LinearGradInput::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
+  double flops = 0;
+  for (size_t i = 0; i < static_cast<size_t>(num_weights); ++i) {
+    const Shape w = local_shape(in[static_cast<size_t>(num_weights) + i], mesh);
+    flops += 2.0 * static_cast<double>(local_shape(in[i], mesh).num_elements()) * static_cast<double>(w[1]);
+  }
+  return product_cost(in, out, mesh, flops);
+}
+
+int64_t LinearGradInput::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const {
+  return product_workspace(in, out, mesh, threads);
+}
+
+std::string LinearGradWeight::index_map() const {
+  return "x[n,k] " + repeat(num_weights, "dy", "[n,m]") + " -> " + repeat(num_weights, "dw", "[m,k]") + " : x, " +
+         repeat(num_weights, "dy", "", "+");
+}
+
+Types LinearGradWeight::infer(TypeSpan in) const {
+  Types out;
+  for (const TensorType& dy : in.subspan(1)) {
+    require(dy.shape[0] == in[0].shape[0] && dy.dtype == in[0].dtype, "x {} and dy {} must have as many rows",
+            to_string(in[0]), to_string(dy));
+    out.push_back({DType::kF32, {dy.shape[1], in[0].shape[1]}});
+  }
+  return out;
+}
+
+Cost LinearGradWeight::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
+  double flops = 0;
+  for (const TensorType& dy : in.subspan(1))
+    flops += 2.0 * static_cast<double>(local_shape(dy, mesh).num_elements()) *
+             static_cast<double>(local_shape(in[0], mesh)[1]);
+  Cost cost = product_cost(in, out, mesh, flops);
+  cost.bytes_read += cost.bytes_written;  // accumulates
+  return cost;
+}
+
+int64_t LinearGradWeight::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const {
+  return product_workspace(in, out, mesh, threads);
+}
+
+}  // namespace trine

@@ -1,0 +1,105 @@
+#include "parallel/buckets.h"
+
+#include "base/error.h"
+#include "graph/builder.h"
+
+namespace trine {
+namespace {
+
+struct Bucket {
+  std::vector<StateId> parameters;
+  std::vector<int64_t> offsets;
+  int64_t elements = 0;
+};
+
+// Parameters may share a bucket if the optimizer and the collectives treat them alike.
+bool alike(const State& a, const State& b) {
+  if (a.weight_decay != b.weight_decay || a.type.dtype != b.type.dtype) return false;
+  for (Axis axis : kAxes)
+    if (a.type.on(axis).kind != b.type.on(axis).kind) return false;
+  return true;
+}
+
+std::vector<Bucket> group_parameters(const Graph& graph, const BucketOptions& options) {
+  std::vector<Bucket> open;
+  for (size_t i = 0; i < graph.states().size(); ++i) {
+    const State& state = graph.states()[i];
+    if (state.role != StateRole::kParameter || state.storage.valid()) continue;
+    const int64_t elements = round_up(local_shape(state.type, graph.mesh()).num_elements(), kBucketAlignment);
+    Bucket* home = nullptr;
+    for (Bucket& bucket : open)
+      if (alike(graph[bucket.parameters[0]], state) && bucket.elements + elements <= options.max_elements) home = &bucket;
+    if (home == nullptr) home = &open.emplace_back();
+    home->parameters.push_back({static_cast<int32_t>(i)});
+    home->offsets.push_back(home->elements);
+    home->elements += elements;
+  }
+  return open;
+}
+
+// The bucket's type: on an axis where its parameters are split, every rank holds one share of a logical vector.
+TensorType bucket_type(const Graph& graph, const Bucket& bucket, DType dtype) {
+  const State& first = graph[bucket.parameters[0]];
+  TensorType type{dtype, {bucket.elements}};
+  for (Axis axis : kAxes) {
+    type.on(axis) = first.type.on(axis);
+    if (!type.on(axis).is(PlacementKind::kSplit)) continue;
+    type.on(axis) = Placement::split(0);
+    type.shape[0] *= graph.mesh()[axis];
+  }
+  return type;
+}
+
+void make_states(Builder& builder, const Bucket& bucket, size_t index) {
+  const Graph& graph = builder.graph();
+  const State first = graph[bucket.parameters[0]];
+  const auto add = [&](const char* what, StateRole role, DType dtype, bool is_gradient, StateId weights) {
+    TensorType type = bucket_type(graph, bucket, dtype);
+    if (is_gradient)
+      for (Axis axis : kAxes) type.on(axis) = dual(type.on(axis));
+    return builder.add_state({.name = fmt::format("bucket.{}.{}", index, what), .type = std::move(type), .role = role,
+                              .init = {}, .weight_decay = first.weight_decay, .parameter = weights});
+  };
+  const StateId weights = add("weights", StateRole::kParameter, first.type.dtype, false, {});
+  const StateId gradient = add("grad", StateRole::kGradient, DType::kF32, true, weights);
+  add("master", StateRole::kMaster, DType::kF32, false, weights);
+  add("momentum", StateRole::kMomentum, DType::kF32, false, weights);
+  add("variance", StateRole::kVariance, DType::kF32, false, weights);
+  for (size_t i = 0; i < bucket.parameters.size(); ++i) {
+    const StateId own_gradient = graph.companion(bucket.parameters[i], StateRole::kGradient);
+    for (auto [view, storage] : {std::pair{bucket.parameters[i], weights}, std::pair{own_gradient, gradient}}) {
+      if (!view.valid()) continue;
+      builder.state(view).storage = storage;
+      builder.state(view).offset = bucket.offsets[i];
+    }
+  }
+}
+
+}  // namespace
+
+Graph assign_buckets(Graph graph, const BucketOptions& options) {
+  const std::vector<Bucket> groups = group_parameters(graph, options);
+  Builder builder(std::move(graph));
+  for (size_t i = 0; i < groups.size(); ++i) make_states(builder, groups[i], i);
+  return builder.finish();
+}
+
+std::vector<StateId> buckets(const Graph& graph) {
+  std::vector<StateId> list;
+  for (size_t i = 0; i < graph.states().size(); ++i) {
+    const StateId id{static_cast<int32_t>(i)};
+    if (graph[id].role == StateRole::kParameter && graph.companion(id, StateRole::kMaster).valid()) list.push_back(id);
+  }
+  return list;
+}
+
+std::vector<StateId> parameters_in(const Graph& graph, StateId bucket) {
+  std::vector<StateId> list;
+  for (size_t i = 0; i < graph.states().size(); ++i) {
+    const State& state = graph.states()[i];
+    if (state.role == StateRole::kParameter && state.storage == bucket) list.push_back({static_cast<int32_t>(i)});
+  }
+  return list;
+}
+
+}  // namespace trine

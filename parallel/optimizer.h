@@ -1,0 +1,17 @@
+// The epilogue of a step: tied gradients summed, global norm, clipping, AdamW on every bucket.
+#pragma once
+
+#include "graph/graph.h"
+
+namespace trine {
+
+struct OptimizerOptions {
+  float beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f;
+  float weight_decay = 0.1f;  // of buckets that decay
+  float clip = 1.0f;          // largest global gradient norm; 0 = no clipping
+};
+
+// REQUIRES: assign_buckets has run.
+Graph add_optimizer(Graph graph, const OptimizerOptions& options);
+
+}  // namespace trine

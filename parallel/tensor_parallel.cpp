@@ -1,0 +1,30 @@
+#include "parallel/tensor_parallel.h"
+
+#include "ops/collective.h"
+
+namespace trine {
+
+TensorType TensorParallel::place(TensorType type, Placement on_tp) const {
+  if (active_) type.on(Axis::kTp) = on_tp;
+  if (data_) type.on(Axis::kDp) = Placement::replicated();
+  return type;
+}
+
+ValueId TensorParallel::enter(Builder& b, ValueId x) const {
+  if (!active_) return x;
+  const Placement from = sequence_ ? Placement::split(0) : Placement::invariant();
+  return b.add(Collective(Axis::kTp, {from, Placement::replicated()}), {x});
+}
+
+ValueId TensorParallel::leave(Builder& b, ValueId partial) const {
+  if (!active_) return partial;
+  const Placement to = sequence_ ? Placement::split(0) : Placement::invariant();
+  return b.add(Collective(Axis::kTp, {Placement::partial(), to}), {partial});
+}
+
+ValueId TensorParallel::gather_stats(Builder& b, ValueId stats) const {
+  if (!active_) return stats;
+  return b.add(Collective(Axis::kTp, {Placement::split(0), Placement::invariant()}, 3), {stats});
+}
+
+}  // namespace trine

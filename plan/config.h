@@ -1,0 +1,173 @@
+// Everything a run is made of, resolved: the one description that plan, data, training and the run folder read.
+// Flags (plan/flags.h) and presets (models/presets.h) fill it; nothing else is looked up later.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "base/mesh.h"
+#include "models/llama_config.h"
+
+namespace trine {
+
+// Enums that people write. enum_names() lists them in the order of the values.
+enum class LrSchedule { kCosine, kLinear, kConstant };
+enum class OnNonFinite { kStop, kSkip };
+enum class ScheduleKind { kGpipe, k1F1B, kInterleaved, kZeroBubble };
+enum class DeviceKind { kCpu, kCuda };
+enum class CommKind { kAuto, kMpi, kNccl };
+
+constexpr auto enum_names(LrSchedule) { return std::to_array<std::string_view>({"cosine", "linear", "constant"}); }
+constexpr auto enum_names(OnNonFinite) { return std::to_array<std::string_view>({"stop", "skip"}); }
+constexpr auto enum_names(ScheduleKind) {
+  return std::to_array<std::string_view>({"gpipe", "1f1b", "interleaved", "zero-bubble"});
+}
+constexpr auto enum_names(DeviceKind) { return std::to_array<std::string_view>({"cpu", "cuda"}); }
+constexpr auto enum_names(CommKind) { return std::to_array<std::string_view>({"auto", "mpi", "nccl"}); }
+
+template <typename E>
+concept NamedEnum = requires(E e) {
+  enum_names(e);
+};
+
+template <NamedEnum E>
+constexpr std::string_view name(E value) {
+  return enum_names(value)[static_cast<size_t>(value)];
+}
+template <NamedEnum E>
+constexpr std::optional<E> parse_enum(std::string_view text) {
+  for (size_t i = 0; i < enum_names(E{}).size(); ++i)
+    if (enum_names(E{})[i] == text) return static_cast<E>(i);
+  return std::nullopt;
+}
+
+// fp16 multiplies the loss to keep small gradients above zero; "dynamic" finds the factor while training.
+struct LossScale {
+  bool dynamic = false;
+  double value = 1;  // of a fixed scale; a dynamic one ignores it
+  bool operator==(const LossScale&) const = default;
+};
+
+// What forward keeps for backward. kGroup keeps the input of each `group` layers; full is group:1.
+struct Recompute {
+  enum class Kind { kNone, kSelective, kGroup, kFull, kAuto };
+  Kind kind = Kind::kNone;
+  int64_t group = 1;
+  bool operator==(const Recompute&) const = default;
+};
+
+// The steps (from 1, both ends included) whose trace is written.
+struct TraceSteps {
+  int64_t first = 1;
+  int64_t last = 0;
+  bool contains(int64_t step) const { return step >= first && step <= last; }
+  bool any() const { return last >= first; }
+  static TraceSteps all() { return {1, INT64_MAX}; }
+  bool operator==(const TraceSteps&) const = default;
+};
+
+struct Bytes {
+  int64_t count = 0;
+  bool operator==(const Bytes&) const = default;
+};
+
+struct Config {
+  // Model: what --model said, and the sizes that came of it.
+  std::string model_name;
+  LlamaConfig model;
+  // Batch. global_batch = micro_batch * num_microbatches * dp, in sequences of `seq` tokens.
+  int64_t seq = 0;
+  int64_t micro_batch = 0;
+  int64_t global_batch = 0;
+  // Training.
+  int64_t steps = 0;
+  double lr = 0;
+  double min_lr = 0;
+  int64_t warmup = 0;  // steps
+  LrSchedule lr_schedule = LrSchedule::kCosine;
+  double weight_decay = 0.1;  // on matrices and embeddings, not on norms
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double clip = 1.0;  // of the global gradient norm; 0: never
+  int64_t seed = 1234;
+  bool eval_only = false;
+  std::optional<double> time_limit_s;
+  // Precision.
+  DType dtype = DType::kBF16;
+  LossScale loss_scale;
+  OnNonFinite on_non_finite = OnNonFinite::kStop;
+  // Parallelism. `mesh` follows from the number of ranks; expected_dp is only compared with it.
+  Mesh mesh;
+  int tp = 1;
+  int pp = 1;
+  std::optional<int> expected_dp;
+  int vpp = 1;  // stages per pipeline rank
+  ScheduleKind schedule = ScheduleKind::k1F1B;
+  bool sequence_parallel = false;
+  int zero = 0;
+  DType grad_reduce = DType::kF32;
+  // Memory.
+  Recompute recompute;
+  std::optional<Bytes> memory_budget;
+  // Device.
+  DeviceKind device = DeviceKind::kCpu;
+  CommKind comm = CommKind::kAuto;
+  int local_ranks = 1;
+  int threads = 1;  // per rank
+  double timeout_s = 120;
+  // Data. No `data`: the default text, or random tokens for a benchmark model.
+  std::vector<std::string> data;
+  std::string valid_data;     // empty: none
+  double valid_fraction = 0;  // of the data, from its end
+  std::string tokenizer = "bytes";
+  bool shuffle = true;
+  int64_t valid_interval = 50;  // steps
+  int64_t valid_batches = 4;    // of global_batch sequences
+  bool random_tokens = false;
+  // Run folder.
+  std::string out;
+  std::optional<int64_t> save_interval;
+  std::string save;  // empty: in the run folder
+  std::optional<int> keep;
+  std::optional<std::string> resume;
+  std::string load_weights;  // empty: random initial values
+  // Observe.
+  TraceSteps trace;
+  int64_t log_interval = 10;
+  bool quiet = false;
+  // Look, don't train.
+  bool dry_run = false;
+  std::optional<int> planned_ranks;
+  bool print_graph = false;
+  bool print_memory = false;
+  bool print_schedule = false;
+  bool print_plan = false;
+  std::vector<std::string> dump_passes;
+  std::vector<std::string> disabled_passes;
+
+  int64_t num_microbatches() const { return global_batch / (micro_batch * mesh.dp); }  // per dp rank and step
+  int64_t tokens_per_step() const { return global_batch * seq; }
+  bool operator==(const Config&) const = default;
+};
+
+// The surroundings that defaults depend on. The caller asks MPI and the machine; nothing here does.
+struct LaunchInfo {
+  int num_ranks = 1;      // of mpirun
+  int ranks_on_host = 1;  // on this machine
+  int cores = 1;          // that this machine lets us use
+  std::string time;       // names the run folder: "20250131-235959"
+};
+
+// Adds every problem of the configuration itself; files are not opened. `num_ranks` counts --local-ranks.
+void validate(const Config& config, int num_ranks, Problems& problems);
+// Adds a problem for each wish that no code fulfils yet.
+void refuse_unbuilt(const Config& config, int num_ranks, Problems& problems);
+
+}  // namespace trine

@@ -1,0 +1,185 @@
+#include "plan/flag_table.h"
+
+#include <algorithm>
+
+namespace trine {
+namespace {
+
+template <typename T>
+struct IsOptional : std::false_type {};
+template <typename T>
+struct IsOptional<std::optional<T>> : std::true_type {};
+
+using Texts = std::vector<std::string>;
+using Names = std::vector<std::string_view>;
+
+// Binds a flag to the field that `access` picks from a Config, const or not.
+template <typename Access>
+Flag bind(std::string_view group, std::string_view name, Names aliases, std::string_view value,
+          std::string_view help, Access access) {
+  using Field = std::remove_cvref_t<decltype(access(std::declval<Config&>()))>;
+  Flag flag{.name = name, .aliases = std::move(aliases), .group = group, .value = value, .help = help};
+  if constexpr (std::is_same_v<Field, Texts>) {
+    flag.kind = JsonKind::kList;
+    flag.set = [access](Config& config, const Texts& texts) { return access(config) = texts, true; };
+    flag.get = [access](const Config& config) { return std::optional(access(config)); };
+  } else {
+    const auto with_type = [&]<typename T>(std::type_identity<T>) {
+      flag.kind = ValueText<T>::kKind;
+      flag.needs = ValueText<T>::needs();
+      flag.set = [access](Config& config, const Texts& texts) {
+        const std::optional<T> parsed = ValueText<T>::parse(texts.back());
+        if (parsed) access(config) = *parsed;
+        return parsed.has_value();
+      };
+    };
+    if constexpr (IsOptional<Field>::value) {
+      using T = typename Field::value_type;
+      with_type(std::type_identity<T>{});
+      flag.get = [access](const Config& config) {
+        const Field& field = access(config);
+        return field ? std::optional(Texts{ValueText<T>::print(*field)}) : std::nullopt;
+      };
+    } else {
+      with_type(std::type_identity<Field>{});
+      flag.get = [access](const Config& config) {
+        return std::optional(Texts{ValueText<Field>::print(access(config))});
+      };
+    }
+  }
+  if (flag.kind == JsonKind::kBool && !value.empty()) flag.value_if_bare = "on";
+  return flag;
+}
+
+#define FIELD(path) \
+  [](auto& config) -> auto& { return config.path; }
+
+std::vector<Flag> make_table() {
+  std::vector<Flag> t;
+  std::string_view group;
+  const auto add = [&](std::string_view name, Names aliases, std::string_view value, std::string_view help,
+                       auto access) { t.push_back(bind(group, name, std::move(aliases), value, help, access)); };
+
+  group = "Model";
+  add("model", {}, "NAME|DIR|FILE",
+      "a preset, or a folder or Hugging Face config.json (default: tiny); the flags below change it",
+      FIELD(model_name));
+  add("layers", {"num-layers"}, "N", "transformer layers", FIELD(model.layers));
+  add("hidden", {"hidden-size"}, "N", "width of the residual stream", FIELD(model.hidden));
+  add("heads", {"num-attention-heads"}, "N", "query heads", FIELD(model.heads));
+  add("kv-heads", {"num-query-groups"}, "N", "key and value heads", FIELD(model.kv_heads));
+  add("head-dim", {}, "N", "size of a head (default: hidden / heads)", FIELD(model.head_dim));
+  add("ffn", {"ffn-hidden-size"}, "N", "inner size of the SwiGLU block", FIELD(model.ffn));
+  add("vocab", {}, "N", "token ids", FIELD(model.vocab));
+  add("norm-eps", {}, "X", "epsilon of RMSNorm", FIELD(model.norm_eps));
+  add("rope-theta", {}, "X", "base of the rotary frequencies", FIELD(model.rope_theta));
+  add("rope-scaling", {}, "KIND", "none, linear:FACTOR or llama3:FACTOR[:LOW:HIGH:ORIGINAL]",
+      FIELD(model.rope_scaling));
+  add("init-std", {}, "X", "standard deviation of initial weights", FIELD(model.init_std));
+  add("tie-embeddings", {}, "on|off", "the head uses the embedding's weight", FIELD(model.tie_embeddings));
+  add("max-position", {}, "N", "longest context, as exported models state it", FIELD(model.max_position));
+  add("bos", {}, "ID", "token that begins a document, or -1", FIELD(model.bos));
+  add("eos", {}, "ID,..", "tokens that end a document, or none", FIELD(model.eos));
+
+  group = "Batch";
+  add("seq", {"seq-length"}, "N", "tokens of a sequence (seq, global-batch, steps and lr default to the preset's)",
+      FIELD(seq));
+  add("micro-batch", {"micro-batch-size"}, "N",
+      "sequences that go through the model at once (default: leaves 4 pp microbatches)", FIELD(micro_batch));
+  add("global-batch", {"global-batch-size"}, "N", "sequences of a step", FIELD(global_batch));
+
+  group = "Training";
+  add("steps", {"train-iters"}, "N", "optimizer steps", FIELD(steps));
+  add("lr", {}, "X", "highest learning rate", FIELD(lr));
+  add("min-lr", {}, "X", "learning rate at the end (default: lr / 10)", FIELD(min_lr));
+  add("warmup", {"lr-warmup-iters"}, "N", "steps of linear warm-up (default: 5 % of the steps)", FIELD(warmup));
+  add("lr-schedule", {"lr-decay-style"}, "NAME", "cosine, linear or constant", FIELD(lr_schedule));
+  add("weight-decay", {}, "X", "decoupled decay of matrices and embeddings", FIELD(weight_decay));
+  add("beta1", {}, "X", "of AdamW", FIELD(beta1));
+  add("beta2", {}, "X", "of AdamW", FIELD(beta2));
+  add("eps", {}, "X", "of AdamW", FIELD(eps));
+  add("clip", {"clip-grad"}, "X", "largest global gradient norm; 0 never clips", FIELD(clip));
+  add("seed", {}, "N", "of initial weights and data order", FIELD(seed));
+  add("time-limit", {}, "SECONDS", "save and stop after this time", FIELD(time_limit_s));
+  add("eval-only", {}, "", "print the validation loss and stop", FIELD(eval_only));
+
+  group = "Precision";
+  add("dtype", {}, "bf16|fp16|f32", "type of weights and activations in forward and backward", FIELD(dtype));
+  add("loss-scale", {}, "N|dynamic", "for fp16 (default there: dynamic)", FIELD(loss_scale));
+  add("on-non-finite", {}, "stop|skip", "what a loss or gradient that is not finite does", FIELD(on_non_finite));
+
+  group = "Parallelism";
+  add("tp", {"tensor-model-parallel-size"}, "N", "ranks that share each layer", FIELD(tp));
+  add("pp", {"pipeline-model-parallel-size"}, "N", "pipeline ranks", FIELD(pp));
+  add("dp", {}, "N", "only checked: dp = ranks / (tp * pp)", FIELD(expected_dp));
+  add("vpp", {}, "N", "pipeline stages per rank, for interleaved", FIELD(vpp));
+  add("schedule", {}, "NAME", "gpipe, 1f1b, interleaved or zero-bubble", FIELD(schedule));
+  add("sp", {"sequence-parallel"}, "on|off", "split norms and residuals over tp (default: on when tp > 1)",
+      FIELD(sequence_parallel));
+  add("zero", {}, "0|1", "1: split optimizer state over dp (default: 1 when dp > 1)", FIELD(zero));
+  add("grad-reduce", {}, "f32|bf16", "type in which gradients cross dp", FIELD(grad_reduce));
+
+  group = "Memory";
+  add("recompute", {}, "KIND", "none, selective, group:K, full or auto", FIELD(recompute));
+  add("memory-budget", {}, "BYTES", "of a rank, such as 22GiB, for --recompute auto", FIELD(memory_budget));
+
+  group = "Device";
+  add("device", {}, "cpu|cuda", "where the model runs", FIELD(device));
+  add("comm", {}, "auto|mpi|nccl", "library between ranks", FIELD(comm));
+  add("local-ranks", {}, "N", "ranks as threads of this process, without mpirun", FIELD(local_ranks));
+  add("threads", {}, "N", "threads per rank (default: cores / ranks on this host)", FIELD(threads));
+  add("timeout", {}, "SECONDS", "longest wait for another rank", FIELD(timeout_s));
+
+  group = "Data";
+  add("data", {}, "PATH...", "token files (default: Debian's jargon-text)", FIELD(data));
+  add("valid-data", {}, "PATH", "token file to validate on", FIELD(valid_data));
+  add("valid-fraction", {}, "F",
+      "part of the data, at its end, to validate on (default: 0; 0.05 of the default text)", FIELD(valid_fraction));
+  add("tokenizer", {}, "bytes|FILE", "of the data", FIELD(tokenizer));
+  add("shuffle", {}, "on|off", "draw sequences in random order", FIELD(shuffle));
+  add("valid-interval", {}, "N", "steps between validations", FIELD(valid_interval));
+  add("valid-batches", {}, "N", "global batches of a validation", FIELD(valid_batches));
+
+  group = "Run folder";
+  add("out", {}, "DIR", "the run folder (default: runs/<model>-<time>)", FIELD(out));
+  add("save-interval", {}, "N", "steps between checkpoints", FIELD(save_interval));
+  add("save", {}, "DIR", "where checkpoints go (default: in the run folder)", FIELD(save));
+  add("keep", {}, "K", "newest checkpoints to keep", FIELD(keep));
+  add("resume", {}, "latest|DIR", "go on from a checkpoint", FIELD(resume));
+  t.back().value_if_bare = "latest";
+  add("load-weights", {}, "DIR", "initial weights from a Hugging Face folder; the model too, without --model",
+      FIELD(load_weights));
+
+  group = "Observe";
+  add("trace", {}, "off|on|A:B", "steps whose trace is written", FIELD(trace));
+  add("log-interval", {}, "N", "steps between progress lines", FIELD(log_interval));
+  add("quiet", {}, "", "print errors and warnings only", FIELD(quiet));
+
+  group = "Look, don't train";
+  add("dry-run", {}, "", "plan and check, then stop", FIELD(dry_run));
+  add("ranks", {}, "N", "plan for so many ranks, with --dry-run", FIELD(planned_ranks));
+  add("print-graph", {}, "", "the graph of a step, as text", FIELD(print_graph));
+  add("print-memory", {}, "", "the memory of a rank, by name", FIELD(print_memory));
+  add("print-schedule", {}, "", "the pipeline's actions", FIELD(print_schedule));
+  add("print-plan", {}, "", "all of the plan", FIELD(print_plan));
+  add("dump-pass", {}, "NAME...", "print the graph before and after these passes", FIELD(dump_passes));
+  add("disable-pass", {}, "NAME...", "leave these passes out", FIELD(disabled_passes));
+  return t;
+}
+
+#undef FIELD
+
+}  // namespace
+
+std::span<const Flag> flag_table() {
+  static const std::vector<Flag> kTable = make_table();
+  return kTable;
+}
+
+const Flag* find_flag(std::string_view name) {
+  for (const Flag& flag : flag_table())
+    if (flag.name == name || std::ranges::count(flag.aliases, name) > 0) return &flag;
+  return nullptr;
+}
+
+}  // namespace trine

@@ -1,0 +1,220 @@
+#include "plan/flags.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/mapped_file.h"
+#include "base/text.h"
+#include "plan/flag_table.h"
+
+namespace trine {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kDescription =
+    "Trains a LLaMA model. Without flags: the preset tiny on Debian's jargon-text.";
+
+std::string did_you_mean(std::string_view word, std::string_view dashes, bool with_aliases) {
+  std::vector<std::string> names = {"config", "help", "version"};
+  if (!with_aliases) names.clear();
+  for (const Flag& flag : flag_table()) {
+    names.emplace_back(flag.name);
+    if (with_aliases) names.insert(names.end(), flag.aliases.begin(), flag.aliases.end());
+  }
+  const std::optional<std::string> guess = nearest(word, names);
+  return guess ? fmt::format(" Did you mean {}{}?", dashes, *guess) : "";
+}
+
+// What CLI11 did not recognise: unknown flags, and values that belong to none.
+void complain_about_extras(const std::vector<std::string>& extras, Problems& problems) {
+  bool after_flag = false;  // its value is not worth a second complaint
+  for (const std::string& extra : extras) {
+    const bool is_flag = extra.size() > 1 && extra[0] == '-';
+    if (is_flag) {
+      const std::string spelled = extra.substr(0, extra.find('='));
+      const std::string guess = did_you_mean(spelled.substr(spelled.find_first_not_of('-')), "--", true);
+      problems.add("flags", "{} is not a flag.{}{}", spelled, guess,
+                   guess.empty() ? " --help lists them all." : "");
+    } else if (!after_flag) {
+      problems.add("flags", "'{}' belongs to no flag. --help lists them all.", extra);
+    }
+    after_flag = is_flag;
+  }
+}
+
+// The texts of a JSON value, as they would stand on a command line; nothing if its type is wrong for the flag.
+std::optional<std::vector<std::string>> texts_of(const Flag& flag, const json& value) {
+  const JsonKind kind = flag.kind;
+  if (kind == JsonKind::kList) {
+    std::vector<std::string> texts;
+    for (const json& item : value.is_array() ? value : json::array({value})) {
+      if (!item.is_string()) return std::nullopt;
+      texts.push_back(item.get<std::string>());
+    }
+    return texts;
+  }
+  const bool takes_number = kind == JsonKind::kNumber || kind == JsonKind::kNumberOrText;
+  if (value.is_number() && takes_number) return std::vector{value.dump()};
+  if (value.is_boolean() && kind == JsonKind::kBool)
+    return std::vector<std::string>{value.get<bool>() ? "on" : "off"};
+  if (value.is_string() && kind != JsonKind::kNumber) return std::vector{value.get<std::string>()};
+  return std::nullopt;
+}
+
+std::string_view type_of(JsonKind kind) {
+  switch (kind) {
+    case JsonKind::kNumber:
+      return "a number";
+    case JsonKind::kBool:
+      return "true or false";
+    case JsonKind::kText:
+      return "a string";
+    case JsonKind::kNumberOrText:
+      return "a number or a string";
+    case JsonKind::kList:
+      return "a list of strings";
+  }
+  return "";
+}
+
+void read_config_file(const std::string& path, GivenFlags& given, Problems& problems) {
+  const json object = json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  if (object.is_discarded() || !object.is_object())
+    throw DataError(fmt::format("[{}] not a JSON object. It needs {{\"flag\": value, ...}}.", path));
+  for (const auto& [key, value] : object.items()) {
+    const Flag* flag = find_flag(key);
+    if (!flag) {
+      problems.add(path, "'{}' is not a flag.{}", key, did_you_mean(key, "", false));
+    } else if (flag->name != key) {
+      problems.add(path, "'{}' is an alias. Write '{}' in a file.", key, flag->name);
+    } else if (auto texts = texts_of(*flag, value)) {
+      given[key] = {std::move(*texts), path};
+    } else {
+      problems.add(path, "'{}' is {}; it needs {}.", key, value.dump().substr(0, 40), type_of(flag->kind));
+    }
+  }
+}
+
+// The command line's flags over the file's.
+GivenFlags merge(GivenFlags line, GivenFlags file) {
+  if (false)
+    std::erase_if(file, [](const auto& e) { return find_flag(e.first)->group == "Model"; });
+  if (line.contains("hidden") || line.contains("heads")) file.erase("head-dim");
+  line.merge(file);
+  return line;
+}
+
+// The help with the default, where that is a plain value: those of presets and derived ones are told in words.
+std::string help_text(const Flag& flag) {
+  const std::optional<std::vector<std::string>> texts = flag.get(Config{});
+  const bool plain = flag.group != "Model" && !flag.value.empty() && flag.kind != JsonKind::kList && texts;
+  const bool told = !plain || texts->back().empty() || texts->back() == "0" ||
+                    flag.help.find("default") != std::string_view::npos;
+  return told ? std::string(flag.help) : fmt::format("{} (default: {})", flag.help, texts->back());
+}
+
+class Parser {
+ public:
+  explicit Parser(const std::string& version_text) : app_(kDescription, "train_llama") {
+    app_.allow_extras();
+    app_.get_formatter()->column_width(46);
+    app_.set_version_flag("--version", version_text);
+    app_.add_option("--config", config_file_, "flags from a file; those on the command line win")
+        ->type_name("FILE.json");
+    for (const Flag& flag : flag_table()) add(flag);
+  }
+
+  std::optional<TextRequest> parse(int argc, const char* const* argv) {
+    try {
+      app_.parse(argc, argv);
+    } catch (const CLI::CallForHelp&) {
+      return TextRequest{app_.help()};
+    } catch (const CLI::CallForVersion& version) {
+      return TextRequest{version.what()};
+    } catch (const CLI::ParseError& error) {
+      throw ConfigError(fmt::format("[flags] {}. --help shows what it needs.", error.what()));
+    }
+    return std::nullopt;
+  }
+
+  GivenFlags given() const {
+    GivenFlags given;
+    for (const auto& [flag, option] : options_) {
+      if (option->count() == 0) continue;
+      std::vector<std::string> texts = option->results();
+      if (flag->value.empty()) texts = {"on"};
+      if (flag->value_if_bare && texts.back().empty()) texts.back() = *flag->value_if_bare;
+      given[std::string(flag->name)] = {std::move(texts), "flags"};
+    }
+    return given;
+  }
+  std::vector<std::string> extras() const { return app_.remaining(); }
+  const std::string& config_file() const { return config_file_; }
+
+ private:
+  void add(const Flag& flag) {
+    std::string names = fmt::format("--{}", flag.name);
+    for (const std::string_view alias : flag.aliases) names += fmt::format(",--{}", alias);
+    CLI::Option* option =
+        flag.value.empty() ? app_.add_flag(names) : app_.add_option(names)->type_name(std::string(flag.value));
+    option->description(help_text(flag))->group(std::string(flag.group));
+    option->multi_option_policy(flag.kind == JsonKind::kList ? CLI::MultiOptionPolicy::TakeAll
+                                                             : CLI::MultiOptionPolicy::TakeLast);
+    if (flag.kind == JsonKind::kList) option->expected(1, -1)->allow_extra_args();
+    if (flag.value_if_bare) option->expected(0, 1);
+    options_.emplace_back(&flag, option);
+  }
+
+  CLI::App app_;
+  std::string config_file_;
+  std::vector<std::pair<const Flag*, CLI::Option*>> options_;
+};
+
+}  // namespace
+
+CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInfo& launch,
+                              const std::string& version_text) {
+  Parser parser(version_text);
+  if (auto request = parser.parse(argc, argv)) return *request;
+  Problems problems;
+  complain_about_extras(parser.extras(), problems);
+  GivenFlags file;
+  if (!parser.config_file().empty()) read_config_file(parser.config_file(), file, problems);
+  const GivenFlags given = merge(parser.given(), std::move(file));
+  if (problems.empty()) return resolve(given, launch);
+  std::string more;
+  try {
+    resolve(given, launch);
+  } catch (const ConfigError& error) {
+    more = fmt::format("\n{}", error.what());
+  }
+  throw ConfigError(fmt::format("{}{}", fmt::join(problems.list(), "\n"), more));
+}
+
+nlohmann::ordered_json to_json(const Config& config) {
+  nlohmann::ordered_json object;
+  for (const Flag& flag : flag_table()) {
+    const std::optional<std::vector<std::string>> texts = flag.get(config);
+    if (!texts) continue;
+    auto& value = object[std::string(flag.name)];
+    switch (flag.kind) {
+      case JsonKind::kNumber:
+        value = nlohmann::ordered_json::parse(texts->back());
+        break;
+      case JsonKind::kBool:
+        value = texts->back() == "on";
+        break;
+      case JsonKind::kList:
+        value = *texts;
+        break;
+      case JsonKind::kText:
+      case JsonKind::kNumberOrText:
+        value = texts->back();
+        break;
+    }
+  }
+  return object;
+}
+
+}  // namespace trine

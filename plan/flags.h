@@ -1,0 +1,26 @@
+// train_llama's command line, --config files, and the config.json that a run folder keeps.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <variant>
+
+#include "plan/config.h"
+
+namespace trine {
+
+// --help or --version: print the text and end with code 0.
+struct TextRequest {
+  std::string text;
+};
+using CommandLine = std::variant<Config, TextRequest>;
+
+// Presets < --config FILE.json < command line. A --model on the command line replaces all of the file's model.
+// ConfigError with all problems at once; DataError for a file that cannot be read.
+CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInfo& launch,
+                              const std::string& version_text);
+
+// Every resolved value under its flag's name; --config reads it back to an equal Config (on as many ranks).
+nlohmann::ordered_json to_json(const Config& config);
+
+}  // namespace trine

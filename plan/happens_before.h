@@ -1,0 +1,29 @@
+// The order that a graph guarantees: nodes of one lane run in order, and a node runs after the nodes it waits for.
+// Nothing else orders two lanes, however the program is written down.
+#pragma once
+
+#include <array>
+#include <span>
+#include <vector>
+
+#include "base/trace_event.h"
+#include "graph/graph.h"
+
+namespace trine {
+
+class HappensBefore {
+ public:
+  explicit HappensBefore(const Graph& graph);
+  // True if node a has finished before node b starts, in every execution. REQUIRES: both in one region.
+  bool before(NodeId a, NodeId b) const;
+  // True if every access in `a` comes before every access in `b`: buffers with these accesses may share bytes.
+  bool all_before(std::span<const NodeId> a, std::span<const NodeId> b) const;
+
+ private:
+  using Clock = std::array<int, kLanes.size()>;  // per lane, how many nodes have surely finished
+  std::vector<Clock> clock_;                     // by node, at its start
+  std::vector<int> sequence_;                    // by node, its number in its lane, from 1
+  std::vector<Lane> lane_;
+};
+
+}  // namespace trine

@@ -1,0 +1,39 @@
+// The plan: all that is decided before a step runs. Immutable; the executor runs it, the simulator walks it, the planner
+// compares many. Start reading at build_plan() in plan.cpp.
+#pragma once
+
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "graph/pass.h"
+#include "parallel/schedules/schedule.h"
+#include "plan/config.h"
+#include "plan/memory_plan.h"
+
+namespace trine {
+
+// What one pipeline rank runs. All ranks of the same pp coordinate share it.
+struct StagePlan {
+  Graph graph;
+  Schedule schedule;
+  MemoryPlan memory;
+  ValueId logits;  // of the last stage, else invalid
+  ValueId loss;
+  std::vector<PassTiming> passes;
+};
+
+struct Plan {
+  Config config;
+  std::vector<StagePlan> stages;
+};
+
+// REQUIRES: a validated configuration. `dump` is where --dump-pass prints.
+Plan build_plan(const Config& config, std::ostream* dump = nullptr);
+
+std::string print_plan(const Plan& plan);    // --print-plan: the passes, the schedule, sizes
+std::string print_memory(const Plan& plan);  // --print-memory
+std::string print_graph(const Plan& plan);   // --print-graph
+
+}  // namespace trine

@@ -1,0 +1,140 @@
+#include <algorithm>
+#include <filesystem>
+
+#include "base/text.h"
+#include "models/presets.h"
+#include "plan/flag_table.h"
+
+namespace trine {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kDefaultTextValidFraction = 0.05;
+
+bool has(const GivenFlags& given, std::string_view name) { return given.contains(name); }
+
+bool describes_whole_model(const GivenFlags& given) {
+  return std::ranges::all_of(flag_table(),
+                             [&](const Flag& flag) { return flag.group != "Model" || has(given, flag.name); });
+}
+
+// Fills model and model_name, and returns what the model brings for training.
+TrainingDefaults choose_model(const GivenFlags& given, Config& config, Problems& problems) {
+  std::string where = "flags";
+  config.model_name = "tiny";
+  for (const char* flag : {"load-weights", "model"})
+    if (const auto it = given.find(flag); it != given.end())
+      config.model_name = it->second.texts.back(), where = it->second.where;
+
+  if (const Preset* preset = find_preset(config.model_name)) {
+    config.model = preset->model;
+    return preset->training;
+  }
+  TrainingDefaults training;
+  // A run folder's config.json says everything, so it outlives the model's folder.
+  if (describes_whole_model(given)) return training;
+
+  const fs::path path = config.model_name;
+  std::error_code ignored;
+  const bool is_path = fs::exists(path, ignored) || path.has_parent_path() || path.extension() == ".json";
+  if (!is_path || config.model_name.empty()) {
+    const auto guess = nearest(config.model_name, preset_names());
+    problems.add(where, "--model '{}' is neither a preset ({}) nor a folder or config.json.{}", config.model_name,
+                 fmt::join(preset_names(), ", "), guess ? fmt::format(" Did you mean {}?", *guess) : "");
+    problems.throw_if_any();
+  }
+  config.model = read_hugging_face_config(path);
+  training.seq = std::min(training.seq, config.model.max_position);
+  return training;
+}
+
+void apply(const GivenFlags& given, Config& config, Problems& problems) {
+  for (const Flag& flag : flag_table()) {
+    const auto it = given.find(flag.name);
+    if (it == given.end() || flag.set(config, it->second.texts)) continue;
+    problems.add(it->second.where, "--{} got '{}' but needs {}.", flag.name, it->second.texts.back(), flag.needs);
+  }
+}
+
+void derive_head_dim(const GivenFlags& given, LlamaConfig& model, Problems& problems) {
+  if (has(given, "head-dim") || (!has(given, "hidden") && !has(given, "heads"))) return;
+  if (model.heads < 1 || model.hidden < 1) return;  // validate() says so
+  if (model.hidden % model.heads != 0)
+    problems.add("model", "hidden {} is not a multiple of {} heads. Change one, or give --head-dim.", model.hidden,
+                 model.heads);
+  else
+    model.head_dim = model.hidden / model.heads;
+}
+
+// The largest that divides a dp rank's batch and leaves 4 pp microbatches, which keeps the pipeline's bubble small.
+int64_t default_micro_batch(const Config& config, bool benchmark) {
+  const int64_t batch = config.global_batch / config.mesh.dp;
+  if (benchmark) return std::max<int64_t>(1, batch);
+  int64_t size = std::max<int64_t>(1, batch / (4 * config.mesh.pp));
+  while (size > 1 && batch % size != 0) --size;
+  return size;
+}
+
+std::string default_out(const std::string& model, const std::string& time) {
+  if (find_preset(model)) return fmt::format("runs/{}-{}", model, time);
+  fs::path path = fs::path(model).lexically_normal();
+  if (path.filename() == "config.json" || path.filename().empty()) path = path.parent_path();
+  const std::string stem = path.filename().string();
+  return fmt::format("runs/{}-{}", stem.empty() || stem == "." || stem == ".." ? "model" : stem, time);
+}
+
+int64_t count_ranks(const Config& config, const LaunchInfo& launch) {
+  if (config.planned_ranks && config.dry_run) return *config.planned_ranks;
+  return int64_t{launch.num_ranks} * std::max(1, config.local_ranks);
+}
+
+void derive(const GivenFlags& given, const LaunchInfo& launch, const TrainingDefaults& training, int num_ranks,
+            Config& config) {
+  const auto unless = [&](std::string_view name, auto& field, auto value) {
+    if (!has(given, name)) field = value;
+  };
+  config.mesh = {.pp = std::max(1, config.pp), .dp = 1, .tp = std::max(1, config.tp)};
+  config.mesh.dp = static_cast<int>(std::max<int64_t>(1, num_ranks / (int64_t{config.mesh.pp} * config.mesh.tp)));
+
+  unless("max-position", config.model.max_position, std::max(config.model.max_position, config.seq));
+  unless("min-lr", config.min_lr, config.lr / 10);
+  unless("warmup", config.warmup, config.steps / 20);
+  unless("loss-scale", config.loss_scale, LossScale{.dynamic = config.dtype == DType::kF16});
+  unless("micro-batch", config.micro_batch, default_micro_batch(config, training.benchmark));
+  unless("sp", config.sequence_parallel, config.tp > 1);
+  unless("zero", config.zero, config.mesh.dp > 1 ? 1 : 0);
+  const int ranks_on_host = std::max(1, launch.ranks_on_host) * std::max(1, config.local_ranks);
+  unless("threads", config.threads, std::max(1, launch.cores / ranks_on_host));
+  unless("out", config.out, default_out(config.model_name, launch.time));
+
+  config.random_tokens = training.benchmark && config.data.empty();
+  const bool default_text = config.data.empty() && !config.random_tokens;
+  unless("valid-fraction", config.valid_fraction,
+         default_text && config.valid_data.empty() ? kDefaultTextValidFraction : 0.0);
+}
+
+}  // namespace
+
+Config resolve(const GivenFlags& given, const LaunchInfo& launch) {
+  Problems problems;
+  Config config;
+  const TrainingDefaults training = choose_model(given, config, problems);
+  config.seq = training.seq;
+  config.global_batch = training.global_batch;
+  config.lr = training.lr;
+  config.steps = training.steps;
+  const std::string model_name = config.model_name;  // --load-weights may have given it
+  apply(given, config, problems);
+  config.model_name = model_name;
+  derive_head_dim(given, config.model, problems);
+  const int num_ranks = static_cast<int>(std::clamp<int64_t>(count_ranks(config, launch), 1, 1 << 24));
+  derive(given, launch, training, num_ranks, config);
+
+  validate(config, num_ranks, problems);
+  refuse_unbuilt(config, num_ranks, problems);
+  problems.throw_if_any();
+  return config;
+}
+
+}  // namespace trine
