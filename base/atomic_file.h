@@ -8,8 +8,8 @@
 
 namespace trine {
 
-// Every failure (no such folder, disk full, quota) is a DataError with the system's reason. Move-only; a file that was
-// not committed is removed when it goes out of scope. One writer per path.
+// Every failure (no such folder, disk full, quota) is a DataError with the system's reason. Move-only; a file that
+// was not committed is removed when it goes out of scope. One writer per path.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -23,8 +23,8 @@ class AtomicFile {
   // Hands the buffer to the system, so that temporary_path() can be read.
   void flush();
   void truncate(int64_t size_bytes);
-  // Makes the contents durable; publish() then gives the file its final name. Two steps, so that a group of files can
-  // meet a full disk before the first of them is visible.
+  // Makes the contents durable; publish() then gives the file its final name. Two steps, so that a group of files
+  // can meet a full disk before the first of them is visible.
   void sync();
   void publish();
   void commit() { sync(), publish(); }

@@ -12,8 +12,8 @@ namespace {
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 
-// An index may come from anywhere: what it names must lie below the folder. The path alone is judged, since the cache
-// of the Hub fills its folders with links.
+// An index may come from anywhere: what it names must lie below the folder. The path alone is judged, since the
+// cache of the Hub fills its folders with links.
 bool stays_inside(const fs::path& file) {
   return !file.empty() && !file.has_root_path() && std::find(file.begin(), file.end(), "..") == file.end();
 }
@@ -31,7 +31,8 @@ HuggingFaceWeights::HuggingFaceWeights(const fs::path& folder) : folder_(folder)
   } else if (fs::exists(folder / kIndexFile)) {
     open_index(folder / kIndexFile);
   } else {
-    const bool pickled = fs::exists(folder / "pytorch_model.bin") || fs::exists(folder / "pytorch_model.bin.index.json");
+    const bool pickled =
+        fs::exists(folder / "pytorch_model.bin") || fs::exists(folder / "pytorch_model.bin.index.json");
     throw DataError(fmt::format("[weights] {}: {}, need {} or {}. {}", folder.string(),
                                 pickled ? "only pytorch_model.bin" : "no weights", kSingleFile, kIndexFile,
                                 pickled ? "Save the model with transformers, safe_serialization=True."
@@ -59,7 +60,8 @@ void HuggingFaceWeights::open_index(const fs::path& index) {
                                   (folder_ / file_name).string(), index.string(), name));
     }
     const auto& shard = files_.try_emplace(file_name, folder_ / file_name).first->second;
-    if (!shard.contains(name)) throw broken(fmt::format("{} is not in {}, where the index puts it", name, file_name));
+    if (!shard.contains(name))
+      throw broken(fmt::format("{} is not in {}, where the index puts it", name, file_name));
     tensors_[name] = &shard.tensor(name);
   }
 }
@@ -67,9 +69,10 @@ void HuggingFaceWeights::open_index(const fs::path& index) {
 const SafeTensor& HuggingFaceWeights::tensor(const std::string& name) const {
   const auto it = tensors_.find(name);
   if (it == tensors_.end()) {
-    throw DataError(fmt::format("[weights] {}: no tensor {} among {}, need all of the model. Check that --model and the "
-                                "weights belong together.",
-                                folder_.string(), name, tensors_.size()));
+    throw DataError(
+        fmt::format("[weights] {}: no tensor {} among {}, need all of the model. Check that --model and the "
+                    "weights belong together.",
+                    folder_.string(), name, tensors_.size()));
   }
   return *it->second;
 }
@@ -77,8 +80,9 @@ const SafeTensor& HuggingFaceWeights::tensor(const std::string& name) const {
 void HuggingFaceWeights::read(const std::string& name, int64_t begin, std::span<float> out) const {
   const SafeTensor& source = tensor(name);
   if (source.type != SafeType::kF32 && source.type != SafeType::kBF16 && source.type != SafeType::kF16) {
-    throw DataError(fmt::format("[weights] {}: tensor {} has type {}, need F32, BF16 or F16. Convert the model first.",
-                                folder_.string(), name, trine::name(source.type)));
+    throw DataError(
+        fmt::format("[weights] {}: tensor {} has type {}, need F32, BF16 or F16. Convert the model first.",
+                    folder_.string(), name, trine::name(source.type)));
   }
   copy_values<float>(source, begin, out);
 }

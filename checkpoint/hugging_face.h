@@ -1,4 +1,5 @@
-// The weights of a model folder in Hugging Face's form: model.safetensors, or model.safetensors.index.json and shards.
+// The weights of a model folder in Hugging Face's form: model.safetensors, or model.safetensors.index.json and
+// shards.
 #pragma once
 
 #include <filesystem>
@@ -13,7 +14,8 @@ namespace trine {
 
 class HuggingFaceWeights {
  public:
-  // Opens (maps) every file and checks headers and index; reads no weight. DataError naming the file and what is wrong.
+  // Opens (maps) every file and checks headers and index; reads no weight. DataError naming the file and what is
+  // wrong.
   explicit HuggingFaceWeights(const std::filesystem::path& folder);
 
   const std::vector<std::string>& names() const { return names_; }  // sorted
@@ -21,8 +23,8 @@ class HuggingFaceWeights {
   const Shape& shape(const std::string& name) const { return tensor(name).shape; }
   SafeType type(const std::string& name) const { return tensor(name).type; }
 
-  // Elements [begin, begin + out.size()) of the flattened tensor as f32, so that a rank reads no more than its slice.
-  // DataError if there is no such tensor, or it is not F32, BF16 or F16.
+  // Elements [begin, begin + out.size()) of the flattened tensor as f32, so that a rank reads no more than its
+  // slice. DataError if there is no such tensor, or it is not F32, BF16 or F16.
   void read(const std::string& name, int64_t begin, std::span<float> out) const;
 
  private:

@@ -69,16 +69,18 @@ SafeTensor parse_tensor(const std::filesystem::path& file, const std::string& na
   const auto type_name = json["dtype"].get<std::string>();
   const auto type = parse_type(type_name);
   if (!type) {
-    throw DataError(fmt::format("[safetensors] {}: tensor {} has dtype {}, need F32, BF16, F16 or another plain type. "
-                                "Convert the model first.",
-                                file.string(), name, type_name));
+    throw DataError(
+        fmt::format("[safetensors] {}: tensor {} has dtype {}, need F32, BF16, F16 or another plain type. "
+                    "Convert the model first.",
+                    file.string(), name, type_name));
   }
   int64_t bytes = size_bytes(*type);
   std::vector<int64_t> extents;
   for (const Json& extent : json["shape"]) {
     const auto value = count_of(extent);
     if (!value || __builtin_mul_overflow(bytes, *value, &bytes)) {
-      throw broken(file, "shape of tensor {} is {}, need integers >= 0 of a possible size", name, json["shape"].dump());
+      throw broken(file, "shape of tensor {} is {}, need integers >= 0 of a possible size", name,
+                   json["shape"].dump());
     }
     extents.push_back(*value);
   }
@@ -139,12 +141,18 @@ std::string_view name(SafeType type) { return kTypes[static_cast<size_t>(type)].
 
 SafeType safe_type(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return SafeType::kF32;
-    case DType::kBF16: return SafeType::kBF16;
-    case DType::kF16: return SafeType::kF16;
-    case DType::kI32: return SafeType::kI32;
-    case DType::kI64: return SafeType::kI64;
-    case DType::kU8: return SafeType::kU8;
+    case DType::kF32:
+      return SafeType::kF32;
+    case DType::kBF16:
+      return SafeType::kBF16;
+    case DType::kF16:
+      return SafeType::kF16;
+    case DType::kI32:
+      return SafeType::kI32;
+    case DType::kI64:
+      return SafeType::kI64;
+    case DType::kU8:
+      return SafeType::kU8;
   }
   TRINE_CHECK(false);
 }
@@ -188,23 +196,35 @@ const SafeTensor& SafetensorsFile::tensor(const std::string& name) const {
 template <typename T>
 void copy_values(const SafeTensor& tensor, int64_t begin, std::span<T> out) {
   const int64_t size = tensor.shape.num_elements(), count = static_cast<int64_t>(out.size());
-  TRINE_CHECK(0 <= begin && begin <= size && count <= size - begin, "elements [{}, {} + {}) of {}", begin, begin, count,
-              size);
+  TRINE_CHECK(0 <= begin && begin <= size && count <= size - begin, "elements [{}, {} + {}) of {}", begin, begin,
+              count, size);
   const std::byte* from = tensor.bytes.data() + begin * size_bytes(tensor.type);
   switch (tensor.type) {
-    case SafeType::kF64: return convert<double>(from, out);
-    case SafeType::kF32: return convert<float>(from, out);
-    case SafeType::kF16: return convert<Float16>(from, out);
-    case SafeType::kBF16: return convert<BFloat16>(from, out);
-    case SafeType::kI64: return convert<int64_t>(from, out);
-    case SafeType::kI32: return convert<int32_t>(from, out);
-    case SafeType::kI16: return convert<int16_t>(from, out);
-    case SafeType::kI8: return convert<int8_t>(from, out);
-    case SafeType::kU64: return convert<uint64_t>(from, out);
-    case SafeType::kU32: return convert<uint32_t>(from, out);
-    case SafeType::kU16: return convert<uint16_t>(from, out);
+    case SafeType::kF64:
+      return convert<double>(from, out);
+    case SafeType::kF32:
+      return convert<float>(from, out);
+    case SafeType::kF16:
+      return convert<Float16>(from, out);
+    case SafeType::kBF16:
+      return convert<BFloat16>(from, out);
+    case SafeType::kI64:
+      return convert<int64_t>(from, out);
+    case SafeType::kI32:
+      return convert<int32_t>(from, out);
+    case SafeType::kI16:
+      return convert<int16_t>(from, out);
+    case SafeType::kI8:
+      return convert<int8_t>(from, out);
+    case SafeType::kU64:
+      return convert<uint64_t>(from, out);
+    case SafeType::kU32:
+      return convert<uint32_t>(from, out);
+    case SafeType::kU16:
+      return convert<uint16_t>(from, out);
     case SafeType::kU8:
-    case SafeType::kBool: return convert<uint8_t>(from, out);
+    case SafeType::kBool:
+      return convert<uint8_t>(from, out);
   }
 }
 template void copy_values<float>(const SafeTensor&, int64_t, std::span<float>);
@@ -220,15 +240,16 @@ void write_safetensors(const std::filesystem::path& path, std::vector<Safetensor
   int64_t at = 0;
   for (const auto& [name, tensor] : entries) {
     const auto bytes = static_cast<int64_t>(tensor.bytes.size());
-    TRINE_CHECK(bytes == tensor.shape.num_elements() * size_bytes(tensor.type) && !header.contains(name), "tensor {}",
-                name);
+    TRINE_CHECK(bytes == tensor.shape.num_elements() * size_bytes(tensor.type) && !header.contains(name),
+                "tensor {}", name);
     header[name] = {{"dtype", trine::name(tensor.type)},
                     {"shape", std::vector<int64_t>(tensor.shape.begin(), tensor.shape.end())},
                     {"data_offsets", {at, at + bytes}}};
     at += bytes;
   }
   std::string text = header.is_null() ? "{}" : header.dump();
-  text.resize((text.size() + kDataAlignment - 1) / kDataAlignment * kDataAlignment, ' ');  // the format allows spaces
+  text.resize((text.size() + kDataAlignment - 1) / kDataAlignment * kDataAlignment,
+              ' ');  // the format allows spaces
   const uint64_t header_bytes = text.size();
   AtomicFile file(path);
   file.write(&header_bytes, sizeof header_bytes);

@@ -1,5 +1,5 @@
-// Files of Hugging Face's safetensors format: u64 header length (little endian) | JSON header | data. The header maps
-// each name to {"dtype", "shape", "data_offsets": [begin, end)}, offsets counted from the end of the header.
+// Files of Hugging Face's safetensors format: u64 header length (little endian) | JSON header | data. The header
+// maps each name to {"dtype", "shape", "data_offsets": [begin, end)}, offsets counted from the end of the header.
 // (https://huggingface.co/docs/safetensors)
 #pragma once
 
@@ -16,7 +16,8 @@
 
 namespace trine {
 
-// The element types of the format that Trine reads; more than DType, because files hold more than tensors of a graph.
+// The element types of the format that Trine reads; more than DType, because files hold more than tensors of a
+// graph.
 enum class SafeType : uint8_t { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU64, kU32, kU16, kU8, kBool };
 int64_t size_bytes(SafeType type);
 std::string_view name(SafeType type);  // "F32", as in the files
@@ -31,8 +32,8 @@ struct SafeTensor {
 // A file mapped read-only. Tensors are views into it.
 class SafetensorsFile {
  public:
-  // Checks the whole header: its length, JSON, known types, shapes that match their bytes, data without overlap, hole or
-  // end past the file. DataError naming file and tensor.
+  // Checks the whole header: its length, JSON, known types, shapes that match their bytes, data without overlap,
+  // hole or end past the file. DataError naming file and tensor.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return file_.path(); }
@@ -47,8 +48,8 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-// Elements [begin, begin + out.size()) of the flattened tensor, converted as a cast does (numbers that do not fit in an
-// integer are an error of the caller). For T = float, double, int32_t, int64_t.
+// Elements [begin, begin + out.size()) of the flattened tensor, converted as a cast does (numbers that do not fit
+// in an integer are an error of the caller). For T = float, double, int32_t, int64_t.
 template <typename T>
 void copy_values(const SafeTensor& tensor, int64_t begin, std::span<T> out);
 
@@ -64,8 +65,8 @@ struct SafetensorsEntry {
   SafeTensor tensor;
 };
 
-// Writes the tensors in the order of their names, data from a multiple of 8 bytes on; the file appears whole or not at
-// all. REQUIRES: distinct names, bytes that match type and shape.
+// Writes the tensors in the order of their names, data from a multiple of 8 bytes on; the file appears whole or not
+// at all. REQUIRES: distinct names, bytes that match type and shape.
 void write_safetensors(const std::filesystem::path& path, std::vector<SafetensorsEntry> entries,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 

@@ -1,11 +1,10 @@
-// Byte-level BPE as Hugging Face's tokenizer.json describes it, in the form that LLaMA-3 and GPT-2 use: no normalizer,
-// a pre-tokenizer of regular expressions, then merges over bytes. Anything else in the file is refused by name, because
-// ignoring it would give other ids.
-#include <xxhash.h>
-
+// Byte-level BPE as Hugging Face's tokenizer.json describes it, in the form that LLaMA-3 and GPT-2 use: no
+// normalizer, a pre-tokenizer of regular expressions, then merges over bytes. Anything else in the file is refused
+// by name, because ignoring it would give other ids.
 #include <algorithm>
 #include <array>
 #include <unordered_map>
+#include <xxhash.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -25,8 +24,8 @@ constexpr int32_t kMaxId = 1 << 24;
 constexpr const char* kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-// tokenizer.json writes bytes as printable characters: those that are printable in Latin-1 stand for themselves, the
-// others for 256, 257, ... in order (bytes_to_unicode() of GPT-2).
+// tokenizer.json writes bytes as printable characters: those that are printable in Latin-1 stand for themselves,
+// the others for 256, 257, ... in order (bytes_to_unicode() of GPT-2).
 std::unordered_map<uint32_t, char> byte_of_character() {
   std::unordered_map<uint32_t, char> map;
   uint32_t next = 256;
@@ -50,7 +49,8 @@ class BpeTokenizer final : public Tokenizer {
     hash_ = XXH3_64bits(text.data(), text.size());
     const Json json = parse_json(text, path);
     try {
-      if (json.contains("normalizer") && !json["normalizer"].is_null()) throw unsupported("normalizer", json["normalizer"]);
+      if (json.contains("normalizer") && !json["normalizer"].is_null())
+        throw unsupported("normalizer", json["normalizer"]);
       read_model(json.at("model"));
       read_pre_tokenizer(json.at("pre_tokenizer"));
       for (const Json& token : json.value("added_tokens", Json::array())) read_added_token(token);
@@ -65,7 +65,9 @@ class BpeTokenizer final : public Tokenizer {
 
   std::string name() const override { return path_.string(); }
   int32_t vocab_size() const override { return static_cast<int32_t>(text_of_id_.size()); }
-  std::optional<int32_t> begin_id() const override { return added_id({"<|begin_of_text|>", "<|startoftext|>", "<s>"}); }
+  std::optional<int32_t> begin_id() const override {
+    return added_id({"<|begin_of_text|>", "<|startoftext|>", "<s>"});
+  }
   std::optional<int32_t> end_id() const override { return added_id({"<|end_of_text|>", "<|endoftext|>", "</s>"}); }
   uint64_t hash() const override { return hash_; }
 
@@ -95,9 +97,10 @@ class BpeTokenizer final : public Tokenizer {
 
  private:
   DataError unsupported(const char* what, const Json& found) const {
-    return DataError(fmt::format("[tokenizer] {}: {} is {}, which is not supported; need byte-level BPE as LLaMA-3 and "
-                                 "GPT-2 have it. For LLaMA-2 give its tokenizer.model.",
-                                 path_.string(), what, found.dump(-1, ' ', true).substr(0, 120)));
+    return DataError(
+        fmt::format("[tokenizer] {}: {} is {}, which is not supported; need byte-level BPE as LLaMA-3 and "
+                    "GPT-2 have it. For LLaMA-2 give its tokenizer.model.",
+                    path_.string(), what, found.dump(-1, ' ', true).substr(0, 120)));
   }
   DataError inconsistent(const std::string& what) const {
     return DataError(fmt::format("[tokenizer] {}: {}. The file is damaged: fetch it again.", path_.string(), what));
@@ -166,7 +169,8 @@ class BpeTokenizer final : public Tokenizer {
     if (type == "Sequence") {
       for (const Json& part : json.at("pretokenizers")) read_pre_tokenizer(part);
     } else if (type == "Split") {
-      if (json.at("behavior") != "Isolated" || !json.at("pattern").contains("Regex")) throw unsupported("Split", json);
+      if (json.at("behavior") != "Isolated" || !json.at("pattern").contains("Regex"))
+        throw unsupported("Split", json);
       require_unset(json, {"invert"});
       splits_.emplace_back(json["pattern"]["Regex"].get<std::string>(), path_.string());
     } else if (type == "ByteLevel") {

@@ -24,10 +24,11 @@ void check_request(const DataRequest& request, const Tokenizer& tokenizer) {
     problems.add("data", "--valid-data and --valid-fraction are both given, need one. Leave one out.");
   }
   if (request.data.empty() && !request.random && tokenizer.vocab_size() > request.vocab_size) {
-    problems.add("data",
-                 "no --data, and the default text with --tokenizer {} needs a vocabulary of {}, but the model has {}. "
-                 "Give --data, or raise --vocab.",
-                 tokenizer.name(), tokenizer.vocab_size(), request.vocab_size);
+    problems.add(
+        "data",
+        "no --data, and the default text with --tokenizer {} needs a vocabulary of {}, but the model has {}. "
+        "Give --data, or raise --vocab.",
+        tokenizer.name(), tokenizer.vocab_size(), request.vocab_size);
   }
   problems.throw_if_any();
 }

@@ -1,9 +1,8 @@
 #include "data/default_text.h"
 
-#include <zlib.h>
-
 #include <cstdlib>
 #include <memory>
+#include <zlib.h>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -59,9 +58,10 @@ TokenSourcePtr default_tokens(const Tokenizer& tokenizer) {
   if (!file) {
     std::string places;
     for (const fs::path& candidate : default_text_candidates()) places += "\n  " + candidate.string();
-    throw DataError(fmt::format("[data] no --data, and the default text (Debian's jargon-text) is in none of these "
-                                "places:{}\nRun scripts/quickstart.sh, which fetches it, or give --data.",
-                                places));
+    throw DataError(
+        fmt::format("[data] no --data, and the default text (Debian's jargon-text) is in none of these "
+                    "places:{}\nRun scripts/quickstart.sh, which fetches it, or give --data.",
+                    places));
   }
   std::vector<int32_t> tokens;
   const std::string text = read_maybe_gzip(*file);

@@ -14,8 +14,8 @@ namespace trine {
 
 inline constexpr double kDefaultValidFraction = 0.05;
 
-// Where the text is looked for, in order. Under $TRINE_DATA_DIR and ~/.cache/trine: jargon.txt, jargon.txt.gz, or the
-// unpacked package; then where the package installs it.
+// Where the text is looked for, in order. Under $TRINE_DATA_DIR and ~/.cache/trine: jargon.txt, jargon.txt.gz, or
+// the unpacked package; then where the package installs it.
 std::vector<std::filesystem::path> default_text_candidates();
 std::optional<std::filesystem::path> find_default_text();
 

@@ -1,10 +1,9 @@
 #include "data/prepare.h"
 
-#include <sys/stat.h>
-
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -46,7 +45,10 @@ class TextFile {
 
  private:
   void refuse_compressed(std::string_view block) const {
-    constexpr std::string_view gzip = "\x1f\x8b", zstd = "\x28\xb5\x2f\xfd", xz("\xfd" "7zXZ\0", 6);
+    constexpr std::string_view gzip = "\x1f\x8b", zstd = "\x28\xb5\x2f\xfd",
+                               xz("\xfd"
+                                  "7zXZ\0",
+                                  6);
     for (std::string_view magic : {gzip, zstd, xz}) {
       if (!block.starts_with(magic)) continue;
       throw error("is compressed, need plain text. Decompress it, for instance: zcat FILE | prepare_data -");
@@ -85,11 +87,12 @@ class DocumentEncoder {
   }
 
  private:
-  // After the last newline with no white space behind it, where no token of the usual patterns reaches across; else the
-  // last beginning of a UTF-8 character.
+  // After the last newline with no white space behind it, where no token of the usual patterns reaches across; else
+  // the last beginning of a UTF-8 character.
   static size_t cut_position(std::string_view text) {
     for (size_t at = text.size() - 1; at > 0; --at) {
-      if (text[at - 1] == '\n' && std::string_view(" \t\r\n\v\f").find(text[at]) == std::string_view::npos) return at;
+      if (text[at - 1] == '\n' && std::string_view(" \t\r\n\v\f").find(text[at]) == std::string_view::npos)
+        return at;
     }
     size_t at = text.size() - 1;
     while (at + 4 > text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) --at;
@@ -170,9 +173,10 @@ PreparedInfo prepare(const PrepareRequest& request, const Tokenizer& tokenizer, 
                      const std::function<void(const PrepareProgress&)>& progress) {
   const auto end_id = tokenizer.end_id();
   if (!end_id) {
-    throw DataError(fmt::format("[tokenizer] {} has no end-of-document token, need one between documents. Use a "
-                                "tokenizer with </s>, <|end_of_text|> or <|endoftext|>.",
-                                tokenizer.name()));
+    throw DataError(
+        fmt::format("[tokenizer] {} has no end-of-document token, need one between documents. Use a "
+                    "tokenizer with </s>, <|end_of_text|> or <|endoftext|>.",
+                    tokenizer.name()));
   }
   TokenFileWriter writer(request.out, tokenizer.vocab_size());
   DocumentEncoder encoder(tokenizer, *end_id, writer);

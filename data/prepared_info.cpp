@@ -30,9 +30,10 @@ PreparedInfo read_prepared_info(const fs::path& file) {
     info.num_documents = json.at("documents").get<int64_t>();
     return info;
   } catch (const std::exception& error) {
-    throw DataError(fmt::format("[data] {}: {}, need what prepare_data writes. Run prepare_data again, or remove this "
-                                "file to go without the check of the tokenizer.",
-                                file.string(), error.what()));
+    throw DataError(
+        fmt::format("[data] {}: {}, need what prepare_data writes. Run prepare_data again, or remove this "
+                    "file to go without the check of the tokenizer.",
+                    file.string(), error.what()));
   }
 }
 
@@ -54,11 +55,12 @@ void check_prepared_with(const fs::path& data, const Tokenizer& tokenizer) {
   if (!file) return;
   const PreparedInfo info = read_prepared_info(*file);
   if (info.tokenizer_hash == tokenizer.hash() && info.vocab_size == tokenizer.vocab_size()) return;
-  throw ConfigError(fmt::format("[data] {} was prepared with the tokenizer {} (vocabulary {}, hash {:016x}), but "
-                                "--tokenizer is {} (vocabulary {}, hash {:016x}). Give the same one, or prepare the "
-                                "text again.",
-                                data.string(), info.tokenizer, info.vocab_size, info.tokenizer_hash, tokenizer.name(),
-                                tokenizer.vocab_size(), tokenizer.hash()));
+  throw ConfigError(
+      fmt::format("[data] {} was prepared with the tokenizer {} (vocabulary {}, hash {:016x}), but "
+                  "--tokenizer is {} (vocabulary {}, hash {:016x}). Give the same one, or prepare the "
+                  "text again.",
+                  data.string(), info.tokenizer, info.vocab_size, info.tokenizer_hash, tokenizer.name(),
+                  tokenizer.vocab_size(), tokenizer.hash()));
 }
 
 }  // namespace trine

@@ -1,9 +1,8 @@
 #include "data/regex.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include <array>
+#include <pcre2.h>
 
 #include "base/error.h"
 
@@ -40,9 +39,10 @@ Regex::Regex(const std::string& pattern, const std::string& where) : handles_(st
   handles_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
                                      PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &at, nullptr));
   if (!handles_->code) {
-    throw DataError(fmt::format("[tokenizer] {}: {} at character {} of the pattern {}. Only patterns that PCRE2 knows "
-                                "are supported.",
-                                where, reason(error), at, pattern));
+    throw DataError(
+        fmt::format("[tokenizer] {}: {} at character {} of the pattern {}. Only patterns that PCRE2 knows "
+                    "are supported.",
+                    where, reason(error), at, pattern));
   }
   pcre2_jit_compile(handles_->code.get(), PCRE2_JIT_COMPLETE);  // where it is unavailable, matching is only slower
 }

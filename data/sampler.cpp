@@ -12,8 +12,9 @@ Sampler::Sampler(int64_t num_tokens, int64_t seq, uint64_t seed, bool shuffle)
     : seq_(seq), samples_per_epoch_(0), seed_(seed), shuffle_(shuffle) {
   TRINE_CHECK(seq > 0, "seq {}", seq);
   if (num_tokens < seq + 1) {
-    throw DataError(fmt::format("[data] {} tokens, but one sample needs --seq + 1 = {}. Give more data or lower --seq.",
-                                format_count(num_tokens), format_count(seq + 1)));
+    throw DataError(
+        fmt::format("[data] {} tokens, but one sample needs --seq + 1 = {}. Give more data or lower --seq.",
+                    format_count(num_tokens), format_count(seq + 1)));
   }
   samples_per_epoch_ = (num_tokens - 1) / seq;
 }

@@ -7,10 +7,10 @@
 
 namespace trine {
 
-// Sample i of an epoch is tokens [i*seq, (i+1)*seq], both ends included: seq + 1 tokens, neighbours share one. An epoch
-// has floor((num_tokens - 1) / seq) samples. The global sample g is sample g mod S of epoch g / S, or, shuffled, the one
-// that a pseudo-random permutation keyed by (seed, epoch) puts there. Step k (from 0) takes samples
-// [k*global_batch, (k+1)*global_batch), so that a batch may cross epochs.
+// Sample i of an epoch is tokens [i*seq, (i+1)*seq], both ends included: seq + 1 tokens, neighbours share one. An
+// epoch has floor((num_tokens - 1) / seq) samples. The global sample g is sample g mod S of epoch g / S, or,
+// shuffled, the one that a pseudo-random permutation keyed by (seed, epoch) puts there. Step k (from 0) takes
+// samples [k*global_batch, (k+1)*global_batch), so that a batch may cross epochs.
 class Sampler {
  public:
   // DataError if there are fewer than seq + 1 tokens.
@@ -33,8 +33,8 @@ class BatchReader {
       : source_(std::move(source)), sampler_(source_->size(), seq, seed, shuffle) {}
   const Sampler& sampler() const { return sampler_; }
   const TokenSource& source() const { return *source_; }
-  // Global samples [first_sample, first_sample + num_rows): ids and labels, each [num_rows, seq]; a label is the token
-  // after its id. May be called from several threads.
+  // Global samples [first_sample, first_sample + num_rows): ids and labels, each [num_rows, seq]; a label is the
+  // token after its id. May be called from several threads.
   void fill(int64_t first_sample, int64_t num_rows, int32_t* ids, int32_t* labels) const;
 
  private:

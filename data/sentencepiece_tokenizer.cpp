@@ -16,9 +16,10 @@ class SentencePieceTokenizer final : public Tokenizer {
     hash_ = XXH3_64bits(model.data(), model.size());
     const auto status = processor_.LoadFromSerializedProto({model.data(), model.size()});
     if (!status.ok() || processor_.GetPieceSize() <= 0) {
-      throw DataError(fmt::format("[tokenizer] {}: no SentencePiece model ({}), need the .model file that spm_train "
-                                  "wrote. Fetch it again, or give --tokenizer bytes.",
-                                  path.string(), status.ok() ? "it has no pieces" : status.ToString()));
+      throw DataError(
+          fmt::format("[tokenizer] {}: no SentencePiece model ({}), need the .model file that spm_train "
+                      "wrote. Fetch it again, or give --tokenizer bytes.",
+                      path.string(), status.ok() ? "it has no pieces" : status.ToString()));
     }
   }
 

@@ -65,10 +65,11 @@ DataError foreign(const MappedFile& file) {
   if (file.size() == 0) {
     return broken(file.path(), "the file is empty, need tokens. Write it again, with prepare_data for instance.");
   }
-  return broken(file.path(),
-                "begins with \"{}\", need a Megatron pair .bin and .idx or a token file of llm.c. If it is text, run "
-                "prepare_data {} --out PREFIX and give PREFIX-train.",
-                beginning(file), file.path().string());
+  return broken(
+      file.path(),
+      "begins with \"{}\", need a Megatron pair .bin and .idx or a token file of llm.c. If it is text, run "
+      "prepare_data {} --out PREFIX and give PREFIX-train.",
+      beginning(file), file.path().string());
 }
 
 DataError missing(const fs::path& path) {
@@ -83,10 +84,72 @@ DataError missing(const fs::path& path) {
 
 std::optional<TokenType> megatron_type(int code) {
   switch (code) {
-    case 4: return TokenType::kI32;
-    case 5: return TokenType::kI64;
-    case 8: return TokenType::kU16;
-    default: return std::nullopt;
+    case 4:
+      return TokenType::kI32;
+    case 5:
+      return TokenType::kI64;
+    case 8:
+      return TokenType::kU16;
+    default:
+      return std::nullopt;
+  }
+}
+
+struct IndexHeader {
+  TokenType type;
+  int64_t num_sequences, num_indices;
+};
+
+// The fixed part of a Megatron index, checked against the size of the file.
+IndexHeader read_index_header(const MappedFile& index) {
+  const std::byte* header = index.bytes().data();
+  if (static_cast<int64_t>(index.size()) < kIndexHeaderBytes) {
+    throw broken(index.path(), "{} bytes, need a header of {}. {}", index.size(), kIndexHeaderBytes, kWriteAgain);
+  }
+  const auto version = load<uint64_t>(header + 9), sequences = load<uint64_t>(header + 18),
+             indices = load<uint64_t>(header + 26);
+  if (version != 1) throw broken(index.path(), "version {} at byte 9, need 1. Convert the file.", version);
+  const int code = load<uint8_t>(header + 17);
+  const auto type = megatron_type(code);
+  if (!type) {
+    throw broken(index.path(), "token type {} at byte 17, need 4 (i32), 5 (i64) or 8 (u16). Convert the file.",
+                 code);
+  }
+  const uint64_t rest = index.size() - kIndexHeaderBytes;
+  if (sequences > rest / 12 || indices > rest / 8 || 12 * sequences + 8 * indices != rest) {
+    throw broken(index.path(), "{} bytes, but {} sequences and {} document indices need {} + 12 x {} + 8 x {}. {}",
+                 index.size(), sequences, indices, kIndexHeaderBytes, sequences, indices, kWriteAgain);
+  }
+  return {*type, static_cast<int64_t>(sequences), static_cast<int64_t>(indices)};
+}
+
+// That the sequences lie side by side; how many bytes they take.
+int64_t check_sequences(const MappedFile& index, const IndexHeader& header) {
+  const std::byte* lengths = index.bytes().data() + kIndexHeaderBytes;
+  const std::byte* pointers = lengths + 4 * header.num_sequences;
+  int64_t at = 0;
+  for (int64_t i = 0; i < header.num_sequences; ++i) {
+    const auto length = load<int32_t>(lengths + 4 * i);
+    const auto pointer = load<int64_t>(pointers + 8 * i);
+    if (length < 0) throw broken(index.path(), "sequence {} has length {}, need >= 0. {}", i, length, kWriteAgain);
+    if (pointer != at) {
+      throw broken(index.path(), "sequence {} begins at byte {}, need {}, where the one before it ends. {}", i,
+                   pointer, at, kWriteAgain);
+    }
+    at += length * size_bytes(header.type);
+  }
+  return at;
+}
+
+void check_documents(const MappedFile& index, const IndexHeader& header) {
+  const std::byte* indices = index.bytes().data() + kIndexHeaderBytes + 12 * header.num_sequences;
+  for (int64_t i = 0, last = 0; i < header.num_indices; ++i) {
+    const auto document = load<int64_t>(indices + 8 * i);
+    if (document < last || document > header.num_sequences || (i == 0 && document != 0)) {
+      throw broken(index.path(), "document index {} is {}, need rising numbers from 0 to {}. {}", i, document,
+                   header.num_sequences, kWriteAgain);
+    }
+    last = document;
   }
 }
 
@@ -103,10 +166,14 @@ int64_t convert(const std::byte* from, int64_t count, int64_t vocab_size, int32_
 
 int64_t load_id(TokenType type, const std::byte* from) {
   switch (type) {
-    case TokenType::kU16: return load<uint16_t>(from);
-    case TokenType::kU32: return load<uint32_t>(from);
-    case TokenType::kI32: return load<int32_t>(from);
-    case TokenType::kI64: return load<int64_t>(from);
+    case TokenType::kU16:
+      return load<uint16_t>(from);
+    case TokenType::kU32:
+      return load<uint32_t>(from);
+    case TokenType::kI32:
+      return load<int32_t>(from);
+    case TokenType::kI64:
+      return load<int64_t>(from);
   }
   TRINE_CHECK(false);
 }
@@ -117,76 +184,48 @@ int64_t size_bytes(TokenType type) { return type == TokenType::kU16 ? 2 : type =
 
 TokenFile::TokenFile(const fs::path& path) {
   if (!is_file(path)) {
-    if (is_file(with_suffix(path, ".idx"))) return open_megatron(with_suffix(path, ".idx"), with_suffix(path, ".bin"));
-    if (!is_file(with_suffix(path, ".bin"))) throw missing(path);
-    return *this = TokenFile(with_suffix(path, ".bin")), void();
+    if (is_file(with_suffix(path, ".idx"))) {
+      open_megatron(with_suffix(path, ".idx"), with_suffix(path, ".bin"));
+    } else if (is_file(with_suffix(path, ".bin"))) {
+      *this = TokenFile(with_suffix(path, ".bin"));
+    } else {
+      throw missing(path);
+    }
+    return;
   }
   const MappedFile file(path);
   fs::path index = path, bin = path;
   index.replace_extension(".idx"), bin.replace_extension(".bin");
-  if (is_index(file)) return open_megatron(path, bin);
-  // The tokens of a Megatron pair may look like anything, so that an index beside them decides before their contents do.
-  if (path.extension() == ".bin" && is_file(index) && (is_index(MappedFile(index)) || !is_llm_c(file))) {
-    return open_megatron(index, path);
+  // The tokens of a Megatron pair may look like anything, so that an index beside them decides before their
+  // contents do.
+  const bool has_index = path.extension() == ".bin" && is_file(index);
+  if (is_index(file)) {
+    open_megatron(path, bin);
+  } else if (has_index && (is_index(MappedFile(index)) || !is_llm_c(file))) {
+    open_megatron(index, path);
+  } else if (is_llm_c(file)) {
+    open_llm_c(path);
+  } else {
+    throw foreign(file);
   }
-  if (!is_llm_c(file)) throw foreign(file);
-  open_llm_c(path);
 }
 
 void TokenFile::open_megatron(const fs::path& index_path, const fs::path& bin) {
   const MappedFile index(index_path);
-  const std::byte* header = index.bytes().data();
-  const auto index_bytes = static_cast<int64_t>(index.size());
   if (!is_index(index)) throw foreign(index);
-  if (index_bytes < kIndexHeaderBytes) {
-    throw broken(index_path, "{} bytes, need a header of {}. {}", index_bytes, kIndexHeaderBytes, kWriteAgain);
-  }
-  const auto version = load<uint64_t>(header + 9), sequences = load<uint64_t>(header + 18),
-             documents = load<uint64_t>(header + 26);
-  const int code = load<uint8_t>(header + 17);
-  if (version != 1) throw broken(index_path, "version {} at byte 9, need 1. Convert the file.", version);
-  const auto type = megatron_type(code);
-  if (!type) {
-    throw broken(index_path, "token type {} at byte 17, need 4 (i32), 5 (i64) or 8 (u16). Convert the file.", code);
-  }
-  const auto rest = static_cast<uint64_t>(index_bytes - kIndexHeaderBytes);
-  if (sequences > rest / 12 || documents > rest / 8 || 12 * sequences + 8 * documents != rest) {
-    throw broken(index_path, "{} bytes, but {} sequences and {} document indices need {} + 12 x {} + 8 x {}. {}",
-                 index_bytes, sequences, documents, kIndexHeaderBytes, sequences, documents, kWriteAgain);
-  }
-  const auto num_sequences = static_cast<int64_t>(sequences), num_indices = static_cast<int64_t>(documents);
-  const std::byte* lengths = header + kIndexHeaderBytes;
-  const std::byte *pointers = lengths + 4 * num_sequences, *indices = pointers + 8 * num_sequences;
-  const int64_t token_bytes = size_bytes(*type);
-  int64_t at = 0;
-  for (int64_t i = 0; i < num_sequences; ++i) {
-    const auto length = load<int32_t>(lengths + 4 * i);
-    const auto pointer = load<int64_t>(pointers + 8 * i);
-    if (length < 0) throw broken(index_path, "sequence {} has length {}, need >= 0. {}", i, length, kWriteAgain);
-    if (pointer != at) {
-      throw broken(index_path, "sequence {} begins at byte {}, need {}, where the one before it ends. {}", i, pointer,
-                   at, kWriteAgain);
-    }
-    at += length * token_bytes;
-  }
-  for (int64_t i = 0, last = 0; i < num_indices; ++i) {
-    const auto document = load<int64_t>(indices + 8 * i);
-    if (document < last || document > num_sequences || (i == 0 && document != 0)) {
-      throw broken(index_path, "document index {} is {}, need rising numbers from 0 to {}. {}", i, document,
-                   num_sequences, kWriteAgain);
-    }
-    last = document;
-  }
+  const IndexHeader header = read_index_header(index);
+  const int64_t bytes = check_sequences(index, header);
+  check_documents(index, header);
   if (!is_file(bin)) throw broken(bin, "no such file, but its index {} is there. Copy both.", index_path.string());
   bin_ = MappedFile(bin);
-  if (static_cast<int64_t>(bin_.size()) != at) {
+  if (static_cast<int64_t>(bin_.size()) != bytes) {
     throw broken(bin, "{} bytes, but its index {} describes {}. One of the two is damaged, or they are no pair.",
-                 bin_.size(), index_path.string(), at);
+                 bin_.size(), index_path.string(), bytes);
   }
-  if (at == 0) throw broken(bin, "holds no tokens. Prepare more text.");
-  type_ = *type;
-  size_ = at / token_bytes;
-  num_documents_ = std::max<int64_t>(0, num_indices - 1);
+  if (bytes == 0) throw broken(bin, "holds no tokens. Prepare more text.");
+  type_ = header.type;
+  size_ = bytes / size_bytes(header.type);
+  num_documents_ = std::max<int64_t>(0, header.num_indices - 1);
 }
 
 void TokenFile::open_llm_c(const fs::path& bin) {
@@ -199,10 +238,11 @@ void TokenFile::open_llm_c(const fs::path& bin) {
   const auto magic = load<int32_t>(header), version = load<int32_t>(header + 4), count = load<int32_t>(header + 8);
   const auto type = llm_c_type(magic, version);
   if (!type) {
-    throw broken(bin,
-                 "magic {} with version {}, need 20240520 with version 1 (u16) or 20240801 with version 7 (u32). Write "
-                 "it with a llm.c of 2024-08 or newer.",
-                 magic, version);
+    throw broken(
+        bin,
+        "magic {} with version {}, need 20240520 with version 1 (u16) or 20240801 with version 7 (u32). Write "
+        "it with a llm.c of 2024-08 or newer.",
+        magic, version);
   }
   const int64_t need = kLlmcHeaderBytes + int64_t{count} * size_bytes(*type);
   if (count < 0 || bytes != need) {
@@ -216,23 +256,32 @@ void TokenFile::open_llm_c(const fs::path& bin) {
 }
 
 void TokenFile::read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* out) const {
-  TRINE_CHECK(0 <= begin && 0 <= count && begin <= size_ && count <= size_ - begin, "tokens [{}, {} + {}) of {}", begin,
-              begin, count, size_);
+  TRINE_CHECK(0 <= begin && 0 <= count && begin <= size_ && count <= size_ - begin, "tokens [{}, {} + {}) of {}",
+              begin, begin, count, size_);
   const int64_t offset = data_offset_ + begin * size_bytes(type_);
   const std::byte* from = bin_.bytes().data() + offset;
   int64_t bad = -1;
   switch (type_) {
-    case TokenType::kU16: bad = convert<uint16_t>(from, count, vocab_size, out); break;
-    case TokenType::kU32: bad = convert<uint32_t>(from, count, vocab_size, out); break;
-    case TokenType::kI32: bad = convert<int32_t>(from, count, vocab_size, out); break;
-    case TokenType::kI64: bad = convert<int64_t>(from, count, vocab_size, out); break;
+    case TokenType::kU16:
+      bad = convert<uint16_t>(from, count, vocab_size, out);
+      break;
+    case TokenType::kU32:
+      bad = convert<uint32_t>(from, count, vocab_size, out);
+      break;
+    case TokenType::kI32:
+      bad = convert<int32_t>(from, count, vocab_size, out);
+      break;
+    case TokenType::kI64:
+      bad = convert<int64_t>(from, count, vocab_size, out);
+      break;
   }
   if (bad < 0) return;
-  throw broken(path(),
-               "token {} at byte {} is {}, need ids from 0 to {} (the vocabulary). Prepare the text with the model's "
-               "tokenizer, or raise --vocab.",
-               begin + bad, offset + bad * size_bytes(type_), load_id(type_, from + bad * size_bytes(type_)),
-               vocab_size - 1);
+  throw broken(
+      path(),
+      "token {} at byte {} is {}, need ids from 0 to {} (the vocabulary). Prepare the text with the model's "
+      "tokenizer, or raise --vocab.",
+      begin + bad, offset + bad * size_bytes(type_), load_id(type_, from + bad * size_bytes(type_)),
+      vocab_size - 1);
 }
 
 void TokenFile::check_all(int64_t vocab_size) const {

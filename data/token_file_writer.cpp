@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -79,7 +80,8 @@ void TokenFileWriter::write_index(AtomicFile& index, int64_t begin, int64_t end)
   for (int64_t document = 0; document <= count; ++document) put(index, document);
 }
 
-TokenFileWriter::Split TokenFileWriter::finish(double valid_fraction, const std::function<void(Split)>& before_publish) {
+TokenFileWriter::Split TokenFileWriter::finish(double valid_fraction,
+                                               const std::function<void(Split)>& before_publish) {
   end_document();
   if (num_tokens_ == 0) throw DataError("[data] the text is empty, need at least one character. Give more files.");
   const int64_t cut = num_train_tokens(num_tokens_, valid_fraction);

@@ -11,8 +11,8 @@
 
 namespace trine {
 
-// PREFIX-train.{bin,idx} and PREFIX-valid.{bin,idx}: u16 tokens where the vocabulary allows it (<= 65535), else i32.
-// Memory is constant: tokens go to the .bin, document lengths (4 bytes each) to a temporary file beside it.
+// PREFIX-train.{bin,idx} and PREFIX-valid.{bin,idx}: u16 tokens where the vocabulary allows it (<= 65535), else
+// i32. Memory is constant: tokens go to the .bin, document lengths (4 bytes each) to a temporary file beside it.
 class TokenFileWriter {
  public:
   // A document of more than `max_sequence` tokens becomes several in the index, whose lengths are i32.
@@ -30,8 +30,8 @@ class TokenFileWriter {
   };
   // Cuts at num_train_tokens() (token_source.h), so that the same fraction gives the same split as the trainer's
   // --valid-fraction: by tokens, and a document that lies across the cut continues in the validation part. Without
-  // validation tokens an older PREFIX-valid is removed. `before_publish` runs when everything is durable under temporary
-  // names; what it throws leaves nothing behind. DataError if there is no token, or for the disk.
+  // validation tokens an older PREFIX-valid is removed. `before_publish` runs when everything is durable under
+  // temporary names; what it throws leaves nothing behind. DataError if there is no token, or for the disk.
   Split finish(double valid_fraction, const std::function<void(Split)>& before_publish = {});
 
  private:

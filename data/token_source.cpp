@@ -1,9 +1,8 @@
 #include "data/token_source.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <cmath>
+#include <fmt/core.h>
 
 #include "base/error.h"
 #include "base/rng.h"
@@ -31,7 +30,8 @@ void RandomTokens::read(int64_t begin, int64_t count, int32_t* out) const {
   static const uint64_t stream = stream_of("random tokens");
   for (int64_t i = 0; i < count; ++i) {
     const uint64_t bits = random_u64(seed_, stream, static_cast<uint64_t>(begin + i)) >> 32;
-    out[i] = static_cast<int32_t>(bits * vocab_size_ >> 32);  // scales [0, 2^32) to [0, vocabulary) without a division
+    out[i] =
+        static_cast<int32_t>(bits * vocab_size_ >> 32);  // scales [0, 2^32) to [0, vocabulary) without a division
   }
 }
 
@@ -46,9 +46,7 @@ void TokenSlice::read(int64_t begin, int64_t count, int32_t* out) const {
   source_->read(begin_ + begin, count, out);
 }
 
-std::string TokenSlice::describe() const {
-  return fmt::format("{} [{}, {})", source_->describe(), begin_, end_);
-}
+std::string TokenSlice::describe() const { return fmt::format("{} [{}, {})", source_->describe(), begin_, end_); }
 
 int64_t num_train_tokens(int64_t num_tokens, double valid_fraction) {
   TRINE_CHECK(valid_fraction >= 0 && valid_fraction < 1, "fraction {}", valid_fraction);

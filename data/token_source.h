@@ -13,8 +13,8 @@ class TokenSource {
  public:
   virtual ~TokenSource() = default;
   virtual int64_t size() const = 0;  // tokens
-  // Writes tokens [begin, begin + count) to `out`. Every id is in [0, vocabulary), else DataError with file and offset.
-  // May be called from several threads. REQUIRES: 0 <= begin, begin + count <= size().
+  // Writes tokens [begin, begin + count) to `out`. Every id is in [0, vocabulary), else DataError with file and
+  // offset. May be called from several threads. REQUIRES: 0 <= begin, begin + count <= size().
   virtual void read(int64_t begin, int64_t count, int32_t* out) const = 0;
   virtual std::string describe() const = 0;  // "jargon.txt", "corpus-train.bin + 3 more"
 };
@@ -23,7 +23,8 @@ using TokenSourcePtr = std::shared_ptr<const TokenSource>;
 // Tokens that fit in memory. REQUIRES: the ids were checked by whoever made them.
 class MemoryTokens final : public TokenSource {
  public:
-  MemoryTokens(std::vector<int32_t> tokens, std::string name) : tokens_(std::move(tokens)), name_(std::move(name)) {}
+  MemoryTokens(std::vector<int32_t> tokens, std::string name)
+      : tokens_(std::move(tokens)), name_(std::move(name)) {}
   int64_t size() const override { return static_cast<int64_t>(tokens_.size()); }
   void read(int64_t begin, int64_t count, int32_t* out) const override;
   std::string describe() const override { return name_; }

@@ -43,14 +43,16 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec) {
     for (const char* file : {"tokenizer.json", "tokenizer.model"}) {
       if (fs::exists(path / file)) return make_tokenizer((path / file).string());
     }
-    throw DataError(fmt::format("[tokenizer] {}: no tokenizer.json and no tokenizer.model in this folder. Add the "
-                                "model's tokenizer, or give --tokenizer bytes or a file.",
-                                spec));
+    throw DataError(
+        fmt::format("[tokenizer] {}: no tokenizer.json and no tokenizer.model in this folder. Add the "
+                    "model's tokenizer, or give --tokenizer bytes or a file.",
+                    spec));
   }
   if (!fs::exists(path)) {
-    throw DataError(fmt::format("[tokenizer] {}: no such file. Give --tokenizer bytes, a SentencePiece .model or a "
-                                "tokenizer.json.",
-                                spec));
+    throw DataError(
+        fmt::format("[tokenizer] {}: no such file. Give --tokenizer bytes, a SentencePiece .model or a "
+                    "tokenizer.json.",
+                    spec));
   }
   const MappedFile file(path);
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.size());

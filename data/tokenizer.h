@@ -34,8 +34,8 @@ class Tokenizer {
 };
 
 // `spec`: "bytes", a SentencePiece model, a tokenizer.json, or a folder that holds one of the two (tokenizer.json,
-// tokenizer.model). The kind of a file is seen from its contents. DataError if it is missing, broken or of a kind that
-// is not supported.
+// tokenizer.model). The kind of a file is seen from its contents. DataError if it is missing, broken or of a kind
+// that is not supported.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec);
 
 // Bytes 0-255, 256 begin of text, 257 end of document, 258 padding.

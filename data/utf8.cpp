@@ -40,12 +40,4 @@ size_t valid_utf8_prefix(std::string_view text) {
   return at;
 }
 
-void append_utf8(uint32_t c, std::string& out) {
-  const auto put = [&](uint32_t byte) { out += static_cast<char>(byte); };
-  if (c < 0x80) return put(c);
-  if (c < 0x800) return put(0xc0u | c >> 6), put(0x80u | (c & 0x3fu));
-  if (c < 0x10000) return put(0xe0u | c >> 12), put(0x80u | (c >> 6 & 0x3fu)), put(0x80u | (c & 0x3fu));
-  put(0xf0u | c >> 18), put(0x80u | (c >> 12 & 0x3fu)), put(0x80u | (c >> 6 & 0x3fu)), put(0x80u | (c & 0x3fu));
-}
-
 }  // namespace trine

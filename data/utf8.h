@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 namespace trine {
@@ -16,7 +15,5 @@ struct CodePoint {
   size_t num_bytes;
 };
 CodePoint first_code_point(std::string_view text);
-
-void append_utf8(uint32_t code_point, std::string& out);
 
 }  // namespace trine

@@ -15,15 +15,15 @@ class JsonFlags final : public CLI::Config {
     const std::string text{std::istreambuf_iterator<char>(input), std::istreambuf_iterator<char>()};
     const nlohmann::json json = parse_json(text, "--config");
     if (!json.is_object()) throw DataError("[json] --config: no JSON object, need {\"flag\": value, ...}.");
-    std::vector<CLI::ConfigItem> items;
+    std::vector<CLI::ConfigItem> flags;
     for (const auto& [name, value] : json.items()) {
-      CLI::ConfigItem& item = items.emplace_back();
+      CLI::ConfigItem& item = flags.emplace_back();
       item.name = name;
       for (const auto& one : value.is_array() ? value : nlohmann::json::array({value})) {
         item.inputs.push_back(one.is_string() ? one.get<std::string>() : one.dump());
       }
     }
-    return items;
+    return flags;
   }
 };
 

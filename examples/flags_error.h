@@ -1,4 +1,5 @@
-// The command line of the small programs: all problems at once, a typo names the nearest flag, flags may stand in a file.
+// The command line of the small programs: all problems at once, a typo names the nearest flag, flags may stand in a
+// file.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -7,10 +8,10 @@
 
 namespace trine {
 
-// Adds --version and --config FILE.json to `app` and parses. False if --help or --version was asked for and printed.
-// Flags that do not exist are added to `problems`, with the flag that was probably meant; CLI11's own complaints (a value
-// of the wrong type) are a ConfigError. REQUIRES: no option of `app` is marked required, so that its absence does not
-// hide a typo; the program adds that to `problems` itself.
+// Adds --version and --config FILE.json to `app` and parses. False if --help or --version was asked for and
+// printed. Flags that do not exist are added to `problems`, with the flag that was probably meant; CLI11's own
+// complaints (a value of the wrong type) are a ConfigError. REQUIRES: no option of `app` is marked required, so
+// that its absence does not hide a typo; the program adds that to `problems` itself.
 bool parse_flags(CLI::App& app, int argc, const char* const* argv, Problems& problems);
 
 }  // namespace trine

@@ -1,10 +1,9 @@
 // prepare_data: text files to token files that train_llama reads with --data.
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -24,23 +23,24 @@ class ProgressPrinter {
     if (now - last_ < (is_terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10'000))) return;
     last_ = now;
     shown_ = true;
-    const double seconds = std::chrono::duration<double>(now - start_).count(), rate = static_cast<double>(state.bytes) / seconds;
+    const double seconds = std::chrono::duration<double>(now - start_).count(),
+                 rate = static_cast<double>(state.bytes) / seconds;
     std::string line = fmt::format("{} tokens | {} documents | {}/s", format_count(state.tokens),
                                    format_count(state.documents), format_bytes(static_cast<int64_t>(rate)));
     if (state.total_bytes > 0) {
       const double done = std::min(1.0, static_cast<double>(state.bytes) / static_cast<double>(state.total_bytes));
       const auto filled = static_cast<size_t>(done * kWidth);
       line = fmt::format("{}{:3.0f} % of {} | {} | eta {}",
-                         is_terminal_ ? fmt::format("[{:-<{}}] ", std::string(filled, '#'), kWidth) : "", done * 100,
-                         format_bytes(state.total_bytes), line,
+                         is_terminal_ ? fmt::format("[{:-<{}}] ", std::string(filled, '#'), kWidth) : "",
+                         done * 100, format_bytes(state.total_bytes), line,
                          format_duration(static_cast<double>(state.total_bytes - state.bytes) / rate));
     } else {
       line = fmt::format("{} | {}", format_bytes(state.bytes), line);
     }
-    fmt::print(stderr, is_terminal_ ? "\r\x1b[K{}" : "{}\n", line);
+    fmt::print(stderr, "{}{}{}", is_terminal_ ? "\r\x1b[K" : "", line, is_terminal_ ? "" : "\n");
     std::fflush(stderr);
   }
-  void finish() const {
+  ~ProgressPrinter() {  // the bar makes way for the summary, or for an error
     if (is_terminal_ && shown_) fmt::print(stderr, "\r\x1b[K");
   }
 
@@ -58,17 +58,24 @@ int run(int argc, const char* const* argv) {
   CLI::App app("Makes token files from text, for train_llama --data PREFIX-train --valid-data PREFIX-valid.",
                "prepare_data");
   app.add_option("TEXT", request.texts, "text files (one document each), .jsonl (field \"text\"), or - for stdin")
-      ->type_name("FILE...")->group("Text");
-  app.add_option("--tokenizer", tokenizer_spec, "bytes, a SentencePiece .model or a tokenizer.json (default: bytes)")
-      ->type_name("bytes|FILE")->group("Text");
+      ->type_name("FILE...")
+      ->group("Text");
+  app.add_option("--tokenizer", tokenizer_spec,
+                 "bytes, a SentencePiece .model or a tokenizer.json (default: bytes)")
+      ->type_name("bytes|FILE")
+      ->group("Text");
   app.add_option("--out", out, "writes PREFIX-train.{bin,idx}, PREFIX-valid.{bin,idx} and PREFIX.json")
-      ->type_name("PREFIX")->group("Output");
-  app.add_option("--valid-fraction", request.valid_fraction, "the last part of all tokens, for validation (default: 0.05)")
-      ->type_name("F")->group("Output");
+      ->type_name("PREFIX")
+      ->group("Output");
+  app.add_option("--valid-fraction", request.valid_fraction,
+                 "the last part of all tokens, for validation (default: 0.05)")
+      ->type_name("F")
+      ->group("Output");
   Problems problems;
   if (!parse_flags(app, argc, argv, problems)) return 0;
   request.out = out;
-  if (request.texts.empty()) problems.add("flags", "no TEXT, need at least one file. Name the files, or - for stdin.");
+  if (request.texts.empty())
+    problems.add("flags", "no TEXT, need at least one file. Name the files, or - for stdin.");
   if (out.empty()) problems.add("flags", "no --out, need a prefix for the token files. Give --out PREFIX.");
   if (!(request.valid_fraction >= 0 && request.valid_fraction < 1)) {
     problems.add("flags", "--valid-fraction is {}, need 0 <= F < 1.", request.valid_fraction);
@@ -78,13 +85,14 @@ int run(int argc, const char* const* argv) {
   }
   problems.throw_if_any();
 
-  ProgressPrinter progress;
   const auto tokenizer = make_tokenizer(tokenizer_spec);
-  const PreparedInfo info = prepare(request, *tokenizer, stdin, std::ref(progress));
-  progress.finish();
+  const PreparedInfo info = [&] {
+    ProgressPrinter progress;
+    return prepare(request, *tokenizer, stdin, std::ref(progress));
+  }();
   fmt::print("{} documents, {} tokens for training in {}-train.bin, {} for validation{}\n",
-             format_count(info.num_documents), format_count(info.train_tokens), out, format_count(info.valid_tokens),
-             info.valid_tokens > 0 ? fmt::format(" in {}-valid.bin", out) : "");
+             format_count(info.num_documents), format_count(info.train_tokens), out,
+             format_count(info.valid_tokens), info.valid_tokens > 0 ? fmt::format(" in {}-valid.bin", out) : "");
   return 0;
 }
 
@@ -96,10 +104,10 @@ int main(int argc, char** argv) {
   try {
     return trine::run(argc, argv);
   } catch (const trine::Error& error) {
-    fmt::print(stderr, "\nprepare_data: {}\n", error.what());
+    fmt::print(stderr, "prepare_data: {}\n", error.what());
     return static_cast<int>(error.code());
   } catch (const std::exception& error) {
-    fmt::print(stderr, "\nprepare_data: {}\n", error.what());
+    fmt::print(stderr, "prepare_data: {}\n", error.what());
     return static_cast<int>(trine::ExitCode::kOther);
   }
 }

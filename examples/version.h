@@ -6,5 +6,7 @@
 namespace trine {
 
 std::string version_text();
+std::string version_number();  // "0.1.0"
+std::string version_commit();
 
 }  // namespace trine

@@ -71,7 +71,8 @@ struct GradientPair {
 
 class Graph {
  public:
-  explicit Graph(Mesh mesh = {}) : mesh_(mesh) {}
+  Graph() = default;
+  explicit Graph(Mesh mesh) : mesh_(mesh) {}
 
   const Mesh& mesh() const { return mesh_; }
   const std::vector<Node>& nodes() const { return nodes_; }

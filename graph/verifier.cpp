@@ -47,6 +47,8 @@ class Verifier {
   }
 
   void check_types(const Node& node) const {
+    for (ValueId output : node.outputs)
+      require(graph_[output].producer.index == static_cast<int>(at_), "%{} names another node as its producer", output.index);
     const Types have = graph_.output_types(node);
     const Types want = infer_types(*node.op, graph_.input_types(node), graph_.mesh());
     require(have.size() == want.size(), "{} outputs and written states, the op has {}", have.size(), want.size());
@@ -62,7 +64,7 @@ class Verifier {
         allowed |= offer.output == alias.output && offer.input == alias.input;
       require(allowed, "{} does not write output {} over input {}", node.op->name(), alias.output, alias.input);
       const ValueId input = node.inputs.at(static_cast<size_t>(alias.input));
-      require(!graph_[input].state.valid(), "an output may not overwrite state {}", graph_[graph_[input].state].name);
+      require(!graph_[input].state.valid(), "an output may not overwrite state {}", graph_[input].name);
       require(last_use_[static_cast<size_t>(input.index)] == static_cast<int>(at_),
               "%{} is overwritten here but read later", input.index);
     }

@@ -144,6 +144,7 @@ struct Config {
   bool quiet = false;
   // Look, don't train.
   bool dry_run = false;
+  bool json = false;  // of a dry run
   std::optional<int> planned_ranks;
   bool print_graph = false;
   bool print_memory = false;

@@ -157,6 +157,7 @@ std::vector<Flag> make_table() {
 
   group = "Look, don't train";
   add("dry-run", {}, "", "plan and check, then stop", FIELD(dry_run));
+  add("json", {}, "", "what --dry-run finds, as JSON", FIELD(json));
   add("ranks", {}, "N", "plan for so many ranks, with --dry-run", FIELD(planned_ranks));
   add("print-graph", {}, "", "the graph of a step, as text", FIELD(print_graph));
   add("print-memory", {}, "", "the memory of a rank, by name", FIELD(print_memory));

@@ -98,7 +98,7 @@ void read_config_file(const std::string& path, GivenFlags& given, Problems& prob
 
 // The command line's flags over the file's.
 GivenFlags merge(GivenFlags line, GivenFlags file) {
-  if (false)
+  if (line.contains("model"))
     std::erase_if(file, [](const auto& e) { return find_flag(e.first)->group == "Model"; });
   if (line.contains("hidden") || line.contains("heads")) file.erase("head-dim");
   line.merge(file);

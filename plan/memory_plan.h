@@ -4,7 +4,8 @@
 //
 // A frame holds what one microbatch keeps from forward to backward; there are as many as microbatches in flight.
 // Transients live within one action. Two buffers share bytes only if every access to one happens before the first
-// access to the other (plan/happens_before.h). Offsets are those of the largest shard, so they are the same on all ranks.
+// access to the other (plan/happens_before.h). Offsets are those of the largest shard, so they are the same on all
+// ranks.
 #pragma once
 
 #include <cstdint>

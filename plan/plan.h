@@ -1,5 +1,5 @@
-// The plan: all that is decided before a step runs. Immutable; the executor runs it, the simulator walks it, the planner
-// compares many. Start reading at build_plan() in plan.cpp.
+// The plan: all that is decided before a step runs. Immutable; the executor runs it, the simulator walks it, the
+// planner compares many. Start reading at build_plan() in plan.cpp.
 #pragma once
 
 #include <ostream>

@@ -161,6 +161,7 @@ void refuse_unbuilt(const Config& c, int num_ranks, Problems& problems) {
   refuse(c.resume.has_value(), "--resume");
   refuse(c.time_limit_s.has_value(), "--time-limit");
   refuse(c.dry_run, "--dry-run");
+  refuse(c.json, "--json");
   refuse(c.print_schedule, "--print-schedule");
 }
 

@@ -275,6 +275,7 @@ TEST(Config, UnbuiltFeaturesAreRefused) {
                                                        {"--keep", "2"},
                                                        {"--time-limit", "60"},
                                                        {"--dry-run"},
+                                                       {"--json"},
                                                        {"--print-schedule"}};
   for (const auto& line : lines) EXPECT_HAS(config_error(line), line[0]);
   for (const auto& line : lines) EXPECT_HAS(config_error(line), "is not built yet");

@@ -8,7 +8,7 @@
 //   infinity.
 // * A result depends neither on the number of threads, nor on an element's address or alignment.
 // * Outputs must not overlap inputs, unless "in place" is said: then they are the same matrix with the same stride.
-// REQUIRES everywhere: dtype is a float type, sizes are not negative.
+// REQUIRES everywhere: dtype is a float type, sizes are not negative, threads >= 1.
 #pragma once
 
 #include <cstddef>
@@ -39,7 +39,7 @@ struct AttentionShape {
   int heads, kv_heads, head_dim;
 };
 
-struct AdamW {
+struct AdamWStep {
   float lr, beta1, beta2, eps, weight_decay;
   float bias_correction1, bias_correction2;  // 1 - beta^step
   float grad_scale;                          // clipping and the undone loss scale
@@ -121,7 +121,7 @@ struct SimdFunctions {
   // One step of AdamW (Loshchilov & Hutter 2019) over flat f32[n]: g = grad*grad_scale, m = beta1*m + (1-beta1)*g,
   // v = beta2*v + (1-beta2)*g^2, p -= lr*weight_decay*p + lr * (m/bias_correction1) / (sqrt(v/bias_correction2) +
   // eps). compute T[n] gets the rounded master; may be null.
-  void (*adamw)(DType compute_dtype, int64_t n, const AdamW& parameters, float* master, float* m, float* v,
+  void (*adamw)(DType compute_dtype, int64_t n, const AdamWStep& parameters, float* master, float* m, float* v,
                 const float* grad, void* compute, Parallel parallel);
 };
 

@@ -40,7 +40,7 @@ TRINE_INLINE void add_exactly(float sum, int64_t* bins) {
 }
 
 template <typename T>
-TRINE_INLINE void adamw_range(int64_t n, const AdamW& a, float* master, float* m, float* v, const float* grad,
+TRINE_INLINE void adamw_range(int64_t n, const AdamWStep& a, float* master, float* m, float* v, const float* grad,
                               T* compute) {
   const float rest1 = 1.0f - a.beta1, rest2 = 1.0f - a.beta2, decay = a.lr * a.weight_decay;
   for_lanes(n, [&](int64_t j, auto lanes) TRINE_LAMBDA {
@@ -70,7 +70,7 @@ void squared_norm_bins(int64_t n, const float* g, int64_t* bins, Parallel parall
   });
 }
 
-void adamw(DType compute_dtype, int64_t n, const AdamW& parameters, float* master, float* m, float* v,
+void adamw(DType compute_dtype, int64_t n, const AdamWStep& parameters, float* master, float* m, float* v,
            const float* grad, void* compute, Parallel parallel) {
   for_dtype(compute_dtype, [&](auto type) TRINE_LAMBDA {
     using T = decltype(type);

@@ -27,8 +27,10 @@ TRINE_INLINE int thread_index() {
 // always the whole one, because libgomp ends threads when a team shrinks.
 template <typename Body>
 TRINE_INLINE void parallel_for(int64_t n, int64_t cost, Parallel parallel, Body&& body) {
-  [[maybe_unused]] const bool worth = parallel.threads > 1 && n > 1 && n * cost >= 8192;
+  [[maybe_unused]] const bool worth = parallel.threads > 1 && n > 1 && n * cost >= 16384;
+#ifdef _OPENMP
 #pragma omp parallel for schedule(static) num_threads(parallel.threads) if (worth)
+#endif
   for (int64_t i = 0; i < n; ++i) body(i);
 }
 
@@ -36,7 +38,9 @@ TRINE_INLINE void parallel_for(int64_t n, int64_t cost, Parallel parallel, Body&
 template <typename Body>
 TRINE_INLINE void parallel_tasks(int64_t n, Parallel parallel, Body&& body) {
   [[maybe_unused]] const bool worth = parallel.threads > 1 && n > 1;
+#ifdef _OPENMP
 #pragma omp parallel for schedule(dynamic, 1) num_threads(parallel.threads) if (worth)
+#endif
   for (int64_t i = 0; i < n; ++i) body(i, thread_index());
 }
 

@@ -63,12 +63,32 @@ TRINE_INLINE IntVec iota() {
 #endif
 }
 
-TRINE_INLINE Vec widen_bf16(HalfVec x) { return (Vec)(__builtin_convertvector(x, BitVec) << 16); }
+// 16-bit lanes to 32 and back (values below 2^16). Not __builtin_convertvector, which g++ 12 takes apart.
+#if defined(__AVX512F__)
+TRINE_INLINE BitVec widen_bits(HalfVec x) { return (BitVec)_mm512_cvtepu16_epi32((__m256i)x); }
+TRINE_INLINE HalfVec narrow_bits(BitVec x) { return (HalfVec)_mm512_cvtepi32_epi16((__m512i)x); }
+#elif defined(__AVX2__)
+TRINE_INLINE BitVec widen_bits(HalfVec x) { return (BitVec)_mm256_cvtepu16_epi32((__m128i)x); }
+TRINE_INLINE HalfVec narrow_bits(BitVec x) {
+  const __m256i packed = _mm256_packus_epi32((__m256i)x, (__m256i)x);
+  return (HalfVec)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+}
+#else
+TRINE_INLINE BitVec widen_bits(HalfVec x) {
+  return (BitVec)_mm_unpacklo_epi16(_mm_cvtsi64_si128((long long)x), _mm_setzero_si128());
+}
+TRINE_INLINE HalfVec narrow_bits(BitVec x) {
+  const __m128i extended = (__m128i)((IntVec)(x << 16) >> 16);  // SSE2 packs with signed saturation only
+  return (HalfVec)_mm_cvtsi128_si64(_mm_packs_epi32(extended, extended));
+}
+#endif
+
+TRINE_INLINE Vec widen_bf16(HalfVec x) { return (Vec)(widen_bits(x) << 16); }
 
 TRINE_INLINE HalfVec narrow_bf16(Vec x) {
   const BitVec bits = (BitVec)x;
   const BitVec rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
-  return __builtin_convertvector((x != x ? bits | 0x400000u : rounded) >> 16, HalfVec);
+  return narrow_bits((x != x ? bits | 0x400000u : rounded) >> 16);
 }
 
 #if defined(__AVX512F__)
@@ -80,7 +100,7 @@ TRINE_INLINE HalfVec narrow_f16(Vec x) { return (HalfVec)_mm256_cvtps_ph((__m256
 #else
 // As in base/dtype.h, where the reasons stand.
 TRINE_INLINE Vec widen_f16(HalfVec x) {
-  const BitVec bits = __builtin_convertvector(x, BitVec), magnitude = bits & 0x7fffu;
+  const BitVec bits = widen_bits(x), magnitude = bits & 0x7fffu;
   const BitVec finite = (BitVec)((Vec)(magnitude << 13) * 0x1p112f);
   const BitVec value = magnitude >= 0x7c00u ? 0x7f800000u | (magnitude & 0x3ffu) << 13 : finite;
   return (Vec)(value | (bits & 0x8000u) << 16);
@@ -92,7 +112,7 @@ TRINE_INLINE HalfVec narrow_f16(Vec x) {
   BitVec value = magnitude < 0x38800000u ? tiny : normal;
   value = magnitude >= 0x477ff000u ? BitVec{} + 0x7c00u : value;
   value = magnitude > 0x7f800000u ? BitVec{} + 0x7e00u : value;
-  return __builtin_convertvector(value | sign, HalfVec);
+  return narrow_bits(value | sign);
 }
 #endif
 

@@ -23,7 +23,7 @@ TEXTS = [
     "Grüße, naïve café, Ελληνικά, русский текст", "日本語のテキスト、漢字とかな", "emoji 😀👩‍👩‍👧 and math ∑∫√ ½ ²",
     "e\u0301 combining, \u00a0nbsp, \u2003em space, \u3000ideographic", "zero\u200bwidth\u0000null",
     "<|begin_of_text|>special<|end_of_text|> and <|not_a_token|> <|end_of", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    "................----------------========", "hacker's dictionary: the jargon file, kluge, foo, bar, baz, quux",
+    "................ ---- ========", "hacker's dictionary: the jargon file, kluge, foo, bar, baz, quux",
     "MiXeD CaSe ANTIDISESTABLISHMENTARIANISM", "\n", "   \n  x", "x   ", "<s> </s> <unk> ▁ <0x0A>", "quux",
 ]
 

@@ -1,0 +1,20 @@
+#include "kernels/cpu/cpu_kernels.h"
+
+namespace trine::cpu {
+
+KernelTable make_cpu_kernels(Isa isa, int threads) {
+  auto context = std::make_shared<CpuContext>();
+  context->simd = &simd_functions(isa);
+  context->parallel = {threads};
+  KernelTable table;
+  for (auto* add : {add_attention, add_batch, add_cross_entropy, add_elementwise, add_embedding, add_linear,
+                    add_optimizer, add_rms_norm, add_rope, add_swiglu})
+    add(table, context);
+  return table;
+}
+
+int64_t count_non_finite(const SimdFunctions& simd, const TensorView& view, int threads) {
+  return is_float(view.dtype) ? simd.count_non_finite(view.dtype, view.rows, view.columns, in(view), {threads}) : 0;
+}
+
+}  // namespace trine::cpu

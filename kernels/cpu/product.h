@@ -1,0 +1,55 @@
+// Matrix products by oneDNN:  C [M, N] (+)= sum_i A_i [M, K_i] * B_i [K_i, N], accumulated in f32 and rounded once.
+//
+// One term of a type that the library multiplies runs as one call. Otherwise (f16, bf16 below AVX-512, several terms
+// that do not lie side by side) the product goes block by block through f32 copies in the workspace.
+#pragma once
+
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/cpu/cpu_kernels.h"
+
+namespace trine::cpu {
+
+// A matrix operand: element (r, c) at data[r * row_stride + c * column_stride]; one of the strides is 1.
+struct MatrixLayout {
+  DType dtype = DType::kF32;
+  int64_t rows = 0, columns = 0, row_stride = 0, column_stride = 1;
+};
+
+class Product {
+ public:
+  // `terms` are pairs A_i, B_i. With `accumulates`, C (f32) is added to where a call says so.
+  Product(ContextPtr context, std::vector<std::pair<MatrixLayout, MatrixLayout>> terms, MatrixLayout c, bool accumulates);
+
+  void run(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c, bool accumulate,
+           std::span<std::byte> workspace) const;
+
+  // Of the block-by-block path; the library's own scratch is used from the workspace where it fits.
+  static int64_t block_workspace_bytes();
+
+ private:
+  struct Primitive {
+    dnnl::matmul matmul;
+    dnnl::memory::desc a, b, c, scratch;
+  };
+  std::unique_ptr<Primitive> make(MatrixLayout a, MatrixLayout b, MatrixLayout c, bool accumulate) const;
+  void execute(const Primitive& primitive, const std::byte* a, const std::byte* b, std::byte* c,
+               std::span<std::byte> workspace) const;
+  void run_blocks(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c, bool accumulate,
+                  std::span<std::byte> workspace) const;
+  const Primitive& block(int64_t m, int64_t n, int64_t k, bool a_transposed, bool b_transposed, bool accumulate) const;
+
+  ContextPtr context_;
+  std::vector<std::pair<MatrixLayout, MatrixLayout>> terms_;
+  MatrixLayout c_;
+  std::unique_ptr<Primitive> overwrite_, accumulate_;  // null: block by block
+  mutable std::map<std::vector<int64_t>, std::unique_ptr<Primitive>> blocks_;
+  mutable dnnl::stream stream_;
+};
+
+}  // namespace trine::cpu

@@ -1,0 +1,30 @@
+// A model's parameters in an executor's memory: first values, and weights from elsewhere.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "models/llama_config.h"
+#include "runtime/executor.h"
+
+namespace trine {
+
+// Gives elements [begin, begin + out.size()) of the flattened logical tensor.
+using ParameterSource = std::function<void(const std::string& name, int64_t begin, std::span<float> out)>;
+
+// Fills this rank's shard of every parameter from `source`: f32 masters and compute copies; moments are zeroed.
+// Each element is asked for once, in rows, from several threads where `threads` > 1.
+void set_parameters(Executor& executor, const ParameterSource& source, int threads);
+
+// Initial values by (seed, name, element index): the same model on any layout.
+ParameterSource initial_values(const Graph& graph, uint64_t seed);
+
+// Weights of a Hugging Face folder. DataError unless it has every parameter of the graph in the right shape, and no other
+// weight than those (a head that repeats a tied embedding, and old files' rotary buffers, are passed over).
+ParameterSource hugging_face_values(const std::string& folder, const Graph& graph);
+
+// Reads the f32 masters of this rank's shard of a parameter, in rows.
+std::vector<float> read_master(const Executor& executor, const std::string& name);
+
+}  // namespace trine

@@ -1,0 +1,46 @@
+#!/bin/bash
+# Configures and builds. Programs are in build/bin/ afterwards.
+# Usage: scripts/build.sh [--sanitize] [--programs] [TARGET...]
+#   --sanitize  AddressSanitizer and UndefinedBehaviorSanitizer, in build-asan/ instead of build/
+#   --programs  a new build folder is set up without tests and benchmarks, which need more packages
+#   TARGET      all by default
+# JOBS=N compiles N files at once; by default as many as cores and free memory allow.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+folder=build
+options=(-DTRINE_TESTS=ON -DTRINE_BENCH=ON)
+targets=()
+for argument; do
+  case $argument in
+    --sanitize)
+      folder=build-asan
+      options+=(-DTRINE_SANITIZE=ON -DTRINE_BENCH=OFF)
+      ;;
+    --programs) [ -f build/CMakeCache.txt ] && options=() || options=(-DTRINE_TESTS=OFF -DTRINE_BENCH=OFF) ;;
+    -*)
+      echo "[build] $argument is none of: --sanitize --programs" >&2
+      exit 2
+      ;;
+    *) targets+=("$argument") ;;
+  esac
+done
+
+# A compiler of ours needs up to 2 GiB; where memory is scarce, fewer run at once.
+jobs_for_this_machine() {
+  local free_kib by_memory cores
+  cores=$(nproc)
+  free_kib=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
+  local limit
+  limit=$(cat /sys/fs/cgroup/memory.max 2>/dev/null || echo max)
+  if [ "$limit" != max ] && [ $((limit / 1024)) -lt "$free_kib" ]; then free_kib=$((limit / 1024)); fi
+  by_memory=$((free_kib / (2 * 1024 * 1024)))
+  if [ "$by_memory" -lt 1 ]; then by_memory=1; fi
+  echo $((cores < by_memory ? cores : by_memory))
+}
+
+if ! cmake -S . -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release "${options[@]}"; then
+  echo "[build] cmake could not configure $folder. If it misses a package: scripts/install_packages.sh" >&2
+  exit 1
+fi
+cmake --build "$folder" -j "${JOBS:-$(jobs_for_this_machine)}" ${targets[0]+--target "${targets[@]}"}

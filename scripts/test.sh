@@ -1,0 +1,44 @@
+#!/bin/bash
+# Everything that must hold before a change lands: format, layers, warnings, symbols, all tests, and all tests again
+# under AddressSanitizer and UndefinedBehaviorSanitizer. Installs what is missing.
+# Usage: scripts/test.sh [--full] [--no-sanitize]
+#   --full         also the tests labelled "long"
+#   --no-sanitize  only the normal build
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+choose=(-LE long)
+sanitize=true
+for argument; do
+  case $argument in
+    --full) choose=() ;;
+    --no-sanitize) sanitize=false ;;
+    *)
+      echo "[test] $argument is none of: --full --no-sanitize" >&2
+      exit 2
+      ;;
+  esac
+done
+
+# The tests run side by side, so each gets one thread; those that are about threads ask for theirs.
+export OMP_NUM_THREADS=1
+# Tests start mpirun, in containers often as root, and on machines with fewer cores than ranks.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+
+run_tests() {  # FOLDER
+  ctest --test-dir "$1" --output-on-failure --no-tests=error -j "$(nproc)" ${choose[0]+"${choose[@]}"}
+}
+
+scripts/install_packages.sh build test text
+scripts/format.sh --check
+scripts/check_layers.py
+scripts/build.sh
+scripts/check_isa_symbols.sh build
+run_tests build
+if $sanitize; then
+  scripts/build.sh --sanitize
+  export ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1:fast_unwind_on_malloc=0
+  export UBSAN_OPTIONS=print_stacktrace=1
+  export LSAN_OPTIONS=suppressions=$PWD/scripts/leak_suppressions.txt:print_suppressions=0
+  run_tests build-asan
+fi

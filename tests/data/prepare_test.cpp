@@ -1,0 +1,271 @@
+#include "data/prepare.h"
+
+#include <csignal>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include "data/datasets.h"
+#include "data/default_text.h"
+#include "data/token_file.h"
+#include "data/token_file_writer.h"
+#include "tests/data/token_files.h"
+
+namespace trine {
+namespace {
+
+using testing::expect_error;
+using testing::megatron_index;
+using testing::read_file;
+using testing::ScratchFolder;
+using testing::write_file;
+
+std::vector<int32_t> tokens_of(const std::filesystem::path& prefix) {
+  const TokenFile file(prefix);
+  std::vector<int32_t> out(static_cast<size_t>(file.size()));
+  file.read(0, file.size(), 1 << 24, out.data());
+  return out;
+}
+
+std::vector<int32_t> bytes_and_end(const std::vector<std::string>& documents) {
+  std::vector<int32_t> ids;
+  for (const std::string& text : documents) {
+    for (char c : text) ids.push_back(static_cast<unsigned char>(c));
+    ids.push_back(257);
+  }
+  return ids;
+}
+
+PreparedInfo prepare_bytes(const std::vector<std::string>& texts, const std::filesystem::path& out,
+                           double valid = 0, std::FILE* standard_input = nullptr) {
+  return prepare({texts, out, valid}, *make_byte_tokenizer(), standard_input);
+}
+
+TEST(Prepare, TextLinesAndStandardInputBecomeDocuments) {
+  const ScratchFolder folder;
+  write_file(folder / "a.txt", "first\nfile");
+  write_file(folder / "b.jsonl",
+             "{\"text\": \"one\\n\\u00e9\", \"id\": 1}\r\n\n{\"text\": \"\"}\n{\"text\": \"two\"}");
+  write_file(folder / "in", "piped");
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> in(std::fopen((folder / "in").c_str(), "rb"), std::fclose);
+  const auto info = prepare_bytes({(folder / "a.txt").string(), (folder / "b.jsonl").string(), "-"},
+                                  folder / "out/p", 0, in.get());
+  EXPECT_EQ(tokens_of(folder / "out/p-train"), bytes_and_end({"first\nfile", "one\n\xc3\xa9", "two", "piped"}));
+  EXPECT_EQ(info.num_documents, 4);
+  EXPECT_EQ(info.train_tokens, 28);
+  EXPECT_EQ(info.valid_tokens, 0);
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "out"))
+    names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(names, (std::vector<std::string>{"p-train.bin", "p-train.idx", "p.json"}));
+}
+
+TEST(Prepare, WritesMegatronsFormatByteForByte) {
+  const ScratchFolder folder;
+  write_file(folder / "a.jsonl", "{\"text\": \"ab\"}\n{\"text\": \"c\"}\n");
+  prepare_bytes({(folder / "a.jsonl").string()}, folder / "p");
+  EXPECT_EQ(read_file(folder / "p-train.bin"), std::string("a\0b\0\1\1c\0\1\1", 10));
+  EXPECT_EQ(read_file(folder / "p-train.idx"), megatron_index({3, 2}, 8, 2));
+}
+
+TEST(Prepare, SplitsTheLastFractionOfTheTokens) {
+  const ScratchFolder folder;
+  write_file(folder / "a.txt", "abcdefg");      // 8 tokens
+  write_file(folder / "b.txt", "ABCDEFGHIJK");  // 12
+  const auto info = prepare_bytes({(folder / "a.txt").string(), (folder / "b.txt").string()}, folder / "p", 0.5);
+  const std::vector<int32_t> all = bytes_and_end({"abcdefg", "ABCDEFGHIJK"});
+  EXPECT_EQ(tokens_of(folder / "p-train"), std::vector<int32_t>(all.begin(), all.begin() + 10));
+  EXPECT_EQ(tokens_of(folder / "p-valid"), std::vector<int32_t>(all.begin() + 10, all.end()));
+  EXPECT_EQ(read_file(folder / "p-train.idx"), megatron_index({8, 2}, 8, 2));
+  EXPECT_EQ(read_file(folder / "p-valid.idx"), megatron_index({10}, 8, 2));
+  EXPECT_EQ(info.train_tokens, 10);
+  EXPECT_EQ(info.valid_tokens, 10);
+  prepare_bytes({(folder / "a.txt").string()}, folder / "p", 0);
+  EXPECT_FALSE(std::filesystem::exists(folder / "p-valid.bin"));  // a split of another text must not stay behind
+}
+
+TEST(Prepare, ALargeVocabularyNeedsFourBytes) {
+  const ScratchFolder folder;
+  for (const int64_t vocab : {65535, 65536, 128256}) {
+    TokenFileWriter writer(folder / "p", vocab);
+    const std::vector<int32_t> ids = {0, static_cast<int32_t>(vocab) - 1, 5};
+    writer.append(ids);
+    writer.finish(0);
+    EXPECT_EQ(tokens_of(folder / "p-train"), ids);
+    EXPECT_EQ(TokenFile(folder / "p-train").type(), vocab <= 65535 ? TokenType::kU16 : TokenType::kI32);
+  }
+  EXPECT_THROW(TokenFileWriter(folder / "q", 10).append(std::vector<int32_t>{10}), CheckError);
+}
+
+TEST(Prepare, ADocumentTooLongForTheIndexBecomesSeveral) {
+  const ScratchFolder folder;
+  TokenFileWriter writer(folder / "p", 100, /*max_sequence=*/4);
+  writer.append(std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7, 8});
+  writer.end_document();
+  writer.append(std::vector<int32_t>{9});
+  writer.end_document();
+  EXPECT_EQ(writer.num_documents(), 2);
+  writer.finish(0);
+  EXPECT_EQ(read_file(folder / "p-train.idx"), megatron_index({4, 4, 1}, 8, 2));
+}
+
+TEST(Prepare, PiecesOfAnyTokenizerJoinToTheWholeDocument) {
+  const ScratchFolder folder;
+  const auto bpe = make_tokenizer(testing::fixture("tokenizers/bpe.json").string());
+  std::string text;
+  for (int i = 0; text.size() < (size_t{5} << 20); ++i) {
+    text += fmt::format("Line {} of a long naïve text, isn't it?{}", i, i % 7 == 0 ? "\n\n\n   " : "\n");
+  }
+  write_file(folder / "a.txt", text);
+  prepare({{(folder / "a.txt").string()}, folder / "p", 0}, *bpe, nullptr);
+  std::vector<int32_t> whole = bpe->encode(text);
+  whole.push_back(*bpe->end_id());
+  EXPECT_TRUE(tokens_of(folder / "p-train") == whole);
+
+  const std::string no_lines = [] {
+    std::string euros;
+    for (int i = 0; i < 1'500'000; ++i) euros += "€";
+    return euros;
+  }();
+  write_file(folder / "b.txt", no_lines);
+  prepare({{(folder / "b.txt").string()}, folder / "q", 0}, *bpe, nullptr);
+  EXPECT_TRUE(bpe->decode(tokens_of(folder / "q-train")) == no_lines);
+}
+
+TEST(Prepare, SaysWhatIsWrongWithTheText) {
+  const ScratchFolder folder;
+  const auto run = [&](const std::string& name) {
+    return [&, name] { prepare_bytes({(folder / name).string()}, folder / "p"); };
+  };
+  expect_error(ExitCode::kData, {"absent.txt", "No such file"}, run("absent.txt"));
+  expect_error(ExitCode::kData, {"directory"}, run("."));
+  write_file(folder / "a.jsonl", "{\"text\": \"fine\"}\n\n{\"text\": 5}\n");
+  expect_error(ExitCode::kData, {"a.jsonl:3:", "\"text\""}, run("a.jsonl"));
+  write_file(folder / "b.jsonl", "{\"text\": \"fine\"}\n{\"text\": \"cut");
+  expect_error(ExitCode::kData, {"b.jsonl:2:"}, run("b.jsonl"));
+  write_file(folder / "c.jsonl", "{\"body\": \"x\"}\n");
+  expect_error(ExitCode::kData, {"c.jsonl:1:", "text"}, run("c.jsonl"));
+  write_file(folder / "d.jsonl", "[1]\n");
+  expect_error(ExitCode::kData, {"d.jsonl:1:"}, run("d.jsonl"));
+  write_file(folder / "e.txt", "");
+  expect_error(ExitCode::kData, {"empty"}, run("e.txt"));
+  write_file(folder / "f.txt", "\x1f\x8b\x08 compressed");
+  expect_error(ExitCode::kData, {"f.txt", "compressed"}, run("f.txt"));
+  for (const std::string& name : folder.names()) EXPECT_FALSE(name.starts_with("p")) << name;
+}
+
+TEST(Prepare, AFullDiskLeavesNothingUnderTheFinalNames) {
+  const ScratchFolder folder;
+  write_file(folder / "old.txt", "old");
+  prepare_bytes({(folder / "old.txt").string()}, folder / "p");
+  const std::string before = read_file(folder / "p-train.bin");
+  write_file(folder / "new.txt", std::string(3'000'000, 'x'));
+  rlimit unlimited{};
+  getrlimit(RLIMIT_FSIZE, &unlimited);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{.rlim_cur = 4 << 20, .rlim_max = unlimited.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &limit);
+  expect_error(ExitCode::kData, {"p-train.bin", "write failed", "File too large"},
+               [&] { prepare_bytes({(folder / "new.txt").string()}, folder / "p"); });
+  setrlimit(RLIMIT_FSIZE, &unlimited);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_EQ(folder.names(),
+            (std::vector<std::string>{"new.txt", "old.txt", "p-train.bin", "p-train.idx", "p.json"}));
+  EXPECT_EQ(read_file(folder / "p-train.bin"), before);
+}
+
+TEST(Prepare, AFolderThatCannotBeWrittenIsNamed) {
+  const ScratchFolder folder;
+  write_file(folder / "file", "");
+  write_file(folder / "a.txt", "a");
+  expect_error(ExitCode::kData, {"file/p", "create failed"},
+               [&] { prepare_bytes({(folder / "a.txt").string()}, folder / "file/p"); });
+}
+
+TEST(PreparedInfo, TheTrainerRefusesTokensOfAnotherTokenizer) {
+  const ScratchFolder folder;
+  write_file(folder / "a.txt", "some text");
+  const auto info = prepare_bytes({(folder / "a.txt").string()}, folder / "p", 0.5);
+  const auto bytes = make_byte_tokenizer(),
+             other = make_tokenizer(testing::fixture("tokenizers/bpe.json").string());
+  for (const char* name : {"p-train", "p-train.bin", "p-valid.idx"}) {
+    EXPECT_EQ(find_prepared_info(folder / name), folder / "p.json");
+    EXPECT_NO_THROW(check_prepared_with(folder / name, *bytes));
+    expect_error(ExitCode::kConfig, {"bytes", "bpe.json", "259", "704"},
+                 [&] { check_prepared_with(folder / name, *other); });
+  }
+  EXPECT_NO_THROW(check_prepared_with(folder / "elsewhere-train", *other));
+  const PreparedInfo read = read_prepared_info(folder / "p.json");
+  EXPECT_EQ(read.tokenizer_hash, bytes->hash());
+  EXPECT_EQ(read.train_tokens, info.train_tokens);
+  write_file(folder / "p.json", "{}");
+  expect_error(ExitCode::kData, {"p.json", "tokenizer"}, [&] { check_prepared_with(folder / "p-train", *bytes); });
+}
+
+class DefaultText : public ::testing::Test {
+ protected:
+  DefaultText() {
+    setenv("TRINE_DATA_DIR", folder_.path().c_str(), 1);
+    write_file(folder_ / "jargon.txt", std::string(999, 'j'));
+  }
+  ~DefaultText() override { unsetenv("TRINE_DATA_DIR"); }
+  ScratchFolder folder_;
+};
+
+TEST_F(DefaultText, IsOneDocumentWhoseLastTwentiethValidates) {
+  const Datasets sets = open_datasets({.vocab_size = 259}, *make_byte_tokenizer());
+  EXPECT_EQ(sets.train->size(), 950);
+  ASSERT_NE(sets.valid, nullptr);
+  EXPECT_EQ(sets.valid->size(), 50);
+  int32_t last = 0;
+  sets.valid->read(49, 1, &last);
+  EXPECT_EQ(last, 257);
+}
+
+TEST_F(DefaultText, MayBeCompressed) {
+  constexpr unsigned char gzip_of_hello[] = {0x1f, 0x8b, 8,    0,    0,    0,    0,    0,    2,
+                                             0xff, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x86,
+                                             0xa6, 0x10, 0x36, 0x05, 0,    0,    0};
+  const std::string compressed(reinterpret_cast<const char*>(gzip_of_hello), sizeof gzip_of_hello);
+  std::filesystem::remove(folder_ / "jargon.txt");
+  write_file(folder_ / "jargon.txt.gz", compressed);
+  EXPECT_EQ(find_default_text(), folder_ / "jargon.txt.gz");
+  EXPECT_EQ(read_maybe_gzip(folder_ / "jargon.txt.gz"), "hello");
+  write_file(folder_ / "jargon.txt.gz", compressed.substr(0, 20));
+  expect_error(ExitCode::kData, {"jargon.txt.gz"}, [&] { default_tokens(*make_byte_tokenizer()); });
+  std::string wrong_sum = compressed;
+  wrong_sum[18] ^= 1;
+  write_file(folder_ / "jargon.txt.gz", wrong_sum);
+  expect_error(ExitCode::kData, {"jargon.txt.gz"}, [&] { default_tokens(*make_byte_tokenizer()); });
+}
+
+TEST_F(DefaultText, NeedsAModelThatHasItsVocabulary) {
+  expect_error(ExitCode::kConfig, {"259", "97", "--vocab"},
+               [] { open_datasets({.vocab_size = 97}, *make_byte_tokenizer()); });
+  EXPECT_EQ(open_datasets({.vocab_size = 97, .random = true}, *make_byte_tokenizer()).valid, nullptr);
+}
+
+TEST(Datasets, FilesSplitAsTheTrainerSays) {
+  const ScratchFolder folder;
+  testing::write_megatron<uint16_t>(folder / "a", {1, 2, 3, 4, 5}, {5}, 8);
+  testing::write_megatron<uint16_t>(folder / "b", {6, 7, 8, 9, 10}, {5}, 8);
+  const auto tokenizer = make_byte_tokenizer();
+  const auto sets =
+      open_datasets({.data = {folder / "a", folder / "b"}, .valid_fraction = 0.2, .vocab_size = 11}, *tokenizer);
+  EXPECT_EQ(sets.train->size(), 8);
+  std::vector<int32_t> valid(2);
+  sets.valid->read(0, 2, valid.data());
+  EXPECT_EQ(valid, (std::vector<int32_t>{9, 10}));
+  const auto two =
+      open_datasets({.data = {folder / "a"}, .valid_data = folder / "b", .vocab_size = 11}, *tokenizer);
+  EXPECT_EQ(two.train->size(), 5);
+  EXPECT_EQ(two.valid->size(), 5);
+  EXPECT_EQ(open_datasets({.data = {folder / "a"}, .vocab_size = 11}, *tokenizer).valid, nullptr);
+  expect_error(ExitCode::kConfig, {"--valid-fraction is 1.5", "--valid-data and --valid-fraction"}, [&] {
+    open_datasets({.data = {folder / "a"}, .valid_data = folder / "b", .valid_fraction = 1.5, .vocab_size = 11},
+                  *tokenizer);
+  });
+}
+
+}  // namespace
+}  // namespace trine

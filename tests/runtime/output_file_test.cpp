@@ -1,0 +1,64 @@
+#include "runtime/output_file.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/data/scratch.h"
+#include "tests/runtime/file_limit.h"
+
+namespace trine {
+namespace {
+
+using testing::FileSizeLimit;
+using testing::read_file;
+using testing::ScratchFolder;
+
+TEST(OutputFile, GrowsAndIsRewrittenFromAPlace) {
+  const ScratchFolder folder;
+  testing::write_file(folder / "old", "older contents");
+  OutputFile file(folder / "old");
+  EXPECT_EQ(read_file(file.path()), "");
+  EXPECT_TRUE(file.append("abc\n"));
+  EXPECT_TRUE(file.append("def\n"));
+  EXPECT_EQ(read_file(file.path()), "abc\ndef\n");
+  EXPECT_TRUE(file.write_from(5, "x"));
+  EXPECT_EQ(read_file(file.path()), "abc\ndx");
+  EXPECT_EQ(file.size(), 6);
+  EXPECT_FALSE(file.failed());
+  EXPECT_FALSE(file.take_warning());
+}
+
+TEST(OutputFile, AFullDiskLeavesWholePiecesAndOneWarning) {
+  const ScratchFolder folder;
+  OutputFile file(folder / "metrics");
+  EXPECT_TRUE(file.append("0123456789"));
+  {
+    const FileSizeLimit limit(15);
+    EXPECT_FALSE(file.append("0123456789"));  // five of them would fit
+    EXPECT_EQ(read_file(file.path()), "0123456789");
+    EXPECT_FALSE(file.append("0123456789"));
+    EXPECT_TRUE(file.append("abcde"));
+  }
+  EXPECT_TRUE(file.append("fgh"));  // someone made space
+  EXPECT_EQ(read_file(file.path()), "0123456789abcdefgh");
+  EXPECT_TRUE(file.failed());
+  const std::string warning = file.take_warning().value_or("");
+  EXPECT_NE(warning.find("metrics"), std::string::npos) << warning;
+  EXPECT_NE(warning.find("write failed"), std::string::npos) << warning;
+  EXPECT_FALSE(file.take_warning());
+  EXPECT_TRUE(file.failed());
+}
+
+TEST(OutputFile, WhatCannotBeOpenedOrWrittenDoesNotThrow) {
+  OutputFile full("/dev/full");
+  EXPECT_FALSE(full.append("x"));
+  EXPECT_NE(full.take_warning().value_or("").find("No space left"), std::string::npos);
+  const ScratchFolder folder;
+  testing::write_file(folder / "file", "");
+  OutputFile below_a_file(folder / "file" / "metrics");
+  EXPECT_TRUE(below_a_file.failed());
+  EXPECT_FALSE(below_a_file.append("x"));
+  EXPECT_NE(below_a_file.take_warning().value_or("").find("open failed"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace trine
