@@ -17,13 +17,14 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
           r"|\s+(?!\S)|\s+")
+# No runs that a unigram model can cut into the same pieces in two orders: versions of sentencepiece differ there.
 TEXTS = [
     "", "a", " ", "Hello, world!", "  two  spaces ", "It's we'LL they'Ve I'D", "1234567 + 89 = x1y22",
     "tab\tand\r\nnewlines\n\n\n   indented\n", "def f(x):\n    return x ** 2  # square\n",
     "Grüße, naïve café, Ελληνικά, русский текст", "日本語のテキスト、漢字とかな", "emoji 😀👩‍👩‍👧 and math ∑∫√ ½ ²",
     "e\u0301 combining, \u00a0nbsp, \u2003em space, \u3000ideographic", "zero\u200bwidth\u0000null",
     "<|begin_of_text|>special<|end_of_text|> and <|not_a_token|> <|end_of", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    "................ ---- ========", "hacker's dictionary: the jargon file, kluge, foo, bar, baz, quux",
+    "................ ========", "hacker's dictionary: the jargon file, kluge, foo, bar, baz, quux",
     "MiXeD CaSe ANTIDISESTABLISHMENTARIANISM", "\n", "   \n  x", "x   ", "<s> </s> <unk> ▁ <0x0A>", "quux",
 ]
 
