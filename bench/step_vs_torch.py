@@ -89,8 +89,7 @@ def race(args, preset, dtype):
             for i in range(len(field)):
                 time.sleep(PAUSE_S)
                 field[(i + round_) % len(field)].step()
-            print(f"\r{preset} {dtype}: round {round_ + 1}/{args.steps} ", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
+            print(f"{preset} {dtype}: round {round_ + 1}/{args.steps}", file=sys.stderr)
         for competitor in field:
             competitor.finish()
     finally:

@@ -20,9 +20,9 @@ struct StepBreakdown {
   double hidden(Axis axis) const { return hidden_comm_s[static_cast<size_t>(axis)]; }
 };
 
-// The axis whose wire an event of this kind keeps busy; none for anything but communication.
-std::array<EventKind, kAxes.size()> inline constexpr kCommKinds = {EventKind::kCommPp, EventKind::kCommDp,
-                                                                   EventKind::kCommTp};  // by Axis
+// What keeps an axis' wire busy, by Axis.
+inline constexpr std::array<EventKind, kAxes.size()> kCommKinds = {EventKind::kCommPp, EventKind::kCommDp,
+                                                                   EventKind::kCommTp};
 
 // At each instant of [step_begin_ns, step_end_ns) one event counts, with its kind, and kIdle where there is none:
 //   1. of the lanes in which an event runs: compute, host, copy, tp, pp, dp, the first of these. So communication

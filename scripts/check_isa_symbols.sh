@@ -11,11 +11,11 @@ for isa in portable avx2 avx512 avx512bf16; do
     echo "[isa] no objects of $isa under $build. Build first, or name the build folder." >&2
     exit 1
   fi
-  # Names of the namespace itself: trine::cpu::<isa>::..., of functions, of their statics and guards.
+  # Own names: functions of the namespace, their statics and guards, AddressSanitizer's marks of its variables.
   # DW.ref...: a pointer to the runtime's exception handler; it is data and has no instructions.
+  own="^(__odr_asan\.)?_Z(GV|TV|TI|TS)?Z*N[VK]*5trine3cpu${#isa}$isa|^DW\.ref\."
   bad=$(nm --defined-only "${objects[@]}" |
-    awk -v own="^_Z(GV|TV|TI|TS)?Z*N[VK]*5trine3cpu${#isa}$isa" \
-      'NF == 3 && $2 ~ /^[A-Zuvw]$/ && $3 !~ own && $3 !~ /^__odr_asan\._ZN5trine3cpu/ && $3 !~ /^DW\.ref\./ {print $2, $3}' | sort -u | c++filt)
+    awk -v own="$own" 'NF == 3 && $2 ~ /^[A-Zuvw]$/ && $3 !~ own {print $2, $3}' | sort -u | c++filt)
   if [ -n "$bad" ]; then
     echo "[isa] objects of $isa define symbols outside trine::cpu::$isa. Move them into it, or force inlining:" >&2
     echo "$bad" | sed 's/^/  /' >&2

@@ -8,7 +8,8 @@
   torch_llama.py --text FILE       trains `tiny` on the bytes of FILE and prints the loss of each step
 
 One step = forward, mean cross-entropy, backward, global norm, clipping to 1, AdamW. The best setting: scaled_dot_product_attention,
-nn.RMSNorm, AdamW(fused=True) which also divides by the clipping factor, logits widened to f32 for the loss as every trainer does.
+nn.RMSNorm, AdamW(fused=True) which also divides by the clipping factor, logits widened to f32 for the loss as every trainer does,
+and a malloc that keeps its memory between steps, in huge pages (a tenth less CPU time than with glibc's defaults).
   f32               f32 everywhere
   bf16, eager       bf16 weights, activations and gradients; f32 masters and moments
   bf16, autocast    f32 weights, torch.autocast casts them inside the step
@@ -55,6 +56,7 @@ PRESETS = {
 }
 MODES = ("eager", "compile", "autocast", "autocast-compile")
 CLIP = 1.0
+MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000:glibc.malloc.top_pad=67108864"
 
 
 # ---- the model; names of modules are Hugging Face's, so that its weights load as they are -----------------------------------
@@ -366,4 +368,6 @@ def main():
 
 
 if __name__ == "__main__":
+    if "GLIBC_TUNABLES" not in os.environ:  # read when a process starts, so start again; set it (to anything) to keep your own
+        os.execve(sys.executable, [sys.executable] + sys.argv, os.environ | {"GLIBC_TUNABLES": MALLOC})
     main()

@@ -217,7 +217,7 @@ std::vector<OpCase> op_cases(DType compute) {
   add_embedding(cases, compute, 1, 1, 1);
   add_embedding(cases, compute, 13, 7, 5);
   add_embedding(cases, compute, 50, 11, 67);
-  for (auto [n, d] : {std::pair<int64_t, int64_t>{1, 1}, {1, 33}, {9, 1}, {7, 5}, {65, 127}, {130, 64}}) {
+  for (auto [n, d] : {std::pair<int64_t, int64_t>{1, 1}, {1, 33}, {9, 2}, {7, 5}, {65, 127}, {130, 64}}) {
     add_rms_norm(cases, compute, n, d);
     add_elementwise(cases, compute, n, d);
   }

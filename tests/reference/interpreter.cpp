@@ -44,11 +44,18 @@ Tensor run_collective(const Collective& op, const std::vector<Tensor>& group, in
 }  // namespace
 
 Interpreter::Interpreter(Graph graph) : graph_(std::move(graph)), values_(graph_.values().size()) {
+  std::set<StateId> storages;  // of other states, with padding between them that is zero
   for (const State& state : graph_.states()) {
     states_.push_back(zeros(state.type));
-    if (state.role != StateRole::kGradient) continue;
-    for (Tensor& shard : states_.back())
+    storages.insert(state.storage);
+  }
+  for (size_t i = 0; i < graph_.states().size(); ++i) {
+    const StateId id{static_cast<int32_t>(i)};
+    if (graph_[id].role != StateRole::kGradient || storages.contains(id)) continue;
+    Shards shards = load(id);
+    for (Tensor& shard : shards)
       std::fill(shard.data.begin(), shard.data.end(), std::numeric_limits<double>::quiet_NaN());
+    store(id, shards);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <pty.h>
 #include <unistd.h>
 
@@ -82,11 +83,16 @@ TEST(Log, TheStatusLineIsRedrawnInPlace) {
     log.info("a line");
     log.status("123456789012345678901234567890");  // wider than the terminal
   }
-  std::string seen(1000, '\0');
-  seen.resize(static_cast<size_t>(::read(terminal, seen.data(), seen.size())));
   const std::string erase = "\r\x1b[K";
-  EXPECT_EQ(seen,
-            erase + "[=   ]" + erase + "a line\r\n" + erase + "[=   ]" + erase + "1234567890123456789" + erase);
+  const std::string expected =
+      erase + "[=   ]" + erase + "a line\r\n" + erase + "[=   ]" + erase + "1234567890123456789" + erase;
+  std::string seen;
+  pollfd waiting{.fd = terminal, .events = POLLIN, .revents = 0};
+  while (seen.size() < expected.size() && ::poll(&waiting, 1, 5000) > 0) {
+    char part[256];
+    seen.append(part, static_cast<size_t>(std::max<ssize_t>(::read(terminal, part, sizeof part), 0)));
+  }
+  EXPECT_EQ(seen, expected);
   EXPECT_EQ(read_file(folder / "log.txt"), "[rank 0] a line\n");
   std::fclose(out);
   ::close(terminal);

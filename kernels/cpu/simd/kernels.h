@@ -3,13 +3,18 @@
 
 #include "kernels/cpu/simd/functions.h"
 
-#define TRINE_SIMD_FUNCTIONS(X)                                                                              \
-  X(embedding)                                                                                               \
-  X(embedding_grad)                                                                                          \
-  X(rms_norm) X(rms_norm_grad) X(rms_norm_grad_scratch_bytes) X(rope) X(attention_forward)                   \
-      X(attention_forward_scratch_bytes) X(attention_backward) X(attention_backward_scratch_bytes) X(swiglu) \
-          X(swiglu_grad) X(add) X(cast) X(copy_rows) X(accumulate) X(count_non_finite) X(first_non_finite)   \
-              X(vocab_stats) X(vocab_stats_grad) X(squared_norm_bins) X(adamw)
+// clang-format off
+#define TRINE_SIMD_FUNCTIONS(X)                                            \
+  X(embedding) X(embedding_grad)                                           \
+  X(rms_norm) X(rms_norm_grad) X(rms_norm_grad_scratch_bytes) X(rope)      \
+  X(attention_forward) X(attention_forward_scratch_bytes)                  \
+  X(attention_backward) X(attention_backward_scratch_bytes)                \
+  X(swiglu) X(swiglu_grad)                                                 \
+  X(add) X(cast) X(copy_rows) X(accumulate)                                \
+  X(count_non_finite) X(first_non_finite)                                  \
+  X(vocab_stats) X(vocab_stats_grad)                                       \
+  X(squared_norm_bins) X(adamw)
+// clang-format on
 
 namespace trine::cpu::TRINE_ISA {
 

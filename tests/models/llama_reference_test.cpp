@@ -1,0 +1,145 @@
+// The graph of a whole model, run in f64, against Hugging Face's implementation (tests/data/hf_llama): logits, loss and
+// every gradient, on one rank and on several; and 20 steps of training through buckets, clipping and AdamW.
+#include <gmock/gmock.h>
+
+#include <filesystem>
+
+#include "checkpoint/hugging_face.h"
+#include "checkpoint/safetensors.h"
+#include "graph/autodiff.h"
+#include "graph/verifier.h"
+#include "models/llama.h"
+#include "ops/batch.h"
+#include "ops/elementwise.h"
+#include "parallel/buckets.h"
+#include "parallel/optimizer.h"
+#include "tests/reference/interpreter.h"
+
+namespace trine::reference {
+namespace {
+
+const std::filesystem::path kData = std::filesystem::path(TRINE_TEST_DATA) / "hf_llama";
+constexpr const char* kModels[] = {"mha", "gqa_tied_llama3", "head_dim", "deep"};
+
+Tensor load(const SafetensorsFile& file, const std::string& name) {
+  return Tensor(file.tensor(name).shape, to_vector<double>(file.tensor(name)));
+}
+Tensor load(const HuggingFaceWeights& weights, const std::string& name) {
+  Tensor tensor(weights.shape(name));
+  std::vector<float> values(tensor.data.size());
+  weights.read(name, 0, values);
+  std::copy(values.begin(), values.end(), tensor.data.begin());
+  return tensor;
+}
+Tensor flat(Tensor x) {
+  x.shape = {x.size()};
+  return x;
+}
+
+GradientOps gradient_ops() {
+  return {.add = std::make_shared<Add>(), .accumulate = std::make_shared<Accumulate>(1), .seed = [](Builder& b) {
+            const auto read = [&](const char* name) { return b.read(b.graph().state_named(name)); };
+            return b.add(LossSeed(), {read(step_state::kLossScale), read(step_state::kValidTokens)});
+          }};
+}
+
+void set_weights(Interpreter& interpreter, const std::filesystem::path& folder, bool tied) {
+  const HuggingFaceWeights weights(folder);
+  for (const std::string& name : weights.names())
+    if (!(tied && name == "lm_head.weight")) interpreter.set(name, load(weights, name));
+}
+
+struct Layout {
+  int tp = 1;
+  bool sequence_parallel = false;
+  bool one_sequence_each = false;  // microbatches of one sequence, else one of all
+};
+
+class HuggingFace : public testing::TestWithParam<std::tuple<const char*, Layout>> {};
+
+TEST_P(HuggingFace, HasTheSameLogitsLossAndGradients) {
+  const auto& [model, layout] = GetParam();
+  const LlamaConfig config = read_hugging_face_config(kData / model);
+  const SafetensorsFile reference(kData / model / "reference.safetensors");
+  const Tensor ids = load(reference, "ids");
+  const int64_t sequences = ids.shape[0], micro_batch = layout.one_sequence_each ? 1 : sequences;
+  const BatchShape batch{.micro_batch = micro_batch, .seq = ids.shape[1], .num_microbatches = sequences / micro_batch};
+  LlamaForward forward = build_llama(config, batch, Mesh{.tp = layout.tp}, layout.sequence_parallel);
+  const Graph graph = differentiate(std::move(forward.graph), forward.loss, gradient_ops());
+  verify(graph);
+
+  Interpreter interpreter(graph);
+  set_weights(interpreter, kData / model, config.tie_embeddings);
+  interpreter.host() = {.ids = flat(ids), .labels = flat(load(reference, "labels")), .lr = 0, .loss_scale = 1};
+  interpreter.run_step(static_cast<int>(batch.num_microbatches));
+
+  // The interpreter keeps the last microbatch's values.
+  Tensor logits = load(reference, "logits");
+  logits.shape = {ids.size(), config.vocab};
+  logits = slice(logits, 0, ids.size() - batch.tokens(), batch.tokens());
+  EXPECT_LT(relative_error(interpreter.get(forward.logits), logits), 3e-6);
+  const double loss = interpreter.get(step_state::kLossSum)(0) / interpreter.get(step_state::kValidTokens)(0);
+  EXPECT_NEAR(loss, load(reference, "loss")(0), 1e-6 * loss);
+  size_t compared = 0;
+  for (const auto& [name, tensor] : reference.tensors()) {
+    if (!name.starts_with("grad.")) continue;
+    Tensor gradient = interpreter.get(name);
+    if (config.tie_embeddings && name == "grad.model.embed_tokens.weight")
+      gradient = gradient + interpreter.get("grad.lm_head.weight");
+    EXPECT_LT(relative_error(gradient, load(reference, name)), 1e-5) << name;
+    ++compared;
+  }
+  EXPECT_EQ(compared, static_cast<size_t>(9 * config.layers + (config.tie_embeddings ? 2 : 3)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, HuggingFace,
+                         testing::Combine(testing::ValuesIn(kModels),
+                                          testing::Values(Layout{1, false, false}, Layout{1, false, true},
+                                                          Layout{2, false, false}, Layout{2, true, false})),
+                         [](const auto& test) {
+                           const Layout& layout = std::get<1>(test.param);
+                           return fmt::format("{}_tp{}{}{}", std::get<0>(test.param), layout.tp,
+                                              layout.sequence_parallel ? "_sp" : "",
+                                              layout.one_sequence_each ? "_accumulated" : "");
+                         });
+
+class HuggingFaceTraining : public testing::TestWithParam<const char*> {};
+
+TEST_P(HuggingFaceTraining, HasTheSameCurveAndFinalWeights) {
+  const std::filesystem::path folder = kData / GetParam();
+  const LlamaConfig config = read_hugging_face_config(folder);
+  const SafetensorsFile training(folder / "training.safetensors");
+  const Tensor batches = load(training, "batches");  // [steps, B, T + 1]
+  const int64_t steps = batches.shape[0], sequences = batches.shape[1], seq = batches.shape[2] - 1;
+  const BatchShape batch{.micro_batch = 1, .seq = seq, .num_microbatches = sequences};
+  LlamaForward forward = build_llama(config, batch, Mesh{}, false);
+  const Graph graph = add_optimizer(
+      assign_buckets(differentiate(std::move(forward.graph), forward.loss, gradient_ops()), {}),
+      {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .clip = 1.0f});
+  verify(graph);
+
+  Interpreter interpreter(graph);
+  set_weights(interpreter, folder, config.tie_embeddings);
+  for (StateId bucket : buckets(graph))
+    interpreter.set(graph[graph.companion(bucket, StateRole::kMaster)].name, interpreter.get(graph[bucket].name));
+  const Tensor want_loss = load(training, "loss"), want_norm = load(training, "grad_norm"), lr = load(training, "lr");
+  for (int64_t step = 0; step < steps; ++step) {
+    const Tensor tokens = slice(batches, 0, step, 1);
+    interpreter.host() = {.ids = flat(slice(tokens, 2, 0, seq)), .labels = flat(slice(tokens, 2, 1, seq)),
+                          .lr = lr(step), .loss_scale = 1024};
+    interpreter.run_step(static_cast<int>(sequences));
+    const double loss = interpreter.get(step_state::kLossSum)(0) / interpreter.get(step_state::kValidTokens)(0);
+    EXPECT_NEAR(loss, want_loss(step), 2e-6 * loss) << "step " << step;
+    EXPECT_NEAR(interpreter.get(step_state::kGradNorm)(0), want_norm(step), (step == 0 ? 2e-6 : 1e-4) * want_norm(step));
+  }
+  for (const auto& [name, tensor] : training.tensors()) {
+    if (!name.starts_with("final.")) continue;
+    EXPECT_LT(relative_error(interpreter.get(name.substr(6)), load(training, name)), 1e-5) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, HuggingFaceTraining, testing::ValuesIn(kModels),
+                         [](const auto& model) { return std::string(model.param); });
+
+}  // namespace
+}  // namespace trine::reference
