@@ -12,8 +12,8 @@ namespace trine {
 enum class DType : uint8_t { kF32, kBF16, kF16, kI32, kI64, kU8 };
 
 size_t size_bytes(DType dtype);
-std::string_view name(DType dtype);                          // "f32", "bf16", "f16", "i32", "i64", "u8"
-std::optional<DType> parse_dtype(std::string_view text);     // of those names, and fp16, fp32
+std::string_view name(DType dtype);                       // "f32", "bf16", "f16", "i32", "i64", "u8"
+std::optional<DType> parse_dtype(std::string_view text);  // of those names, and fp16, fp32
 inline bool is_float(DType d) { return d == DType::kF32 || d == DType::kBF16 || d == DType::kF16; }
 
 // Storage types: a bit pattern, so that a bf16 buffer cannot be mistaken for a u16 one.
@@ -28,9 +28,11 @@ inline float to_float(float x) { return x; }
 inline float to_float(BFloat16 x) { return std::bit_cast<float>(uint32_t{x.bits} << 16); }
 inline float to_float(Float16 x) {
   const uint32_t sign = uint32_t{x.bits & 0x8000u} << 16, magnitude = x.bits & 0x7fffu;
-  // Shifting a half's exponent and mantissa into place and multiplying by 2^112 corrects the bias, subnormals included.
+  // Shifting a half's exponent and mantissa into place and multiplying by 2^112 corrects the bias, subnormals
+  // included.
   const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
-  const uint32_t bits = magnitude >= 0x7c00u ? 0x7f800000u | ((magnitude & 0x3ffu) << 13) : std::bit_cast<uint32_t>(scaled);
+  const uint32_t bits =
+      magnitude >= 0x7c00u ? 0x7f800000u | ((magnitude & 0x3ffu) << 13) : std::bit_cast<uint32_t>(scaled);
   return std::bit_cast<float>(sign | bits);
 }
 
@@ -55,11 +57,17 @@ inline Float16 to_f16(float x) {
 template <typename T>
 T from_float(float x);
 template <>
-inline float from_float<float>(float x) { return x; }
+inline float from_float<float>(float x) {
+  return x;
+}
 template <>
-inline BFloat16 from_float<BFloat16>(float x) { return to_bf16(x); }
+inline BFloat16 from_float<BFloat16>(float x) {
+  return to_bf16(x);
+}
 template <>
-inline Float16 from_float<Float16>(float x) { return to_f16(x); }
+inline Float16 from_float<Float16>(float x) {
+  return to_f16(x);
+}
 
 template <typename T>
 inline constexpr DType kDTypeOf = DType::kU8;

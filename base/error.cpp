@@ -10,8 +10,8 @@ void Problems::throw_if_any() const {
 }
 
 void check_failed(const char* file, int line, const char* condition, const std::string& message) {
-  throw CheckError(fmt::format("[check] {}:{}: {} does not hold{}{}. This is a bug in Trine, please report it.", file,
-                               line, condition, message.empty() ? "" : ": ", message));
+  throw CheckError(fmt::format("[check] {}:{}: {} does not hold{}{}. This is a bug in Trine, please report it.",
+                               file, line, condition, message.empty() ? "" : ": ", message));
 }
 
 }  // namespace trine

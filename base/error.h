@@ -4,7 +4,6 @@
 #pragma once
 
 #include <fmt/core.h>
-
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -73,9 +72,9 @@ struct CheckError : std::logic_error {
 }  // namespace trine
 
 // TRINE_CHECK(condition) or TRINE_CHECK(condition, "format", args...).
-#define TRINE_CHECK(condition, ...)                                                                      \
-  do {                                                                                                   \
-    if (!(condition)) [[unlikely]]                                                                       \
+#define TRINE_CHECK(condition, ...)                                                                       \
+  do {                                                                                                    \
+    if (!(condition)) [[unlikely]]                                                                        \
       ::trine::check_failed(__FILE__, __LINE__, #condition, ::trine::detail::check_message(__VA_ARGS__)); \
   } while (false)
 

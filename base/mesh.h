@@ -1,5 +1,5 @@
-// The grid of ranks: axes pp (pipeline), dp (data) and tp (tensor), tp varying fastest. Pure arithmetic: the same on
-// every rank, in the simulator and in a dry run of thousands of ranks.
+// The grid of ranks: axes pp (pipeline), dp (data) and tp (tensor), tp varying fastest. Pure arithmetic: the same
+// on every rank, in the simulator and in a dry run of thousands of ranks.
 #pragma once
 
 #include <array>

@@ -50,7 +50,8 @@ std::array<float, 4> normals(uint64_t seed, uint64_t stream, uint64_t index) {
 void fill_normal(float* out, int64_t begin, int64_t count, uint64_t seed, uint64_t stream, float stddev) {
   for (int64_t i = begin; i < begin + count;) {
     const auto four = normals(seed, stream, static_cast<uint64_t>(i / 4));
-    for (int64_t lane = i % 4; lane < 4 && i < begin + count; ++lane, ++i) *out++ = four[static_cast<size_t>(lane)] * stddev;
+    for (int64_t lane = i % 4; lane < 4 && i < begin + count; ++lane, ++i)
+      *out++ = four[static_cast<size_t>(lane)] * stddev;
   }
 }
 

@@ -1,11 +1,10 @@
 #include "base/text.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <fmt/core.h>
 
 namespace trine {
 

@@ -8,9 +8,9 @@ std::string_view name(Lane lane) {
 }
 
 std::string_view name(EventKind kind) {
-  constexpr std::array<std::string_view, kNumEventKinds> names = {"compute",   "recompute", "comm_tp", "comm_pp",
-                                                                  "comm_dp",   "wait",      "bubble",  "optimizer",
-                                                                  "data",      "host",      "checkpoint", "idle"};
+  constexpr std::array<std::string_view, kNumEventKinds> names = {"compute", "recompute", "comm_tp",    "comm_pp",
+                                                                  "comm_dp", "wait",      "bubble",     "optimizer",
+                                                                  "data",    "host",      "checkpoint", "idle"};
   return names.at(static_cast<size_t>(kind));
 }
 

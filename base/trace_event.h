@@ -9,7 +9,8 @@ namespace trine {
 
 // A lane is a queue of one rank in which work runs in order: a stream, or a thread with a FIFO.
 enum class Lane : uint8_t { kCompute, kTp, kPp, kDp, kCopy, kHost };
-inline constexpr std::array<Lane, 6> kLanes = {Lane::kCompute, Lane::kTp, Lane::kPp, Lane::kDp, Lane::kCopy, Lane::kHost};
+inline constexpr std::array<Lane, 6> kLanes = {Lane::kCompute, Lane::kTp,   Lane::kPp,
+                                               Lane::kDp,      Lane::kCopy, Lane::kHost};
 std::string_view name(Lane lane);
 
 // What an event's time counts as. The first group partitions a rank's step (see runtime/accounting.h).

@@ -1,16 +1,16 @@
 // The training step of a preset, by op: time, share, and how near each op comes to this machine's peaks.
 //
 //   step_bench --model bench-m --dtype bf16 --threads 2 --steps 10        the table
-//   step_bench --model bench-m --dtype bf16 --threads 2 --serve           one step for each line "go" (step_vs_torch.py)
+//   step_bench --model bench-m --dtype bf16 --threads 2 --serve           one step for each line "go"
+//   (step_vs_torch.py)
 //
 // Random tokens, one process, no files. Peaks are measured in the same run: a large matrix product, and a stream.
-#include <fmt/core.h>
-#include <omp.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <fmt/core.h>
 #include <iostream>
 #include <map>
+#include <omp.h>
 
 #include "base/text.h"
 #include "data/sampler.h"
@@ -56,7 +56,8 @@ Peaks measure_peaks(DType dtype, int threads) {
   std::vector<float> x(static_cast<size_t>(floats), 1.0f), y(static_cast<size_t>(floats));
   for (int i = 0; i < 6; ++i) {
     const int64_t begin = now_ns();
-    context->simd->accumulate(floats, y.data(), x.data(), false, context->parallel);  // reads 8, writes 4 bytes an element
+    context->simd->accumulate(floats, y.data(), x.data(), false,
+                              context->parallel);  // reads 8, writes 4 bytes an element
     peaks.bytes = std::max(peaks.bytes, 12.0 * static_cast<double>(floats) / seconds_since(begin));
   }
   return peaks;
@@ -74,8 +75,8 @@ class StepBench {
     backend_ = make_cpu_backend(config_.threads);
     executor_ = std::make_unique<Executor>(plan_.stages[0], config_, Coordinate{}, *backend_, trace_);
     set_parameters(*executor_, initial_values(plan_.stages[0].graph, 1234), config_.threads);
-    reader_ = std::make_unique<BatchReader>(std::make_shared<RandomTokens>(static_cast<int32_t>(config_.model.vocab), 1),
-                                            config_.seq, 1, false);
+    reader_ = std::make_unique<BatchReader>(
+        std::make_shared<RandomTokens>(static_cast<int32_t>(config_.model.vocab), 1), config_.seq, 1, false);
     ids_.resize(static_cast<size_t>(config_.tokens_per_step()));
     labels_.resize(ids_.size());
   }
@@ -104,7 +105,8 @@ class StepBench {
     config.model = preset->model;
     config.seq = preset->training.seq;
     config.global_batch = preset->training.global_batch;
-    config.micro_batch = preset->training.benchmark ? config.global_batch : std::min<int64_t>(8, config.global_batch);
+    config.micro_batch =
+        preset->training.benchmark ? config.global_batch : std::min<int64_t>(8, config.global_batch);
     config.dtype = *dtype;
     config.threads = options.threads;
     return config;
@@ -144,16 +146,20 @@ void print_table(StepBench& bench, const Options& options) {
   const double n = options.steps, step_s = median(steps);
   double total = 0;
   for (const auto& [name, op] : ops) total += op.seconds / n;
-  fmt::print("{} {} on {} threads: {:.2f} ms a step (median of {}), {:.0f} tokens/s; peaks measured here: {:.0f} GFLOP/s, {:.1f} GB/s\n\n",
-             options.model, options.dtype, options.threads, step_s * 1e3, options.steps,
-             static_cast<double>(bench.tokens()) / step_s, peaks.flops * 1e-9, peaks.bytes * 1e-9);
+  fmt::print(
+      "{} {} on {} threads: {:.2f} ms a step (median of {}), {:.0f} tokens/s; peaks measured here: {:.0f} GFLOP/s, "
+      "{:.1f} GB/s\n\n",
+      options.model, options.dtype, options.threads, step_s * 1e3, options.steps,
+      static_cast<double>(bench.tokens()) / step_s, peaks.flops * 1e-9, peaks.bytes * 1e-9);
   fmt::print("| op | calls | ms | share | GFLOP/s | GB/s | % of roofline |\n|---|---|---|---|---|---|---|\n");
   std::vector<std::pair<std::string, OpTime>> rows(ops.begin(), ops.end());
-  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  std::sort(rows.begin(), rows.end(),
+            [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
   for (const auto& [name, op] : rows) {
     const double seconds = op.seconds / n, bound = std::max(op.flops / n / peaks.flops, op.bytes / n / peaks.bytes);
-    fmt::print("| {} | {} | {:.2f} | {:.1f} % | {:.0f} | {:.1f} | {:.0f} |\n", name, op.count / options.steps, seconds * 1e3,
-               100 * seconds / total, op.flops / n / seconds * 1e-9, op.bytes / n / seconds * 1e-9, 100 * bound / seconds);
+    fmt::print("| {} | {} | {:.2f} | {:.1f} % | {:.0f} | {:.1f} | {:.0f} |\n", name, op.count / options.steps,
+               seconds * 1e3, 100 * seconds / total, op.flops / n / seconds * 1e-9, op.bytes / n / seconds * 1e-9,
+               100 * bound / seconds);
   }
   TraceRecorder ring(1 << 12);
   const int64_t begin = now_ns();

@@ -3,14 +3,15 @@
 
   python3 bench/step_vs_torch.py --presets bench-s bench-m --dtypes bf16 f32 --threads 2 --steps 10
 
-Machines drift and neighbours disturb, so two programs are only comparable when they alternate: every competitor is started,
-warms up (one after another), and then each round gives every competitor one step, in rotating order. Never do two compute at
-once: a competitor waits on its stdin between steps, and the driver pauses until the OpenMP threads of the last one sleep.
-"vs PyTorch" is the median over rounds of (seconds of PyTorch's best mode / own seconds in the same round).
+Machines drift and neighbours disturb, so two programs are only comparable when they alternate: every competitor is
+started, warms up (one after another), and then each round gives every competitor one step, in rotating order. Never
+do two compute at once: a competitor waits on its stdin between steps, and the driver pauses until the OpenMP
+threads of the last one sleep. "vs PyTorch's best" is the median over rounds of (seconds of PyTorch's best mode /
+own seconds in the same round).
 
-A competitor is a command that takes --model, --dtype, --threads, --warmup and --serve, prints "ready" after its warm-up, and
-for each line "go" on stdin runs one step and prints its seconds. At the end of stdin it may print one line of JSON
-(version, memory_peak_bytes).
+A competitor is a command that takes --model, --dtype, --threads, --warmup and --serve, prints "ready" after its
+warm-up, and for each line "go" on stdin runs one step and prints its seconds. At the end of stdin it may print one
+line of JSON with its version.
 """
 import argparse
 import json
@@ -53,6 +54,8 @@ class Competitor:
         self.seconds.append(float(self.read_line()))
 
     def finish(self):
+        with open(f"/proc/{self.process.pid}/status") as f:
+            self.memory_peak_bytes = next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
         rest, _ = self.process.communicate()
         for line in rest.splitlines():
             if line.startswith("{"):
@@ -61,7 +64,8 @@ class Competitor:
 
 def commands(args, preset, dtype):
     """[(name, command, is_torch)] of the competitors that exist on this machine."""
-    common = ["--model", preset, "--dtype", dtype, "--threads", str(args.threads), "--warmup", str(args.warmup), "--serve"]
+    common = ["--model", preset, "--dtype", dtype, "--threads", str(args.threads), "--warmup", str(args.warmup),
+              "--serve"]
     found = []
     if os.path.exists(args.trine):
         found.append(("Trine", [args.trine] + common, False))
@@ -75,7 +79,8 @@ def commands(args, preset, dtype):
             if mode in TORCH_MODES[dtype]:
                 found.append((f"PyTorch {mode}", [args.python, script] + common + ["--mode", mode], True))
     else:
-        print(f"[step_vs_torch] no {args.python}: Trine alone. Run bench/peers/setup.sh, or pass --python.", file=sys.stderr)
+        print(f"[step_vs_torch] no {args.python}: Trine alone. Run bench/peers/setup.sh, or pass --python.",
+              file=sys.stderr)
     return found or sys.exit("[step_vs_torch] nothing to measure.")
 
 
@@ -104,14 +109,14 @@ def rows(args, preset, dtype, field):
     for c in field:
         median = statistics.median(c.seconds)
         ratio = statistics.median(b / own for b, own in zip(best.seconds, c.seconds)) if best else None
-        memory = c.info.get("memory_peak_bytes")
-        yield dict(preset=preset, dtype=dtype, program=c.name, version=c.info.get("version"), threads=args.threads, steps=args.steps,
-                   tokens_per_s=TOKENS[preset] / median, tokens_per_s_best=TOKENS[preset] / min(c.seconds),
-                   vs_pytorch=ratio, memory_peak_bytes=memory)
+        yield dict(preset=preset, dtype=dtype, program=c.name, version=c.info.get("version"), threads=args.threads,
+                   steps=args.steps, tokens_per_s=TOKENS[preset] / median,
+                   tokens_per_s_best=TOKENS[preset] / min(c.seconds), vs_pytorch=ratio,
+                   memory_peak_bytes=c.memory_peak_bytes)
 
 
 def machine():
-    """CPU, its matrix instructions, compiler and libraries, in one line."""
+    """CPU, cores and vector instructions in one line."""
     info = {}
     with open("/proc/cpuinfo") as f:
         for line in f:
@@ -119,8 +124,9 @@ def machine():
             info.setdefault(key.strip(), value.strip())
     flags = info.get("flags", "").split()
     simd = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
-    model = f"{info.get('model name', platform.machine())} (family {info.get('cpu family')}, model {info.get('model')})"
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, {' '.join(simd)}"
+    name = info.get("model name", platform.machine())
+    cores = len(os.sched_getaffinity(0))
+    return f"{name} (family {info.get('cpu family')} model {info.get('model')}), {cores} cores, {' '.join(simd)}"
 
 
 def table(results):
@@ -128,9 +134,9 @@ def table(results):
              "|---|---|---|---|---|---|---|"]
     for r in results:
         ratio = f"{r['vs_pytorch']:.2f}" if r["vs_pytorch"] else ""
-        memory = f"{r['memory_peak_bytes'] / 2**30:.2f}" if r["memory_peak_bytes"] else ""
-        lines.append(f"| {r['preset']} | {r['dtype']} | {r['program']} | {r['tokens_per_s']:,.0f} | {r['tokens_per_s_best']:,.0f} | "
-                     f"{ratio} | {memory} |")
+        memory = f"{r['memory_peak_bytes'] / 2**30:.2f}"
+        lines.append(f"| {r['preset']} | {r['dtype']} | {r['program']} | {r['tokens_per_s']:,.0f} | "
+                     f"{r['tokens_per_s_best']:,.0f} | {ratio} | {memory} |")
     return "\n".join(lines)
 
 
@@ -144,11 +150,19 @@ def main():
     p.add_argument("--warmup", type=int, default=3)
     p.add_argument("--trine", default=os.path.join(ROOT, "build", "bin", "step_bench"))
     p.add_argument("--python", default=os.path.join(ROOT, "build", "torch-venv", "bin", "python"))
-    p.add_argument("--also", nargs="+", default=[], metavar="NAME=COMMAND", help="more competitors, such as another build")
+    p.add_argument("--also", nargs="+", default=[], metavar="NAME=COMMAND",
+                   help="more competitors, such as another build")
     p.add_argument("--json", metavar="FILE", help="also write the rows as JSON lines")
     args = p.parse_args()
 
-    results = [row for preset in args.presets for dtype in args.dtypes for row in rows(args, preset, dtype, race(args, preset, dtype))]
+    if os.getloadavg()[0] > 0.5:
+        print(f"[step_vs_torch] load is {os.getloadavg()[0]:.1f}: something else computes here, and threads that "
+              "spin for a preempted one cost several times the step. Wait until the machine is idle.",
+              file=sys.stderr)
+    results = []
+    for preset in args.presets:
+        for dtype in args.dtypes:
+            results += rows(args, preset, dtype, race(args, preset, dtype))
     versions = sorted({f"{r['program'].split()[0]} {r['version']}" for r in results if r["version"]})
     print(f"{machine()}; {args.threads} threads; {args.steps} interleaved rounds; {', '.join(versions)}\n")
     print(table(results))

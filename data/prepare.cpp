@@ -13,7 +13,7 @@ namespace trine {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr size_t kBlockBytes = size_t{1} << 20, kPieceBytes = size_t{1} << 20, kMaxLineBytes = size_t{256} << 20;
+constexpr size_t kBlockBytes = size_t{1} << 20, kPieceBytes = size_t{256} << 10, kMaxLineBytes = size_t{256} << 20;
 
 // A text file or standard input, read in blocks.
 class TextFile {

@@ -14,7 +14,7 @@ namespace trine {
 
 // `texts`: a file that ends in .jsonl has one document per line, in its field "text" (blank lines are skipped); any
 // other file is one document, "-" is standard input. Every document ends with the tokenizer's end-of-document id;
-// empty ones are left out. Line length is limited to 256 MiB. A document above 1 MiB is encoded in pieces, cut
+// empty ones are left out. Line length is limited to 256 MiB. A document above 256 KiB is encoded in pieces, cut
 // where a line begins: bytes and LLaMA-3 give the same ids as in one piece, others may differ by a token at a cut.
 struct PrepareRequest {
   std::vector<std::string> texts;

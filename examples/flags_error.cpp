@@ -1,5 +1,7 @@
 #include "examples/flags_error.h"
 
+#include <algorithm>
+
 #include "base/json.h"
 #include "base/text.h"
 #include "examples/version.h"
@@ -7,39 +9,55 @@
 namespace trine {
 namespace {
 
-// {"valid-fraction": 0.1, "texts": ["a", "b"]}: CLI11 knows TOML and INI by itself, this teaches it JSON.
-class JsonFlags final : public CLI::Config {
- public:
-  std::string to_config(const CLI::App*, bool, bool, std::string) const override { return {}; }
-  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
-    const std::string text{std::istreambuf_iterator<char>(input), std::istreambuf_iterator<char>()};
-    const nlohmann::json json = parse_json(text, "--config");
-    if (!json.is_object()) throw DataError("[json] --config: no JSON object, need {\"flag\": value, ...}.");
-    std::vector<CLI::ConfigItem> flags;
-    for (const auto& [name, value] : json.items()) {
-      CLI::ConfigItem& item = flags.emplace_back();
-      item.name = name;
-      for (const auto& one : value.is_array() ? value : nlohmann::json::array({value})) {
-        item.inputs.push_back(one.is_string() ? one.get<std::string>() : one.dump());
-      }
-    }
-    return flags;
-  }
-};
-
 std::vector<std::string> flag_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    for (const std::string& name : option->get_lnames()) names.push_back(name);
   }
   return names;
 }
+
+std::string not_a_flag(const CLI::App& app, const std::string& word, const char* dashes) {
+  const auto guess = nearest(word, flag_names(app));
+  return fmt::format("{}{} is not a flag. {}", dashes, word,
+                     guess ? fmt::format("Did you mean {}{}?", dashes, *guess) : "--help lists them all.");
+}
+
+// {"valid-fraction": 0.1, "texts": ["a", "b"]}: CLI11 knows TOML and INI by itself, this teaches it JSON.
+class JsonFlags final : public CLI::Config {
+ public:
+  explicit JsonFlags(const CLI::App& app) : app_(app) {}
+  std::string to_config(const CLI::App*, bool, bool, std::string) const override { return {}; }
+  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
+    const std::string text{std::istreambuf_iterator<char>(input), std::istreambuf_iterator<char>()};
+    const auto file = app_.get_config_ptr()->as<std::string>();
+    const nlohmann::json json = parse_json(text, file);
+    if (!json.is_object()) throw DataError(fmt::format("[json] {}: need {{\"flag\": value, ...}}.", file));
+    const std::vector<std::string> names = flag_names(app_);
+    Problems problems;
+    std::vector<CLI::ConfigItem> flags;
+    for (const auto& [name, value] : json.items()) {
+      if (std::find(names.begin(), names.end(), name) == names.end())
+        problems.add(file, "{}", not_a_flag(app_, name, ""));
+      CLI::ConfigItem& flag = flags.emplace_back();
+      flag.name = name;
+      for (const auto& one : value.is_array() ? value : nlohmann::json::array({value})) {
+        flag.inputs.push_back(one.is_string() ? one.get<std::string>() : one.dump());
+      }
+    }
+    problems.throw_if_any();
+    return flags;
+  }
+
+ private:
+  const CLI::App& app_;
+};
 
 }  // namespace
 
 bool parse_flags(CLI::App& app, int argc, const char* const* argv, Problems& problems) {
   app.set_version_flag("--version", version_text());
-  app.config_formatter(std::make_shared<JsonFlags>());
+  app.config_formatter(std::make_shared<JsonFlags>(app));
   app.set_config("--config", "", "flags from a file; those on the command line win")->type_name("FILE.json");
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.allow_extras();
@@ -56,11 +74,10 @@ bool parse_flags(CLI::App& app, int argc, const char* const* argv, Problems& pro
   bool after_flag = false;  // the value of an unknown flag is not worth a second complaint
   for (const std::string& extra : app.remaining()) {
     const bool is_flag = extra.size() > 1 && extra[0] == '-';
-    const std::string word = extra.substr(0, extra.find('='));
     if (is_flag) {
-      const auto guess = nearest(word, flag_names(app));
-      problems.add("flags", "{} is not a flag. {}", word,
-                   guess ? fmt::format("Did you mean {}?", *guess) : "--help lists them all.");
+      const std::string word = extra.substr(0, extra.find('='));
+      problems.add("flags", "{}",
+                   not_a_flag(app, word.substr(std::min(word.size(), word.find_first_not_of('-'))), "--"));
     } else if (!after_flag) {
       problems.add("flags", "'{}' belongs to no flag. --help lists them all.", extra);
     }

@@ -1,10 +1,11 @@
 // train_llama: from the command line to a trained model. The story: flags -> Config -> Plan -> Trainer.
+#include <csignal>
+#include <ctime>
 #include <fmt/core.h>
+#include <iostream>
+#include <nlohmann/json.hpp>
 #include <sched.h>
 #include <unistd.h>
-
-#include <ctime>
-#include <iostream>
 
 #include "base/text.h"
 #include "comm/launch.h"
@@ -13,8 +14,6 @@
 #include "plan/flags.h"
 #include "plan/plan.h"
 #include "runtime/trainer.h"
-
-#include <nlohmann/json.hpp>
 
 namespace trine {
 namespace {
@@ -36,7 +35,8 @@ int usable_cores(const Launch& launch) {
     ::sched_setaffinity(0, sizeof all, &all);  // where a container forbids it, the old set stays
   }
   cpu_set_t allowed;
-  return ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? std::max(1, CPU_COUNT(&allowed)) : std::max(1, online);
+  return ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? std::max(1, CPU_COUNT(&allowed))
+                                                               : std::max(1, online);
 }
 
 bool print_and_stop(const Config& config, const Plan& plan) {
@@ -51,15 +51,17 @@ void greet(const Config& config, Log& log) {
   log.info(fmt::format("model  {}: {} parameters ({} layers, hidden {}, {} / {} heads of {}, ffn {}, vocab {}{})",
                        config.model_name, format_count(parameter_count(m)), m.layers, m.hidden, m.heads, m.kv_heads,
                        m.head_dim, m.ffn, m.vocab, m.tie_embeddings ? ", tied" : ""));
-  log.info(fmt::format("layout pp {} x dp {} x tp {}, {} thread{} per rank; {} steps of {} x {} tokens in {} microbatch{}, {}",
-                       config.mesh.pp, config.mesh.dp, config.mesh.tp, config.threads, config.threads == 1 ? "" : "s",
-                       config.steps, config.global_batch, config.seq, config.num_microbatches(),
-                       config.num_microbatches() == 1 ? "" : "es", name(config.dtype)));
+  log.info(fmt::format(
+      "layout pp {} x dp {} x tp {}, {} thread{} per rank; {} steps of {} x {} tokens in {} microbatch{}, {}",
+      config.mesh.pp, config.mesh.dp, config.mesh.tp, config.threads, config.threads == 1 ? "" : "s", config.steps,
+      config.global_batch, config.seq, config.num_microbatches(), config.num_microbatches() == 1 ? "" : "es",
+      name(config.dtype)));
 }
 
 ExitCode evaluate_only(Trainer& trainer, Log& log) {
   if (!trainer.has_validation())
-    throw ConfigError("[--eval-only] there is no validation data. Pass --valid-data, or --valid-fraction with --data.");
+    throw ConfigError(
+        "[--eval-only] there is no validation data. Pass --valid-data, or --valid-fraction with --data.");
   log.info(fmt::format("validation loss {:.6f}", trainer.validate()));
   return ExitCode::kOk;
 }
@@ -75,24 +77,25 @@ ExitCode run(int argc, char** argv, const Launch& launch, Log& log) {
   const Plan plan = build_plan(config, &std::cout);
   if (print_and_stop(config, plan)) return ExitCode::kOk;
 
-  Log terminal(launch.rank, config.quiet);
-  greet(config, terminal);
-  Trainer trainer(plan, terminal);
+  log.set_quiet(config.quiet);
+  greet(config, log);
+  Trainer trainer(plan, log);
   trainer.prepare();
-  if (config.eval_only) return evaluate_only(trainer, terminal);
+  if (config.eval_only) return evaluate_only(trainer, log);
 
   const RunFolder folder = RunFolder::create(config.out);
   Config resolved = config;
   resolved.out = folder.path();
   folder.write_config(to_json(resolved).dump(2) + "\n");
-  terminal.open(folder.log());
-  terminal.info(fmt::format("run    {}", folder.path().string()));
+  log.open(folder.log());
+  log.info(fmt::format("run    {}", folder.path().string()));
   StopSignal stop(launch.launched, folder.stop_file());
   const MetricsHeader header{version_number(), version_commit(), config.mesh, config.model_name,
                              parameter_count(config.model)};
   const TrainingEnd end = trainer.train(folder, header, stop);
   if (!end.stop_reason.empty())
-    terminal.info(fmt::format("stopped after the step: {}. Nothing was saved: checkpoints are not built yet.", end.stop_reason));
+    log.info(fmt::format("stopped after the step: {}. Nothing was saved: checkpoints are not built yet.",
+                         end.stop_reason));
   if (end.output_failed) {
     log.fail("[run folder] metrics or trace are incomplete: see the warning above.");
     return ExitCode::kData;
@@ -104,6 +107,7 @@ ExitCode run(int argc, char** argv, const Launch& launch, Log& log) {
 }  // namespace trine
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is a full disk, not a crash
   const trine::Launch launch = trine::detect_launch();
   trine::Log log(launch.rank, false);
   try {

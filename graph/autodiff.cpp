@@ -10,7 +10,9 @@ void add_accumulators(Builder& builder) {
   for (size_t i = 0; i < num_states; ++i) {
     const State parameter = builder.graph().states()[i];
     if (parameter.role != StateRole::kParameter) continue;
-    State gradient{.name = "grad." + parameter.name, .type = parameter.type, .role = StateRole::kGradient,
+    State gradient{.name = "grad." + parameter.name,
+                   .type = parameter.type,
+                   .role = StateRole::kGradient,
                    .parameter = StateId{static_cast<int32_t>(i)}};
     gradient.type.dtype = DType::kF32;
     for (Axis axis : kAxes) gradient.type.on(axis) = dual(parameter.type.on(axis));
@@ -48,8 +50,8 @@ Graph differentiate(Graph forward, ValueId loss, const GradientOps& ops) {
     for (size_t i = 0; i < dy.size(); ++i)
       if (dy[i].valid()) builder.pair_gradient(node.outputs[i], dy[i]);
     const std::vector<ValueId> dx = node.op->vjp(builder, node, dy);
-    TRINE_CHECK(dx.size() == node.inputs.size(), "{}: vjp gives {} gradients for {} inputs", node.op->name(), dx.size(),
-                node.inputs.size());
+    TRINE_CHECK(dx.size() == node.inputs.size(), "{}: vjp gives {} gradients for {} inputs", node.op->name(),
+                dx.size(), node.inputs.size());
     for (size_t i = 0; i < dx.size(); ++i) {
       if (!dx[i].valid()) continue;
       if (const StateId sink = builder.accumulator(node.inputs[i]); sink.valid())

@@ -7,10 +7,11 @@ namespace trine {
 
 Types infer_types(const Op& op, TypeSpan inputs, const Mesh& mesh) {
   const IndexMap map = parse_index_map(op.index_map());
-  require(inputs.size() == map.inputs.size(), "{} takes {} operands, got {}", op.name(), map.inputs.size(), inputs.size());
+  require(inputs.size() == map.inputs.size(), "{} takes {} operands, got {}", op.name(), map.inputs.size(),
+          inputs.size());
   Types types = op.infer(inputs);
-  TRINE_CHECK(types.size() == map.outputs.size(), "{}: infer gives {} types, the index map has {} outputs", op.name(),
-              types.size(), map.outputs.size());
+  TRINE_CHECK(types.size() == map.outputs.size(), "{}: infer gives {} types, the index map has {} outputs",
+              op.name(), types.size(), map.outputs.size());
   for (Axis axis : kAxes) {
     std::vector<Placement> placements;
     for (const TensorType& type : inputs) placements.push_back(type.on(axis));
@@ -33,11 +34,19 @@ StateId Builder::add_state(State state) {
 }
 
 std::vector<ValueId> Builder::emit(OpPtr op, std::vector<ValueId> inputs, std::vector<StateId> writes) {
-  Node node{.op = std::move(op), .inputs = std::move(inputs), .outputs = {}, .writes = std::move(writes),
-            .in_place = {}, .scope = scope_, .region = region_, .phase = phase_, .lane = lane_, .waits = {}};
+  Node node{.op = std::move(op),
+            .inputs = std::move(inputs),
+            .outputs = {},
+            .writes = std::move(writes),
+            .in_place = {},
+            .scope = scope_,
+            .region = region_,
+            .phase = phase_,
+            .lane = lane_,
+            .waits = {}};
   try {
-    require(static_cast<int>(node.writes.size()) == node.op->num_writes(), "{} writes {} states, got {}", node.op->name(),
-            node.op->num_writes(), node.writes.size());
+    require(static_cast<int>(node.writes.size()) == node.op->num_writes(), "{} writes {} states, got {}",
+            node.op->name(), node.op->num_writes(), node.writes.size());
     const Types types = infer_types(*node.op, graph_.input_types(node), graph_.mesh());
     const size_t num_outputs = types.size() - node.writes.size();
     for (size_t i = 0; i < node.writes.size(); ++i) {

@@ -1,5 +1,5 @@
-// Builds a graph node by node. Types and placements are inferred and checked as each node is added, so an illegal graph
-// fails at the line that builds it, with its neighbourhood printed.
+// Builds a graph node by node. Types and placements are inferred and checked as each node is added, so an illegal
+// graph fails at the line that builds it, with its neighbourhood printed.
 #pragma once
 
 #include <initializer_list>

@@ -1,5 +1,5 @@
-// One pipeline stage's program: states (all that is mutable), values (each written once) and nodes in program order.
-// A graph is built once and never changed after; a pass makes a new one.
+// One pipeline stage's program: states (all that is mutable), values (each written once) and nodes in program
+// order. A graph is built once and never changed after; a pass makes a new one.
 #pragma once
 
 #include <string>
@@ -37,7 +37,8 @@ struct State {
   Initializer init;           // parameters
   bool weight_decay = false;  // parameters
   StateId parameter;          // gradients, masters, moments: of which parameter (or bucket of parameters)
-  // A state may be elements [offset, offset + size) of another's storage (a parameter in its bucket), in local elements.
+  // A state may be elements [offset, offset + size) of another's storage (a parameter in its bucket), in local
+  // elements.
   StateId storage;
   int64_t offset = 0;
   ValueId value;  // how nodes read it
@@ -52,16 +53,16 @@ struct Value {
 
 struct Node {
   OpPtr op;
-  std::vector<ValueId> inputs;   // states are read through their value
+  std::vector<ValueId> inputs;  // states are read through their value
   std::vector<ValueId> outputs;
-  std::vector<StateId> writes;   // read-modify-write, unless the op says that the first write of a step overwrites
-  std::vector<InPlace> in_place; // decided by the in-place pass
-  std::string scope;             // "layers.3.attention"
+  std::vector<StateId> writes;    // read-modify-write, unless the op says that the first write of a step overwrites
+  std::vector<InPlace> in_place;  // decided by the in-place pass
+  std::string scope;              // "layers.3.attention"
   Region region = Region::kMicrobatch;
   Phase phase = Phase::kForward;
   Lane lane = Lane::kCompute;
-  bool recompute = false;        // a clone that rebuilds what forward dropped
-  std::vector<NodeId> waits;     // nodes of other lanes that must have finished
+  bool recompute = false;     // a clone that rebuilds what forward dropped
+  std::vector<NodeId> waits;  // nodes of other lanes that must have finished
 };
 
 // A value and its gradient, kept so that the verifier can check that their placements are dual.
@@ -83,14 +84,15 @@ class Graph {
   const Value& operator[](ValueId id) const { return values_.at(static_cast<size_t>(id.index)); }
   const State& operator[](StateId id) const { return states_.at(static_cast<size_t>(id.index)); }
 
-  StateId find_state(std::string_view name) const;     // invalid if there is none
-  StateId state_named(std::string_view name) const;    // CHECKs that there is one
+  StateId find_state(std::string_view name) const;   // invalid if there is none
+  StateId state_named(std::string_view name) const;  // CHECKs that there is one
   // The gradient, master, momentum or variance of a parameter (or bucket); invalid if there is none.
   StateId companion(StateId parameter, StateRole role) const;
   Types input_types(const Node& node) const;
-  Types output_types(const Node& node) const;          // the written states stand behind the outputs
+  Types output_types(const Node& node) const;  // the written states stand behind the outputs
   Cost cost(NodeId id) const;
-  // The node that reads or writes each value last within the microbatch region (or its own region), -1 if none reads it.
+  // The node that reads or writes each value last within the microbatch region (or its own region), -1 if none
+  // reads it.
   std::vector<int> last_uses() const;
 
  private:

@@ -1,9 +1,8 @@
 #include "graph/index_map.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <cctype>
+#include <fmt/core.h>
 #include <optional>
 
 #include "base/error.h"
@@ -69,7 +68,8 @@ class Parser {
     std::vector<int> set;
     do {
       const std::string name = word();
-      const auto it = std::find_if(map.inputs.begin(), map.inputs.end(), [&](const auto& o) { return o.name == name; });
+      const auto it =
+          std::find_if(map.inputs.begin(), map.inputs.end(), [&](const auto& o) { return o.name == name; });
       TRINE_CHECK(it != map.inputs.end(), "index map '{}': no input {}", text_, name);
       set.push_back(static_cast<int>(it - map.inputs.begin()));
     } while (accept("+"));
@@ -80,7 +80,9 @@ class Parser {
   size_t at_ = 0;
 };
 
-bool contains(const auto& range, const auto& value) { return std::find(range.begin(), range.end(), value) != range.end(); }
+bool contains(const auto& range, const auto& value) {
+  return std::find(range.begin(), range.end(), value) != range.end();
+}
 
 // Rule (c): the partial inputs are exactly one of the sets in which the op is linear.
 bool partial_inputs_are_linear(const IndexMap& map, std::span<const Placement> inputs) {
@@ -100,7 +102,8 @@ IndexMap parse_index_map(std::string_view text) { return Parser(text).parse(); }
 std::variant<std::vector<Placement>, std::string> derive_placements(const IndexMap& map,
                                                                     std::span<const Placement> inputs, Axis axis) {
   using enum PlacementKind;
-  TRINE_CHECK(inputs.size() == map.inputs.size(), "{} inputs, the index map has {}", inputs.size(), map.inputs.size());
+  TRINE_CHECK(inputs.size() == map.inputs.size(), "{} inputs, the index map has {}", inputs.size(),
+              map.inputs.size());
   bool any_invariant = false, any_partial = false, any_other = false;
   std::optional<std::string> split;  // the index that is split
   bool batch = false;
@@ -108,9 +111,11 @@ std::variant<std::vector<Placement>, std::string> derive_placements(const IndexM
     const IndexMap::Operand& operand = map.inputs[i];
     if (inputs[i].is(kSplit)) {
       const size_t dim = static_cast<size_t>(inputs[i].dim);
-      if (dim >= operand.indices.size()) return fmt::format("{} has no dim {} to be split along", operand.name, dim);
+      if (dim >= operand.indices.size())
+        return fmt::format("{} has no dim {} to be split along", operand.name, dim);
       const std::string& index = operand.indices[dim];
-      if (split && *split != index) return fmt::format("both {} and {} are split over {}", *split, index, name(axis));
+      if (split && *split != index)
+        return fmt::format("both {} and {} are split over {}", *split, index, name(axis));
       split = index;
       batch |= inputs[i].batch;
     }
@@ -124,7 +129,8 @@ std::variant<std::vector<Placement>, std::string> derive_placements(const IndexM
 
   if (any_partial) {
     if (split) return fmt::format("a partial input beside one split along {}", *split);
-    if (!partial_inputs_are_linear(map, inputs)) return std::string("a partial input where the op is not linear in it");
+    if (!partial_inputs_are_linear(map, inputs))
+      return std::string("a partial input where the op is not linear in it");
     return std::vector<Placement>(map.outputs.size(), Placement::partial());
   }
   if (!split)

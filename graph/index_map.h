@@ -1,5 +1,5 @@
-// An op's index map says which dims of its operands are the same index, and from that alone follows how its operands
-// may be placed on a mesh axis. Text form:
+// An op's index map says which dims of its operands are the same index, and from that alone follows how its
+// operands may be placed on a mesh axis. Text form:
 //
 //   x[n,k] w[m,k] -> y[n,m] : x, w        a product: linear in x alone, and in w alone
 //   a[n,d] b[n,d] -> y[n,d] : a+b         a sum: linear in both together
@@ -27,8 +27,8 @@ struct IndexMap {
     bool differentiable = true;
   };
   std::vector<Operand> inputs, outputs;
-  std::vector<std::string> whole;             // indices marked with !
-  std::vector<std::vector<int>> linear_in;    // sets of inputs in which the op is jointly linear
+  std::vector<std::string> whole;           // indices marked with !
+  std::vector<std::vector<int>> linear_in;  // sets of inputs in which the op is jointly linear
 };
 
 // REQUIRES: well-formed text; a CheckError names the place otherwise.

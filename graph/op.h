@@ -3,7 +3,6 @@
 #pragma once
 
 #include <fmt/core.h>
-
 #include <memory>
 #include <span>
 #include <string>
@@ -59,13 +58,13 @@ class Op {
   // outputs: "x[n,k] dy[n,m] -> dw[m,k]" with one written state has no output value.
   virtual std::string index_map() const = 0;
 
-  // Element types and shapes of the index map's outputs (placements are derived). Throws TypeError if the inputs' types
-  // do not fit.
+  // Element types and shapes of the index map's outputs (placements are derived). Throws TypeError if the inputs'
+  // types do not fit.
   virtual Types infer(TypeSpan inputs) const = 0;
 
-  // Emits the nodes that compute the gradients of the inputs from those of the outputs (`dy`, an invalid id where none
-  // flows). Returns one gradient per input, an invalid id for none. A parameter's gradient may instead be accumulated
-  // right away into builder.accumulator(input), which then counts as returned.
+  // Emits the nodes that compute the gradients of the inputs from those of the outputs (`dy`, an invalid id where
+  // none flows). Returns one gradient per input, an invalid id for none. A parameter's gradient may instead be
+  // accumulated right away into builder.accumulator(input), which then counts as returned.
   virtual std::vector<ValueId> vjp(Builder& builder, const Node& node, std::span<const ValueId> dy) const = 0;
 
   // Of the local shards; `outputs` includes the written states.
@@ -98,7 +97,8 @@ void require(bool condition, fmt::format_string<Args...> format, Args&&... args)
   if (!condition) throw TypeError(fmt::format(format, std::forward<Args>(args)...));
 }
 
-// Cost of an op that reads all its inputs and writes all its outputs once, with `flops_per_element` of its first output.
+// Cost of an op that reads all its inputs and writes all its outputs once, with `flops_per_element` of its first
+// output.
 Cost streaming_cost(TypeSpan inputs, TypeSpan outputs, const Mesh& mesh, double flops_per_element);
 
 // For ops that nobody differentiates (optimizer, gradients of gradients): calling their vjp is a bug.

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ostream>
-
 #include <fmt/format.h>
+#include <ostream>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -21,12 +20,13 @@ void check_names(const PassOptions& options, const std::vector<Pass>& passes) {
     if (pass.optional) optional.push_back(pass.name);
   }
   Problems problems;
-  const auto check = [&](const std::set<std::string>& names, const std::vector<std::string>& allowed, const char* flag) {
+  const auto check = [&](const std::set<std::string>& names, const std::vector<std::string>& allowed,
+                         const char* flag) {
     for (const std::string& name : names) {
       if (std::find(allowed.begin(), allowed.end(), name) != allowed.end()) continue;
       const auto guess = nearest(name, allowed);
-      problems.add(flag, "no such pass: {}{}. It takes one of: {}.", name, guess ? fmt::format(" (did you mean {}?)", *guess) : "",
-                   fmt::join(allowed, ", "));
+      problems.add(flag, "no such pass: {}{}. It takes one of: {}.", name,
+                   guess ? fmt::format(" (did you mean {}?)", *guess) : "", fmt::join(allowed, ", "));
     }
   };
   check(options.disabled, optional, "--disable-pass");

@@ -1,5 +1,5 @@
-// Passes are pure functions from graph to graph. All of them run through one runner: named, timed, switchable, verified
-// after, and dumpable before and after as text.
+// Passes are pure functions from graph to graph. All of them run through one runner: named, timed, switchable,
+// verified after, and dumpable before and after as text.
 #pragma once
 
 #include <functional>

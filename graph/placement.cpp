@@ -4,20 +4,27 @@ namespace trine {
 
 Placement dual(Placement p) {
   switch (p.kind) {
-    case PlacementKind::kReplicated: return Placement::partial();
-    case PlacementKind::kPartial: return Placement::replicated();
+    case PlacementKind::kReplicated:
+      return Placement::partial();
+    case PlacementKind::kPartial:
+      return Placement::replicated();
     case PlacementKind::kInvariant:
-    case PlacementKind::kSplit: return p;
+    case PlacementKind::kSplit:
+      return p;
   }
   return p;
 }
 
 std::string to_string(Placement p) {
   switch (p.kind) {
-    case PlacementKind::kInvariant: return "I";
-    case PlacementKind::kReplicated: return "R";
-    case PlacementKind::kSplit: return (p.batch ? "B" : "S") + std::to_string(p.dim);
-    case PlacementKind::kPartial: return "P";
+    case PlacementKind::kInvariant:
+      return "I";
+    case PlacementKind::kReplicated:
+      return "R";
+    case PlacementKind::kSplit:
+      return (p.batch ? "B" : "S") + std::to_string(p.dim);
+    case PlacementKind::kPartial:
+      return "P";
   }
   return "?";
 }

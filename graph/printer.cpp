@@ -34,14 +34,14 @@ std::string print_node(const Graph& graph, const Node& node) {
   std::string line = list(node.outputs, value_name);
   if (!line.empty()) line += " = ";
   line += fmt::format("{}({})", node.op->name(), list(node.inputs, value_name));
-  if (!node.writes.empty())
-    line += " -> " + list(node.writes, [&](StateId id) { return graph[id].name; });
+  if (!node.writes.empty()) line += " -> " + list(node.writes, [&](StateId id) { return graph[id].name; });
   Attributes attributes;
   node.op->describe(attributes);
   if (!attributes.list().empty())
     line += " {" + list(attributes.list(), [](const auto& a) { return a.first + "=" + a.second; }) + "}";
   if (!node.outputs.empty())
-    line = fmt::format("{:<72} : {}", line, list(node.outputs, [&](ValueId id) { return to_string(graph[id].type); }));
+    line =
+        fmt::format("{:<72} : {}", line, list(node.outputs, [&](ValueId id) { return to_string(graph[id].type); }));
   for (const InPlace& alias : node.in_place)
     line += fmt::format("   {} over {}", value_name(node.outputs[static_cast<size_t>(alias.output)]),
                         value_name(node.inputs[static_cast<size_t>(alias.input)]));
@@ -54,7 +54,8 @@ std::string print(const Graph& graph) {
   std::string text = "states\n";
   for (const State& state : graph.states()) {
     text += fmt::format("  {:<56} : {:<28} {}", state.name, to_string(state.type), name(state.role));
-    if (state.storage.valid()) text += fmt::format("   in {} at {}", graph[state.storage].name, format_count(state.offset));
+    if (state.storage.valid())
+      text += fmt::format("   in {} at {}", graph[state.storage].name, format_count(state.offset));
     text += '\n';
   }
   std::string header, scope;

@@ -8,7 +8,8 @@ Shape local_shape(const TensorType& type, const Mesh& mesh, Coordinate coordinat
   Shape shape = type.shape;
   for (Axis axis : kAxes) {
     const Placement p = type.on(axis);
-    if (p.is(PlacementKind::kSplit) && !p.batch) shape[p.dim] = split_size(shape[p.dim], mesh[axis], coordinate[axis]);
+    if (p.is(PlacementKind::kSplit) && !p.batch)
+      shape[p.dim] = split_size(shape[p.dim], mesh[axis], coordinate[axis]);
   }
   return shape;
 }
@@ -22,7 +23,8 @@ int64_t local_bytes(const TensorType& type, const Mesh& mesh) {
 std::string to_string(const TensorType& type) {
   std::string text = fmt::format("{}{}", name(type.dtype), to_string(type.shape));
   for (Axis axis : kAxes)
-    if (!type.on(axis).is(PlacementKind::kInvariant)) text += fmt::format(" @{}={}", name(axis), to_string(type.on(axis)));
+    if (!type.on(axis).is(PlacementKind::kInvariant))
+      text += fmt::format(" @{}={}", name(axis), to_string(type.on(axis)));
   return text;
 }
 

@@ -13,7 +13,7 @@ namespace trine {
 
 struct TensorType {
   DType dtype = DType::kF32;
-  Shape shape;                              // logical over every axis on which it is split, but for batch splits
+  Shape shape;                               // logical over every axis on which it is split, but for batch splits
   std::array<Placement, 3> placements = {};  // by Axis
 
   Placement on(Axis axis) const { return placements[static_cast<size_t>(axis)]; }

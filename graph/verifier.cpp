@@ -48,7 +48,8 @@ class Verifier {
 
   void check_types(const Node& node) const {
     for (ValueId output : node.outputs)
-      require(graph_[output].producer.index == static_cast<int>(at_), "%{} names another node as its producer", output.index);
+      require(graph_[output].producer.index == static_cast<int>(at_), "%{} names another node as its producer",
+              output.index);
     const Types have = graph_.output_types(node);
     const Types want = infer_types(*node.op, graph_.input_types(node), graph_.mesh());
     require(have.size() == want.size(), "{} outputs and written states, the op has {}", have.size(), want.size());

@@ -47,8 +47,8 @@ struct KernelCall {
 
 using Kernel = std::function<void(const KernelCall&)>;
 
-// What a factory may prepare from: the views have the shapes and strides of every later call, but not its addresses;
-// whether two operands lie side by side is the same in every call.
+// What a factory may prepare from: the views have the shapes and strides of every later call, but not its
+// addresses; whether two operands lie side by side is the same in every call.
 struct KernelRequest {
   const Op& op;
   std::span<const TensorView> inputs, outputs;

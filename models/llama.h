@@ -22,9 +22,10 @@ struct LlamaForward {
   ValueId loss;    // [1] f32, summed over the microbatch's counted tokens
 };
 
-// Parameters are states with Hugging Face's names; values are f32 until the precision pass. The graph's prologue loads
-// the samples and the step's numbers; its microbatch region adds the loss into state `loss_sum`.
-LlamaForward build_llama(const LlamaConfig& config, const BatchShape& batch, const Mesh& mesh, bool sequence_parallel);
+// Parameters are states with Hugging Face's names; values are f32 until the precision pass. The graph's prologue
+// loads the samples and the step's numbers; its microbatch region adds the loss into state `loss_sum`.
+LlamaForward build_llama(const LlamaConfig& config, const BatchShape& batch, const Mesh& mesh,
+                         bool sequence_parallel);
 
 // Names of the states through which the host and the optimizer meet the graph.
 namespace step_state {

@@ -21,8 +21,8 @@ int64_t tile_bytes(int64_t seq, int64_t head_dim, int threads) {
 Types Attention::infer(TypeSpan in) const {
   require(in[0].shape.num_dims() == 2 && in[0].shape[0] % seq == 0 && in[0].shape[1] % head_dim == 0,
           "q {} must be [batch * {}, heads * {}]", to_string(in[0]), seq, head_dim);
-  require(in[1].shape == in[2].shape && in[1].shape[0] == in[0].shape[0], "k {} and v {} must be alike, with q's rows",
-          to_string(in[1]), to_string(in[2]));
+  require(in[1].shape == in[2].shape && in[1].shape[0] == in[0].shape[0],
+          "k {} and v {} must be alike, with q's rows", to_string(in[1]), to_string(in[2]));
   require(in[1].shape[1] % head_dim == 0 && in[0].shape[1] % in[1].shape[1] == 0,
           "q {} must have a multiple of the heads of k {}", to_string(in[0]), to_string(in[1]));
   return {{in[0].dtype, in[0].shape}, {DType::kF32, {in[0].shape[0], in[0].shape[1] / head_dim}}};

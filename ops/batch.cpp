@@ -15,8 +15,8 @@ PlacementsOrReason LoadBatch::place(std::span<const Placement>, Axis axis, const
 }
 
 Types TakeMicrobatch::infer(TypeSpan in) const {
-  require(in[0].shape.num_dims() == 1 && in[0].shape[0] % num_tokens == 0, "the batch {} must be microbatches of {} tokens",
-          to_string(in[0]), num_tokens);
+  require(in[0].shape.num_dims() == 1 && in[0].shape[0] % num_tokens == 0,
+          "the batch {} must be microbatches of {} tokens", to_string(in[0]), num_tokens);
   return {{in[0].dtype, {num_tokens}}};
 }
 

@@ -15,12 +15,18 @@ CollectiveKind Collective::kind() const { return *collective_between(change.from
 
 std::string_view Collective::name() const {
   switch (kind()) {
-    case CollectiveKind::kEnter: return "enter";
-    case CollectiveKind::kAllReduce: return "all_reduce";
-    case CollectiveKind::kAllGather: return "all_gather";
-    case CollectiveKind::kReduceScatter: return "reduce_scatter";
-    case CollectiveKind::kSlice: return "slice";
-    case CollectiveKind::kPad: return "pad";
+    case CollectiveKind::kEnter:
+      return "enter";
+    case CollectiveKind::kAllReduce:
+      return "all_reduce";
+    case CollectiveKind::kAllGather:
+      return "all_gather";
+    case CollectiveKind::kReduceScatter:
+      return "reduce_scatter";
+    case CollectiveKind::kSlice:
+      return "slice";
+    case CollectiveKind::kPad:
+      return "pad";
   }
   return "collective";
 }
@@ -39,12 +45,23 @@ Cost Collective::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
   const int64_t received = local_bytes(in[0], mesh), given = local_bytes(out[0], mesh), n = mesh[axis];
   Cost cost{.flops = 0, .bytes_read = received, .bytes_written = given};
   switch (kind()) {
-    case CollectiveKind::kAllReduce: cost.wire_bytes = 2 * received * (n - 1) / n; break;
-    case CollectiveKind::kReduceScatter: cost.wire_bytes = received * (n - 1) / n; break;
-    case CollectiveKind::kAllGather: cost.wire_bytes = received * (n - 1); break;
-    case CollectiveKind::kEnter: cost.bytes_read = cost.bytes_written = 0; break;
-    case CollectiveKind::kSlice: cost.bytes_read = given; break;
-    case CollectiveKind::kPad: break;
+    case CollectiveKind::kAllReduce:
+      cost.wire_bytes = 2 * received * (n - 1) / n;
+      break;
+    case CollectiveKind::kReduceScatter:
+      cost.wire_bytes = received * (n - 1) / n;
+      break;
+    case CollectiveKind::kAllGather:
+      cost.wire_bytes = received * (n - 1);
+      break;
+    case CollectiveKind::kEnter:
+      cost.bytes_read = cost.bytes_written = 0;
+      break;
+    case CollectiveKind::kSlice:
+      cost.bytes_read = given;
+      break;
+    case CollectiveKind::kPad:
+      break;
   }
   return cost;
 }
@@ -58,7 +75,8 @@ std::variant<std::vector<Placement>, std::string> Collective::place(std::span<co
                                                                     const Mesh&) const {
   if (on != axis) return std::vector{in[0]};
   if (in[0] != change.from)
-    return fmt::format("{} takes {} on {}, got {}", name(), to_string(change.from), trine::name(on), to_string(in[0]));
+    return fmt::format("{} takes {} on {}, got {}", name(), to_string(change.from), trine::name(on),
+                       to_string(in[0]));
   return std::vector{change.to};
 }
 

@@ -1,5 +1,5 @@
-// A collective: a value that changes its placement on one mesh axis. The logical shape stays; what moves over the wire
-// follows from (from -> to), and so does backward: dual(to) -> dual(from) (graph/placement.h).
+// A collective: a value that changes its placement on one mesh axis. The logical shape stays; what moves over the
+// wire follows from (from -> to), and so does backward: dual(to) -> dual(from) (graph/placement.h).
 //   x [..]   ->   y [..]
 #pragma once
 

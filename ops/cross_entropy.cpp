@@ -29,16 +29,19 @@ PlacementsOrReason VocabStats::place(std::span<const Placement> in, Axis axis, c
 }
 
 Types VocabStatsGrad::infer(TypeSpan in) const {
-  require(in[2].shape == in[3].shape && in[2].shape[1] == in[0].shape[0], "stats {} and dstats {} must fit logits {}",
-          to_string(in[2]), to_string(in[3]), to_string(in[0]));
+  require(in[2].shape == in[3].shape && in[2].shape[1] == in[0].shape[0],
+          "stats {} and dstats {} must fit logits {}", to_string(in[2]), to_string(in[3]), to_string(in[0]));
   return {{in[0].dtype, in[0].shape}};
 }
 
-Cost VocabStatsGrad::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const { return streaming_cost(in, out, mesh, 3); }
+Cost VocabStatsGrad::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
+  return streaming_cost(in, out, mesh, 3);
+}
 
 PlacementsOrReason VocabStatsGrad::place(std::span<const Placement> in, Axis axis, const Mesh& mesh) const {
   const bool split = axis == Axis::kTp && in[0] == Placement::split(1);
-  if (split && in[2] == Placement::split(0) && in[3] == Placement::split(0)) return std::vector{Placement::split(1)};
+  if (split && in[2] == Placement::split(0) && in[3] == Placement::split(0))
+    return std::vector{Placement::split(1)};
   return Op::place(in, axis, mesh);
 }
 

@@ -1,7 +1,7 @@
-// Cross-entropy fused with log-softmax, in two ops so that the vocabulary may be split over tp: each rank reduces its
-// own columns to three numbers per token, and only those are gathered.
-//   logits [N, V]   labels [N] i32, -100 = ignored   ->   stats [R, N, 3] f32 (max, sum of exp(x - max), label's logit)
-//   stats [R, N, 3]   labels [N]                      ->   loss [1] f32, the SUM over counted tokens
+// Cross-entropy fused with log-softmax, in two ops so that the vocabulary may be split over tp: each rank reduces
+// its own columns to three numbers per token, and only those are gathered.
+//   logits [N, V]   labels [N] i32, -100 = ignored   ->   stats [R, N, 3] f32 (max, sum of exp(x - max), label's
+//   logit) stats [R, N, 3]   labels [N]                      ->   loss [1] f32, the SUM over counted tokens
 // R is the number of ranks over which the vocabulary is split (one here unless gathered); they are combined in rank
 // order. Backward treats the max as a constant, which is exact: the loss does not depend on it.
 #pragma once
@@ -52,7 +52,9 @@ struct CrossEntropy final : Op {
 //   stats [R, N, 3]   labels [N]   dloss [1]   ->   dstats [R, N, 3]
 struct CrossEntropyGrad final : Op {
   std::string_view name() const override { return "cross_entropy_grad"; }
-  std::string index_map() const override { return "stats[r!,n,three!] ~labels[n] ~dloss[one] -> dstats[r,n,three]"; }
+  std::string index_map() const override {
+    return "stats[r!,n,three!] ~labels[n] ~dloss[one] -> dstats[r,n,three]";
+  }
   Types infer(TypeSpan in) const override;
   std::vector<ValueId> vjp(Builder&, const Node&, std::span<const ValueId>) const override { return no_vjp(*this); }
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;

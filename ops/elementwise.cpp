@@ -22,8 +22,8 @@ std::vector<ValueId> Cast::vjp(Builder& b, const Node& node, std::span<const Val
 }
 
 Types Accumulate::infer(TypeSpan in) const {
-  require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == num_dims, "accumulates f32 of {} dims, got {}", num_dims,
-          to_string(in[0]));
+  require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == num_dims, "accumulates f32 of {} dims, got {}",
+          num_dims, to_string(in[0]));
   return {{DType::kF32, in[0].shape}};
 }
 

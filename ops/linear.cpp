@@ -6,7 +6,8 @@ namespace trine {
 namespace {
 
 // "w0[m,k] w1[m,k]": the output features share one index, because a placement splits all of them or none.
-std::string repeat(int count, const std::string& prefix, const std::string& indices, const std::string& separator = " ") {
+std::string repeat(int count, const std::string& prefix, const std::string& indices,
+                   const std::string& separator = " ") {
   std::string text;
   for (int i = 0; i < count; ++i) text += (i == 0 ? "" : separator) + prefix + std::to_string(i) + indices;
   return text;
@@ -22,9 +23,9 @@ Cost product_cost(TypeSpan in, TypeSpan out, const Mesh& mesh, double flops) {
   return cost;
 }
 
-// The library copies blocks of its operands into its own layout, a few for each thread; oneDNN takes up to 1.7 MiB per
-// thread for the shapes of LLaMA models from 1 M to 8 B parameters. Products that go block by block through f32 copies
-// take 1.25 MiB more.
+// The library copies blocks of its operands into its own layout, a few for each thread; oneDNN takes up to 1.7 MiB
+// per thread for the shapes of LLaMA models from 1 M to 8 B parameters. Products that go block by block through f32
+// copies take 1.25 MiB more.
 int64_t product_workspace(int threads) { return (int64_t{2} << 20) * (threads + 1); }
 
 }  // namespace
@@ -73,15 +74,16 @@ int64_t Linear::workspace_bytes(TypeSpan, TypeSpan, const Mesh&, int threads) co
 }
 
 std::string LinearGradInput::index_map() const {
-  return repeat(num_weights, "dy", "[n,m]") + " " + repeat(num_weights, "w", "[m,k]") + " -> dx[n,k] : " +
-         repeat(num_weights, "dy", "", "+");
+  return repeat(num_weights, "dy", "[n,m]") + " " + repeat(num_weights, "w", "[m,k]") +
+         " -> dx[n,k] : " + repeat(num_weights, "dy", "", "+");
 }
 
 Types LinearGradInput::infer(TypeSpan in) const {
   const size_t count = static_cast<size_t>(num_weights);
   for (size_t i = 0; i < count; ++i)
     require(in[i].shape[1] == in[count + i].shape[0] && in[i].dtype == in[count + i].dtype,
-            "dy {} times W {}: the summed dims and types must be equal", to_string(in[i]), to_string(in[count + i]));
+            "dy {} times W {}: the summed dims and types must be equal", to_string(in[i]),
+            to_string(in[count + i]));
   return {{in[0].dtype, {in[0].shape[0], in[count].shape[1]}}};
 }
 

@@ -3,7 +3,8 @@
 namespace trine {
 
 Types SquaredNorm::infer(TypeSpan in) const {
-  require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == 1, "the bucket must be f32[E], got {}", to_string(in[0]));
+  require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == 1, "the bucket must be f32[E], got {}",
+          to_string(in[0]));
   return {{DType::kI64, {kNumBins}}};
 }
 
@@ -13,7 +14,8 @@ Cost SquaredNorm::cost(TypeSpan in, TypeSpan, const Mesh& mesh) const {
 }
 
 // A bucket that is split gives each rank a part of the sum; one that is invariant gives all the same sum.
-std::variant<std::vector<Placement>, std::string> SquaredNorm::place(std::span<const Placement> in, Axis, const Mesh&) const {
+std::variant<std::vector<Placement>, std::string> SquaredNorm::place(std::span<const Placement> in, Axis,
+                                                                     const Mesh&) const {
   if (in[0].is(PlacementKind::kPartial)) return std::string("the norm of a gradient that is not reduced yet");
   return std::vector{in[0].is(PlacementKind::kSplit) ? Placement::partial() : in[0]};
 }
@@ -25,7 +27,8 @@ Types ClipGradients::infer(TypeSpan in) const {
 }
 
 Types AdamW::infer(TypeSpan in) const {
-  require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == 1, "the bucket must be f32[E], got {}", to_string(in[0]));
+  require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == 1, "the bucket must be f32[E], got {}",
+          to_string(in[0]));
   const TensorType flat{DType::kF32, in[0].shape};
   return {flat, flat, flat, {compute_dtype, in[0].shape}};
 }
@@ -33,7 +36,8 @@ Types AdamW::infer(TypeSpan in) const {
 Cost AdamW::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
   const int64_t elements = local_shape(in[0], mesh).num_elements();
   const int64_t compute = static_cast<int64_t>(size_bytes(out[3].dtype));
-  return {.flops = 15.0 * static_cast<double>(elements), .bytes_read = 16 * elements,
+  return {.flops = 15.0 * static_cast<double>(elements),
+          .bytes_read = 16 * elements,
           .bytes_written = (12 + compute) * elements};
 }
 

@@ -1,5 +1,5 @@
-// The optimizer, on flat buckets: gradient norm, clipping, AdamW. Padding between a bucket's parameters is zero in every
-// state and stays so.
+// The optimizer, on flat buckets: gradient norm, clipping, AdamW. Padding between a bucket's parameters is zero in
+// every state and stays so.
 #pragma once
 
 #include "graph/op.h"
@@ -26,8 +26,8 @@ struct SquaredNorm final : Op {
 };
 
 // From the squared norm to the factor that AdamW applies: norm = sqrt(sum) / loss_scale,
-// factor = min(1, max_norm / (norm + 1e-6)) / loss_scale. A non-finite gradient or loss gives apply = 0, and the step
-// counter of Adam does not advance.
+// factor = min(1, max_norm / (norm + 1e-6)) / loss_scale. A non-finite gradient or loss gives apply = 0, and the
+// step counter of Adam does not advance.
 //   bins [18] i64   loss_scale [1]   loss_sum [1]
 //     ->   (states) grad_norm [1] f32   factor [1] f32   apply [1] i32   adam_step [1] i32 (+1 if applied)
 struct ClipGradients final : Op {
@@ -45,8 +45,8 @@ struct ClipGradients final : Op {
   int num_writes() const override { return 4; }
 };
 
-// AdamW (Loshchilov & Hutter 2019) with decoupled weight decay, f32 master weights, and the compute copy rounded from
-// them, in one pass over memory:
+// AdamW (Loshchilov & Hutter 2019) with decoupled weight decay, f32 master weights, and the compute copy rounded
+// from them, in one pass over memory:
 //   g = grad * factor;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //   p = p - lr wd p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 //   grad [E] f32   lr, factor [1] f32   apply, adam_step [1] i32
@@ -57,7 +57,8 @@ struct AdamW final : Op {
 
   std::string_view name() const override { return "adamw"; }
   std::string index_map() const override {
-    return "~grad[e] ~lr[one] ~factor[one] ~apply[one] ~adam_step[one] -> master[e] momentum[e] variance[e] weights[e]";
+    return "~grad[e] ~lr[one] ~factor[one] ~apply[one] ~adam_step[one] -> master[e] momentum[e] variance[e] "
+           "weights[e]";
   }
   Types infer(TypeSpan in) const override;
   std::vector<ValueId> vjp(Builder&, const Node&, std::span<const ValueId>) const override { return no_vjp(*this); }

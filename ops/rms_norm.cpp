@@ -17,18 +17,20 @@ std::vector<ValueId> RmsNorm::vjp(Builder& b, const Node& node, std::span<const 
 Cost RmsNorm::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const { return streaming_cost(in, out, mesh, 4); }
 
 Types RmsNormGrad::infer(TypeSpan in) const {
-  require(in[3].shape == in[0].shape && in[3].dtype == in[0].dtype, "dy {} must be of x's type {}", to_string(in[3]),
-          to_string(in[0]));
+  require(in[3].shape == in[0].shape && in[3].dtype == in[0].dtype, "dy {} must be of x's type {}",
+          to_string(in[3]), to_string(in[0]));
   return {{in[0].dtype, in[0].shape}, {DType::kF32, in[1].shape}};
 }
 
-Cost RmsNormGrad::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const { return streaming_cost(in, out, mesh, 9); }
+Cost RmsNormGrad::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
+  return streaming_cost(in, out, mesh, 9);
+}
 
 int64_t RmsNormGrad::workspace_bytes(TypeSpan in, TypeSpan, const Mesh& mesh, int) const {
   // dweight is summed over fixed blocks of rows first, so that the result does not depend on the number of threads.
-  constexpr int64_t kRowsPerBlock = 64;
+  constexpr int64_t kRowsPerBlock = 16, kMaxBlocks = 64;
   const Shape x = local_shape(in[0], mesh);
-  return div_up(x[0], kRowsPerBlock) * round_up(x[1], 16) * 4 + 4096;
+  return std::min(div_up(x[0], kRowsPerBlock), kMaxBlocks) * round_up(x[1], 16) * 4 + 4096;
 }
 
 }  // namespace trine

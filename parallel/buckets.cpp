@@ -28,7 +28,8 @@ std::vector<Bucket> group_parameters(const Graph& graph, const BucketOptions& op
     const int64_t elements = round_up(local_shape(state.type, graph.mesh()).num_elements(), kBucketAlignment);
     Bucket* home = nullptr;
     for (Bucket& bucket : open)
-      if (alike(graph[bucket.parameters[0]], state) && bucket.elements + elements <= options.max_elements) home = &bucket;
+      if (alike(graph[bucket.parameters[0]], state) && bucket.elements + elements <= options.max_elements)
+        home = &bucket;
     if (home == nullptr) home = &open.emplace_back();
     home->parameters.push_back({static_cast<int32_t>(i)});
     home->offsets.push_back(home->elements);
@@ -57,8 +58,12 @@ void make_states(Builder& builder, const Bucket& bucket, size_t index) {
     TensorType type = bucket_type(graph, bucket, dtype);
     if (is_gradient)
       for (Axis axis : kAxes) type.on(axis) = dual(type.on(axis));
-    return builder.add_state({.name = fmt::format("bucket.{}.{}", index, what), .type = std::move(type), .role = role,
-                              .init = {}, .weight_decay = first.weight_decay, .parameter = weights});
+    return builder.add_state({.name = fmt::format("bucket.{}.{}", index, what),
+                              .type = std::move(type),
+                              .role = role,
+                              .init = {},
+                              .weight_decay = first.weight_decay,
+                              .parameter = weights});
   };
   const StateId weights = add("weights", StateRole::kParameter, first.type.dtype, false, {});
   const StateId gradient = add("grad", StateRole::kGradient, DType::kF32, true, weights);
@@ -88,7 +93,8 @@ std::vector<StateId> buckets(const Graph& graph) {
   std::vector<StateId> list;
   for (size_t i = 0; i < graph.states().size(); ++i) {
     const StateId id{static_cast<int32_t>(i)};
-    if (graph[id].role == StateRole::kParameter && graph.companion(id, StateRole::kMaster).valid()) list.push_back(id);
+    if (graph[id].role == StateRole::kParameter && graph.companion(id, StateRole::kMaster).valid())
+      list.push_back(id);
   }
   return list;
 }

@@ -49,9 +49,10 @@ Graph add_optimizer(Graph graph, const OptimizerOptions& options) {
     adamw.weight_decay = b.graph()[weights].weight_decay ? options.weight_decay : 0.0f;
     adamw.compute_dtype = b.graph()[weights].type.dtype;
     const auto companion = [&](StateRole role) { return b.graph().companion(weights, role); };
-    b.write(adamw,
-            {b.read(companion(StateRole::kGradient)), named("step.lr"), b.read(factor), b.read(apply), b.read(step)},
-            {companion(StateRole::kMaster), companion(StateRole::kMomentum), companion(StateRole::kVariance), weights});
+    b.write(
+        adamw,
+        {b.read(companion(StateRole::kGradient)), named("step.lr"), b.read(factor), b.read(apply), b.read(step)},
+        {companion(StateRole::kMaster), companion(StateRole::kMomentum), companion(StateRole::kVariance), weights});
   }
   return b.finish();
 }

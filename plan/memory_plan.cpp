@@ -53,8 +53,10 @@ class Planner {
       if (schedule[i].kind == ActionKind::kForward) {
         const auto free = std::find(busy.begin(), busy.end(), false);
         plan_.frame_of_microbatch[microbatch] = static_cast<int>(free - busy.begin());
-        if (free == busy.end()) busy.push_back(true);
-        else *free = true;
+        if (free == busy.end())
+          busy.push_back(true);
+        else
+          *free = true;
       }
       if (last_action[schedule[i].microbatch] == i)
         busy[static_cast<size_t>(plan_.frame_of_microbatch[microbatch])] = false;
@@ -74,12 +76,16 @@ class Planner {
       plan_.states_bytes += round_up(bytes, kBufferAlignment);
       bytes_by_role[state.role] += round_up(bytes, kBufferAlignment);
     }
-    for (size_t i = 0; i < graph_.states().size(); ++i) plan_.state_offsets[i] = state_offset({static_cast<int32_t>(i)});
-    static const std::map<StateRole, const char*> names = {
-        {StateRole::kParameter, "weights (compute copy)"}, {StateRole::kGradient, "gradients (accumulated)"},
-        {StateRole::kMaster, "Adam: master weights"},      {StateRole::kMomentum, "Adam: momentum"},
-        {StateRole::kVariance, "Adam: variance"},          {StateRole::kBatch, "samples of a step"},
-        {StateRole::kScalar, "step scalars"},              {StateRole::kCache, "caches"}};
+    for (size_t i = 0; i < graph_.states().size(); ++i)
+      plan_.state_offsets[i] = state_offset({static_cast<int32_t>(i)});
+    static const std::map<StateRole, const char*> names = {{StateRole::kParameter, "weights (compute copy)"},
+                                                           {StateRole::kGradient, "gradients (accumulated)"},
+                                                           {StateRole::kMaster, "Adam: master weights"},
+                                                           {StateRole::kMomentum, "Adam: momentum"},
+                                                           {StateRole::kVariance, "Adam: variance"},
+                                                           {StateRole::kBatch, "samples of a step"},
+                                                           {StateRole::kScalar, "step scalars"},
+                                                           {StateRole::kCache, "caches"}};
     for (const auto& [role, bytes] : bytes_by_role) plan_.table.push_back({names.at(role), bytes});
   }
 
@@ -99,8 +105,7 @@ class Planner {
             in_buffer_[index(node.inputs[static_cast<size_t>(alias.input)])];
         done[static_cast<size_t>(alias.output)] = true;
       }
-      if (node.op->outputs_side_by_side() && node.in_place.empty())
-        side_by_side(node, done);
+      if (node.op->outputs_side_by_side() && node.in_place.empty()) side_by_side(node, done);
       for (size_t i = 0; i < node.outputs.size(); ++i)
         if (!done[i]) own_buffer(node, node.outputs[i]);
       for (ValueId value : node.inputs)
@@ -113,7 +118,8 @@ class Planner {
     const Shape shape = local_shape(graph_[value].type, graph_.mesh());
     in_buffer_[index(value)] = {buffers_.size(), 0, shape.num_columns()};
     const int64_t bytes = shape.num_elements() * static_cast<int64_t>(size_bytes(graph_[value].type.dtype));
-    buffers_.push_back({round_up(std::max<int64_t>(bytes, 1), kBufferAlignment), {}, false, buffer_name(node, value)});
+    buffers_.push_back(
+        {round_up(std::max<int64_t>(bytes, 1), kBufferAlignment), {}, false, buffer_name(node, value)});
   }
 
   void side_by_side(const Node& node, std::vector<bool>& done) {
@@ -130,8 +136,8 @@ class Planner {
       column += local_shape(graph_[node.outputs[i]].type, graph_.mesh()).num_columns();
       done[i] = true;
     }
-    buffers_.push_back({round_up(rows * columns * element, kBufferAlignment), {}, false,
-                        buffer_name(node, node.outputs[0])});
+    buffers_.push_back(
+        {round_up(rows * columns * element, kBufferAlignment), {}, false, buffer_name(node, node.outputs[0])});
   }
 
   // "layers.3.ffn" -> "layers.ffn: linear": what the table calls the activations of all layers together.
@@ -159,8 +165,8 @@ class Planner {
     return !order_.all_before(x, y) && !order_.all_before(y, x);
   }
 
-  // With one frame a microbatch runs forward and backward before the next one begins, so all buffers share one stretch.
-  // With several, only what is kept goes into the frames: transients exist once.
+  // With one frame a microbatch runs forward and backward before the next one begins, so all buffers share one
+  // stretch. With several, only what is kept goes into the frames: transients exist once.
   void place_buffers() {
     std::vector<size_t> in_frame, transient;
     for (size_t i = 0; i < buffers_.size(); ++i)
@@ -204,7 +210,8 @@ class Planner {
       if (first(b) <= peak && peak <= last(b)) by_name[buffers_[b].name] += buffers_[b].bytes;
     std::vector<MemoryLine> lines;
     const std::string in_flight = copies > 1 ? fmt::format(" x {} in flight", copies) : "";
-    for (const auto& [name, bytes] : by_name) lines.push_back({fmt::format("{}: {}{}", what, name, in_flight), bytes * copies});
+    for (const auto& [name, bytes] : by_name)
+      lines.push_back({fmt::format("{}: {}{}", what, name, in_flight), bytes * copies});
     std::stable_sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
     if (total > most) lines.push_back({fmt::format("{}: gaps between buffers", what), (total - most) * copies});
     plan_.table.insert(plan_.table.end(), lines.begin(), lines.end());
@@ -213,9 +220,10 @@ class Planner {
   void reserve_workspace() {
     for (const Node& node : graph_.nodes())
       plan_.workspace_bytes =
-          std::max(plan_.workspace_bytes, round_up(node.op->workspace_bytes(graph_.input_types(node), graph_.output_types(node),
-                                                                            graph_.mesh(), threads_),
-                                                   kBufferAlignment));
+          std::max(plan_.workspace_bytes,
+                   round_up(node.op->workspace_bytes(graph_.input_types(node), graph_.output_types(node),
+                                                     graph_.mesh(), threads_),
+                            kBufferAlignment));
     use(plan_.workspace_begin(), plan_.workspace_bytes);
     plan_.table.push_back({"workspace of kernels", plan_.workspace_bytes});
   }
@@ -240,9 +248,10 @@ MemoryPlan plan_memory(const Graph& graph, const Schedule& schedule, int threads
 std::string print(const MemoryPlan& plan) {
   std::string text;
   for (const MemoryLine& line : plan.table)
-    text += fmt::format("  {:<60} {:>16} B  {:>10}\n", line.name, format_count(line.bytes), format_bytes(line.bytes));
-  return text + fmt::format("  {:<60} {:>16} B  {:>10}\n", "total (peak of the arena)", format_count(plan.total_bytes()),
-                            format_bytes(plan.total_bytes()));
+    text +=
+        fmt::format("  {:<60} {:>16} B  {:>10}\n", line.name, format_count(line.bytes), format_bytes(line.bytes));
+  return text + fmt::format("  {:<60} {:>16} B  {:>10}\n", "total (peak of the arena)",
+                            format_count(plan.total_bytes()), format_bytes(plan.total_bytes()));
 }
 
 }  // namespace trine

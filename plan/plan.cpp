@@ -26,7 +26,8 @@ GradientOps gradient_ops() {
 }
 
 std::vector<Pass> passes_for(const Config& config, ValueId loss) {
-  const OptimizerOptions optimizer{.beta1 = static_cast<float>(config.beta1), .beta2 = static_cast<float>(config.beta2),
+  const OptimizerOptions optimizer{.beta1 = static_cast<float>(config.beta1),
+                                   .beta2 = static_cast<float>(config.beta2),
                                    .eps = static_cast<float>(config.eps),
                                    .weight_decay = static_cast<float>(config.weight_decay),
                                    .clip = static_cast<float>(config.clip)};
@@ -64,8 +65,8 @@ Plan build_plan(const Config& config, std::ostream* dump) {
 
 std::string print_plan(const Plan& plan) {
   const Config& c = plan.config;
-  std::string text = fmt::format("mesh pp={} dp={} tp={}   microbatches {} of {} x {} tokens   {} parameters\n", c.mesh.pp,
-                                 c.mesh.dp, c.mesh.tp, c.num_microbatches(), c.micro_batch, c.seq,
+  std::string text = fmt::format("mesh pp={} dp={} tp={}   microbatches {} of {} x {} tokens   {} parameters\n",
+                                 c.mesh.pp, c.mesh.dp, c.mesh.tp, c.num_microbatches(), c.micro_batch, c.seq,
                                  format_count(parameter_count(c.model)));
   for (size_t s = 0; s < plan.stages.size(); ++s) {
     const StagePlan& stage = plan.stages[s];
@@ -73,12 +74,13 @@ std::string print_plan(const Plan& plan) {
                         stage.graph.states().size(), format_bytes(stage.memory.total_bytes()));
     for (const PassTiming& pass : stage.passes)
       text += pass.skipped ? fmt::format("  pass {:<10} disabled\n", pass.name)
-                           : fmt::format("  pass {:<10} {:>4} -> {:>4} nodes {:>8.2f} ms\n", pass.name, pass.nodes_before,
-                                         pass.nodes_after, pass.seconds * 1e3);
+                           : fmt::format("  pass {:<10} {:>4} -> {:>4} nodes {:>8.2f} ms\n", pass.name,
+                                         pass.nodes_before, pass.nodes_after, pass.seconds * 1e3);
     double flops = 0;
     for (size_t n = 0; n < stage.graph.nodes().size(); ++n) {
       const bool repeated = stage.graph.nodes()[n].region == Region::kMicrobatch;
-      flops += stage.graph.cost({static_cast<int32_t>(n)}).flops * (repeated ? static_cast<double>(c.num_microbatches()) : 1);
+      flops += stage.graph.cost({static_cast<int32_t>(n)}).flops *
+               (repeated ? static_cast<double>(c.num_microbatches()) : 1);
     }
     text += fmt::format("  {:.1f} GFLOP a step\n  schedule {}\n", flops * 1e-9, to_string(stage.schedule));
   }
@@ -96,7 +98,8 @@ std::string print_memory(const Plan& plan) {
 
 std::string print_graph(const Plan& plan) {
   std::string text;
-  for (size_t s = 0; s < plan.stages.size(); ++s) text += fmt::format("stage {}\n{}", s, print(plan.stages[s].graph));
+  for (size_t s = 0; s < plan.stages.size(); ++s)
+    text += fmt::format("stage {}\n{}", s, print(plan.stages[s].graph));
   return text;
 }
 

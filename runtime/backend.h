@@ -1,4 +1,5 @@
-// What the runtime needs of a device: memory, kernels and copies. A backend is a folder of kernels and one of these.
+// What the runtime needs of a device: memory, kernels and copies. A backend is a folder of kernels and one of
+// these.
 #pragma once
 
 #include <cstddef>

@@ -19,7 +19,13 @@ EventKind kind_of(const Node& node) {
 
 Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coordinate, Backend& backend,
                    TraceRecorder& trace, std::optional<std::byte> fill)
-    : stage_(stage), config_(config), coordinate_(coordinate), backend_(backend), trace_(trace), regions_(3), phases_(3) {
+    : stage_(stage),
+      config_(config),
+      coordinate_(coordinate),
+      backend_(backend),
+      trace_(trace),
+      regions_(3),
+      phases_(3) {
   memory_ = backend.allocate(stage.memory.total_bytes());
   if (fill) {
     std::memset(memory_->data(), static_cast<int>(*fill), static_cast<size_t>(memory_->size()));
@@ -39,8 +45,8 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
 TensorView Executor::view(StateId id) const {
   const State& state = stage_.graph[id];
   const Shape shape = local_shape(state.type, stage_.graph.mesh(), coordinate_);
-  return {memory_->data() + stage_.memory.state_offsets[static_cast<size_t>(id.index)], state.type.dtype, shape.num_rows(),
-          shape.num_columns(), shape.num_columns()};
+  return {memory_->data() + stage_.memory.state_offsets[static_cast<size_t>(id.index)], state.type.dtype,
+          shape.num_rows(), shape.num_columns(), shape.num_columns()};
 }
 
 TensorView Executor::value_view(ValueId id, int frame) const {
@@ -51,19 +57,22 @@ TensorView Executor::value_view(ValueId id, int frame) const {
   TRINE_CHECK(place.where != ValuePlace::Where::kNowhere, "value %{} has no place in the plan", id.index);
   const int64_t begin = place.where == ValuePlace::Where::kFrame ? stage_.memory.frame_begin(frame)
                                                                  : stage_.memory.transients_begin();
-  return {memory_->data() + begin + place.offset, value.type.dtype, shape.num_rows(), shape.num_columns(), place.row_stride};
+  return {memory_->data() + begin + place.offset, value.type.dtype, shape.num_rows(), shape.num_columns(),
+          place.row_stride};
 }
 
 Executor::Instruction Executor::prepare(const Node& node, const Cost& cost) {
   Instruction instruction{.kernel = {}, .inputs = {}, .outputs = {}, .cost = cost, .kind = kind_of(node)};
   for (int frame = 0; frame < stage_.memory.num_frames; ++frame) {
-    std::vector<TensorView>&inputs = instruction.inputs.emplace_back(), &outputs = instruction.outputs.emplace_back();
+    std::vector<TensorView>&inputs = instruction.inputs.emplace_back(),
+    &outputs = instruction.outputs.emplace_back();
     for (ValueId id : node.inputs) inputs.push_back(value_view(id, frame));
     for (ValueId id : node.outputs) outputs.push_back(value_view(id, frame));
     for (StateId id : node.writes) outputs.push_back(view(id));
   }
-  instruction.kernel = backend_.kernels().make({*node.op, instruction.inputs[0], instruction.outputs[0], stage_.graph.mesh(),
-                                                coordinate_, config_.threads, stage_.memory.workspace_bytes});
+  instruction.kernel =
+      backend_.kernels().make({*node.op, instruction.inputs[0], instruction.outputs[0], stage_.graph.mesh(),
+                               coordinate_, config_.threads, stage_.memory.workspace_bytes});
   return instruction;
 }
 
@@ -99,9 +108,12 @@ void Executor::run_region(Region region) {
 
 void Executor::run_action(const Action& action) {
   switch (action.kind) {
-    case ActionKind::kForward: return run_phase(Phase::kForward, action.microbatch);
-    case ActionKind::kInputGrad: return run_phase(Phase::kInputGrad, action.microbatch);
-    case ActionKind::kWeightGrad: return run_phase(Phase::kWeightGrad, action.microbatch);
+    case ActionKind::kForward:
+      return run_phase(Phase::kForward, action.microbatch);
+    case ActionKind::kInputGrad:
+      return run_phase(Phase::kInputGrad, action.microbatch);
+    case ActionKind::kWeightGrad:
+      return run_phase(Phase::kWeightGrad, action.microbatch);
     case ActionKind::kBackward:
       run_phase(Phase::kInputGrad, action.microbatch);
       return run_phase(Phase::kWeightGrad, action.microbatch);
@@ -119,13 +131,22 @@ void Executor::run_node(size_t index, int frame, int microbatch) {
   const size_t f = static_cast<size_t>(frame);
   const std::span<std::byte> workspace(memory_->data() + stage_.memory.workspace_begin(),
                                        static_cast<size_t>(stage_.memory.workspace_bytes));
-  instruction.kernel({.inputs = instruction.inputs[f], .outputs = instruction.outputs[f], .workspace = workspace,
-                      .microbatch = microbatch, .first_write = microbatch <= 0, .host = host_});
+  instruction.kernel({.inputs = instruction.inputs[f],
+                      .outputs = instruction.outputs[f],
+                      .workspace = workspace,
+                      .microbatch = microbatch,
+                      .first_write = microbatch <= 0,
+                      .host = host_});
   const int64_t end_ns = now_ns();
-  trace_.record({.t0_ns = clock_ns_, .t1_ns = end_ns, .flops = instruction.cost.flops,
-                 .bytes = instruction.cost.bytes_read + instruction.cost.bytes_written, .step = step_,
-                 .node = static_cast<int32_t>(index), .microbatch = microbatch,
-                 .lane = stage_.graph.nodes()[index].lane, .kind = instruction.kind});
+  trace_.record({.t0_ns = clock_ns_,
+                 .t1_ns = end_ns,
+                 .flops = instruction.cost.flops,
+                 .bytes = instruction.cost.bytes_read + instruction.cost.bytes_written,
+                 .step = step_,
+                 .node = static_cast<int32_t>(index),
+                 .microbatch = microbatch,
+                 .lane = stage_.graph.nodes()[index].lane,
+                 .kind = instruction.kind});
   clock_ns_ = end_ns;
   if (checking_) check_outputs(index, frame, microbatch);
 }
@@ -140,9 +161,10 @@ void Executor::check_outputs(size_t index, int frame, int microbatch) {
     const StateId state = is_state ? node.writes[i - node.outputs.size()] : StateId{};
     const ValueId value = is_state ? stage_.graph[state].value : node.outputs[i];
     const std::string& name = stage_.graph[value].name;
-    found_ = NonFinite{fmt::format("{}: {} -> {} {}, microbatch {}: {} of {} elements", node.scope, node.op->name(),
-                                   name.empty() ? fmt::format("%{}", value.index) : name,
-                                   to_string(stage_.graph[value].type), microbatch, count, outputs[i].num_elements())};
+    found_ =
+        NonFinite{fmt::format("{}: {} -> {} {}, microbatch {}: {} of {} elements", node.scope, node.op->name(),
+                              name.empty() ? fmt::format("%{}", value.index) : name,
+                              to_string(stage_.graph[value].type), microbatch, count, outputs[i].num_elements())};
     return;
   }
 }

@@ -13,9 +13,9 @@
 namespace trine {
 
 struct StepResult {
-  double loss = 0;            // mean over the counted tokens of the step, before the update
-  double grad_norm = 0;       // before clipping
-  bool applied = false;       // false: something was not finite, nothing was changed
+  double loss = 0;       // mean over the counted tokens of the step, before the update
+  double grad_norm = 0;  // before clipping
+  bool applied = false;  // false: something was not finite, nothing was changed
   double valid_tokens = 0;
 };
 
@@ -28,8 +28,8 @@ class Executor {
  public:
   // Allocates the arena and prepares every kernel. `stage` outlives the executor. With `fill`, bytes that no state
   // owns start with that value instead of zero (a test of the memory plan).
-  Executor(const StagePlan& stage, const Config& config, Coordinate coordinate, Backend& backend, TraceRecorder& trace,
-           std::optional<std::byte> fill = std::nullopt);
+  Executor(const StagePlan& stage, const Config& config, Coordinate coordinate, Backend& backend,
+           TraceRecorder& trace, std::optional<std::byte> fill = std::nullopt);
 
   // Prologue, schedule, epilogue. REQUIRES: host.ids and labels hold the rank's samples of the step.
   StepResult train_step(const HostStep& host, int step);
@@ -75,7 +75,7 @@ class Executor {
   Backend& backend_;
   TraceRecorder& trace_;
   std::unique_ptr<DeviceMemory> memory_;
-  std::vector<Instruction> instructions_;  // by node
+  std::vector<Instruction> instructions_;              // by node
   std::vector<std::vector<size_t>> regions_, phases_;  // the nodes of each
   // Of the step that runs now.
   const HostStep* host_ = nullptr;

@@ -40,6 +40,11 @@ Log::~Log() {
   if (fd_ >= 0) ::close(fd_);
 }
 
+void Log::set_quiet(bool quiet) {
+  prints_info_ = rank_ == 0 && !quiet;
+  shows_status_ = prints_info_ && is_terminal(out_);
+}
+
 void Log::open(const std::filesystem::path& path) {
   // Several ranks may add to one file: whole lines at its end.
   opened_ = true;

@@ -18,6 +18,7 @@ class Log {
   Log& operator=(const Log&) = delete;
   ~Log();
 
+  void set_quiet(bool quiet);
   // From now on every line also goes to the end of this file, stamped with the rank, after what was said before.
   void open(const std::filesystem::path& path);
 

@@ -44,9 +44,12 @@ void store_rounded(const Backend& backend, std::span<const float> values, DType 
     std::transform(values.begin(), values.end(), rounded.begin(), from_float<T>);
     backend.write(std::as_bytes(std::span(rounded)), to);
   };
-  if (dtype == DType::kBF16) write(BFloat16{});
-  else if (dtype == DType::kF16) write(Float16{});
-  else backend.write(std::as_bytes(values), to);
+  if (dtype == DType::kBF16)
+    write(BFloat16{});
+  else if (dtype == DType::kF16)
+    write(Float16{});
+  else
+    backend.write(std::as_bytes(values), to);
 }
 
 // An exception may not leave an OpenMP loop: the first one is kept and thrown after.
@@ -68,7 +71,8 @@ void parallel_rows(int64_t count, int threads, Body&& body) {
 TensorView master_view(const Executor& executor, Slot slot) {
   const Graph& graph = executor.stage().graph;
   TensorView view = executor.view(slot.parameter);
-  view.data = executor.view(graph.companion(slot.bucket, StateRole::kMaster)).data + graph[slot.parameter].offset * 4;
+  view.data =
+      executor.view(graph.companion(slot.bucket, StateRole::kMaster)).data + graph[slot.parameter].offset * 4;
   view.dtype = DType::kF32;
   return view;
 }
@@ -98,7 +102,8 @@ void set_parameters(Executor& executor, const ParameterSource& source, int threa
       source(state.name, (box.first_row + row) * box.logical_columns + box.first_column + column, values);
       const int64_t at = row * box.columns + column;
       backend.write(std::as_bytes(std::span(values)), master.data + at * 4);
-      store_rounded(backend, values, weights.dtype, weights.data + at * static_cast<int64_t>(size_bytes(weights.dtype)));
+      store_rounded(backend, values, weights.dtype,
+                    weights.data + at * static_cast<int64_t>(size_bytes(weights.dtype)));
     });
   }
 }
@@ -107,8 +112,12 @@ ParameterSource initial_values(const Graph& graph, uint64_t seed) {
   return [&graph, seed](const std::string& name, int64_t begin, std::span<float> out) {
     const Initializer& init = graph[graph.state_named(name)].init;
     switch (init.kind) {
-      case Initializer::Kind::kZeros: std::fill(out.begin(), out.end(), 0.0f); break;
-      case Initializer::Kind::kOnes: std::fill(out.begin(), out.end(), 1.0f); break;
+      case Initializer::Kind::kZeros:
+        std::fill(out.begin(), out.end(), 0.0f);
+        break;
+      case Initializer::Kind::kOnes:
+        std::fill(out.begin(), out.end(), 1.0f);
+        break;
       case Initializer::Kind::kNormal:
         fill_normal(out.data(), begin, static_cast<int64_t>(out.size()), seed, stream_of(name), init.stddev);
     }
@@ -121,7 +130,8 @@ ParameterSource hugging_face_values(const std::string& folder, const Graph& grap
   const auto add = [&](const std::string& text) { problems += "\n  " + text; };
   for (const Slot& slot : owned_parameters(graph)) {
     const State& state = graph[slot.parameter];
-    if (!weights->contains(state.name)) add(state.name + " is missing");
+    if (!weights->contains(state.name))
+      add(state.name + " is missing");
     else if (weights->shape(state.name) != state.type.shape)
       add(fmt::format("{} has shape {}, the model needs {}", state.name, to_string(weights->shape(state.name)),
                       to_string(state.type.shape)));
@@ -130,9 +140,12 @@ ParameterSource hugging_face_values(const std::string& folder, const Graph& grap
     if (!graph.find_state(name).valid() && !name.ends_with("rotary_emb.inv_freq") && name != "lm_head.weight")
       add(name + " is no parameter of this model");
   if (!problems.empty())
-    throw DataError(fmt::format("[--load-weights] {} does not fit the model:{}\nCheck --model, or leave it out to take the "
-                                "model from that folder.", folder, problems));
-  return [weights](const std::string& name, int64_t begin, std::span<float> out) { weights->read(name, begin, out); };
+    throw DataError(
+        fmt::format("[--load-weights] {} does not fit the model:{}\nCheck --model, or leave it out to take the "
+                    "model from that folder.",
+                    folder, problems));
+  return
+      [weights](const std::string& name, int64_t begin, std::span<float> out) { weights->read(name, begin, out); };
 }
 
 std::vector<float> read_master(const Executor& executor, const std::string& name) {

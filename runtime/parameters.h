@@ -20,8 +20,8 @@ void set_parameters(Executor& executor, const ParameterSource& source, int threa
 // Initial values by (seed, name, element index): the same model on any layout.
 ParameterSource initial_values(const Graph& graph, uint64_t seed);
 
-// Weights of a Hugging Face folder. DataError unless it has every parameter of the graph in the right shape, and no other
-// weight than those (a head that repeats a tied embedding, and old files' rotary buffers, are passed over).
+// Weights of a Hugging Face folder. DataError unless it has every parameter of the graph in the right shape, and no
+// other weight than those (a head that repeats a tied embedding, and old files' rotary buffers, are passed over).
 ParameterSource hugging_face_values(const std::string& folder, const Graph& graph);
 
 // Reads the f32 masters of this rank's shard of a parameter, in rows.

@@ -25,8 +25,11 @@ std::vector<TraceEvent> TraceRecorder::step(int step) const {
   const size_t oldest = num_recorded_ - std::min(num_recorded_, events_.size());
   for (size_t i = num_recorded_; i > oldest; --i) {
     const TraceEvent& event = events_[(i - 1) & mask_];
-    if (event.step < step) break;
-    if (event.step == step) events.push_back(event);
+    if (event.step == step) {
+      events.push_back(event);
+    } else if (!events.empty()) {
+      break;
+    }
   }
   std::reverse(events.begin(), events.end());
   return events;

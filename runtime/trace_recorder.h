@@ -18,10 +18,11 @@ class TraceRecorder {
   // Memory for `capacity_events`, rounded up to a power of two, is touched here and never grows.
   explicit TraceRecorder(size_t capacity_events);
 
-  // No allocation, no lock, no system call. REQUIRES: event.step never decreases.
+  // No allocation, no lock, no system call. REQUIRES: the events of a step come one after another. Step 0 is what
+  // belongs to none (validation).
   void record(const TraceEvent& event) {
     TraceEvent& slot = events_[num_recorded_ & mask_];
-    num_dropped_ += slot.step == event.step;
+    num_dropped_ += (slot.step == event.step) & (event.step > 0);
     slot = event;
     ++num_recorded_;
   }

@@ -25,9 +25,10 @@ size_t trace_capacity(const Plan& plan) {
 void check_memory(const Plan& plan) {
   const int64_t need = plan.stages[0].memory.total_bytes(), have = available_bytes();
   if (need <= have) return;
-  throw OutOfMemoryError(fmt::format(
-      "[memory] the plan needs {} per rank, but only {} can be had here:\n{}Lower --micro-batch, --seq or the model's size.",
-      format_bytes(need), format_bytes(have), print(plan.stages[0].memory)));
+  throw OutOfMemoryError(
+      fmt::format("[memory] the plan needs {} per rank, but only {} can be had here:\n{}Lower --micro-batch, --seq "
+                  "or the model's size.",
+                  format_bytes(need), format_bytes(have), print(plan.stages[0].memory)));
 }
 
 }  // namespace
@@ -39,8 +40,10 @@ void Trainer::prepare() {
   const auto tokenizer = make_tokenizer(config_.tokenizer);
   const bool own_text = config_.data.empty() && !config_.random_tokens;
   if (own_text && tokenizer->vocab_size() > config_.model.vocab)
-    throw ConfigError(fmt::format("[data] tokenizer {} has {} ids, the model's vocabulary {}. Use another --tokenizer or raise "
-                                  "--vocab.", tokenizer->name(), tokenizer->vocab_size(), config_.model.vocab));
+    throw ConfigError(
+        fmt::format("[data] tokenizer {} has {} ids, the model's vocabulary {}. Use another --tokenizer or raise "
+                    "--vocab.",
+                    tokenizer->name(), tokenizer->vocab_size(), config_.model.vocab));
   const Datasets data = open_datasets({.data = {config_.data.begin(), config_.data.end()},
                                        .valid_data = config_.valid_data,
                                        .valid_fraction = config_.valid_fraction,
@@ -52,16 +55,18 @@ void Trainer::prepare() {
   train_ = std::make_unique<BatchReader>(data.train, config_.seq, seed, config_.shuffle);
   if (data.valid) valid_ = std::make_unique<BatchReader>(data.valid, config_.seq, seed, false);
   log_.info(fmt::format("data   {}: {} tokens, {} samples of {} an epoch{}", data.train->describe(),
-                        format_count(data.train->size()), format_count(train_->sampler().samples_per_epoch()), config_.seq,
+                        format_count(data.train->size()), format_count(train_->sampler().samples_per_epoch()),
+                        config_.seq,
                         valid_ ? fmt::format("; validation {} tokens", format_count(data.valid->size())) : ""));
 
   check_memory(plan_);
   backend_ = make_cpu_backend(config_.threads);
   executor_ = std::make_unique<Executor>(plan_.stages[0], config_, Coordinate{}, *backend_, trace_);
   const Graph& graph = plan_.stages[0].graph;
-  set_parameters(*executor_, config_.load_weights.empty() ? initial_values(graph, seed)
-                                                          : hugging_face_values(config_.load_weights, graph),
-                 config_.threads);
+  set_parameters(
+      *executor_,
+      config_.load_weights.empty() ? initial_values(graph, seed) : hugging_face_values(config_.load_weights, graph),
+      config_.threads);
   log_.info(fmt::format("device {}; {} planned per rank", backend_->describe(),
                         format_bytes(plan_.stages[0].memory.total_bytes())));
 }
@@ -77,9 +82,10 @@ HostStep Trainer::load_samples(const BatchReader& reader, int64_t first_sample) 
 TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header, StopSignal& stop) {
   MetricsWriter metrics(folder.metrics(), header);
   std::optional<TraceWriter> trace;
-  if (config_.trace.any()) trace.emplace(folder.trace(0), 0, 1, TraceLabels{.device = backend_->describe(), .coordinate = ""});
-  Progress progress(log_, {.last_step = config_.steps, .log_interval = config_.log_interval,
-                           .memory_limit_bytes = std::nullopt});
+  if (config_.trace.any())
+    trace.emplace(folder.trace(0), 0, 1, TraceLabels{.device = backend_->describe(), .coordinate = ""});
+  Progress progress(
+      log_, {.last_step = config_.steps, .log_interval = config_.log_interval, .memory_limit_bytes = std::nullopt});
   TrainingEnd end;
   step_begin_ns_ = now_ns();
   for (int64_t step = 1; step <= config_.steps; ++step) {
@@ -109,15 +115,16 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   return end;
 }
 
-// One optimizer step. Its time reaches from the end of the last one to the end of its own bookkeeping, so that nothing is
-// lost between steps but what validation and the outputs take.
+// One optimizer step. Its time reaches from the end of the last one to the end of its own bookkeeping, so that
+// nothing is lost between steps but what validation and the outputs take.
 StepMetrics Trainer::run_step(int64_t index) {
   const int step = static_cast<int>(index + 1);
   const int64_t begin_ns = now_ns();
   HostStep host = load_samples(*train_, index * config_.global_batch);
   host.lr = static_cast<float>(learning_rate(config_, index));
   const int64_t loaded_ns = now_ns();
-  trace_.record({.t0_ns = begin_ns, .t1_ns = loaded_ns, .step = step, .lane = Lane::kHost, .kind = EventKind::kData});
+  trace_.record(
+      {.t0_ns = begin_ns, .t1_ns = loaded_ns, .step = step, .lane = Lane::kHost, .kind = EventKind::kData});
 
   bool skipped = false;
   const double scale = scaler_.scale();
@@ -143,23 +150,28 @@ StepMetrics Trainer::run_step(int64_t index) {
 StepResult Trainer::run_until_finite_or_skipped(const HostStep& host, int step, bool& skipped) {
   const StepResult result = executor_->train_step(host, step);
   if (result.valid_tokens == 0)
-    throw DataError(fmt::format("[data] step {} has no token that counts in the loss. Check the data's labels.", step));
+    throw DataError(
+        fmt::format("[data] step {} has no token that counts in the loss. Check the data's labels.", step));
   scaler_.update(result.applied);
   if (result.applied) return result;
   skipped = true;
   const bool overflow = scaler_.dynamic() && std::isfinite(result.loss);  // expected of fp16: the scale is halved
-  if (scaler_.exhausted() || (!overflow && config_.on_non_finite == OnNonFinite::kStop)) stop_non_finite(host, step, result);
-  log_.warn(fmt::format("step {} is skipped: {} is not finite{}", step, std::isfinite(result.loss) ? "a gradient" : "the loss",
+  if (scaler_.exhausted() || (!overflow && config_.on_non_finite == OnNonFinite::kStop))
+    stop_non_finite(host, step, result);
+  log_.warn(fmt::format("step {} is skipped: {} is not finite{}", step,
+                        std::isfinite(result.loss) ? "a gradient" : "the loss",
                         scaler_.dynamic() ? fmt::format("; loss scale now {}", scaler_.scale()) : ""));
   return result;
 }
 
 void Trainer::stop_non_finite(const HostStep& host, int step, const StepResult& result) {
   const auto culprit = executor_->find_non_finite(host, step);
-  throw NonFiniteError(fmt::format(
-      "[training] step {} is not finite (loss {}, gradient norm {}) and was not applied.\n  first non-finite tensor: {}\n"
-      "Lower --lr, check the data, or pass --on-non-finite skip.",
-      step, result.loss, result.grad_norm, culprit ? culprit->tensor : "none when the step ran again (a fault of the machine?)"));
+  throw NonFiniteError(
+      fmt::format("[training] step {} is not finite (loss {}, gradient norm {}) and was not applied.\n  first "
+                  "non-finite tensor: {}\n"
+                  "Lower --lr, check the data, or pass --on-non-finite skip.",
+                  step, result.loss, result.grad_norm,
+                  culprit ? culprit->tensor : "none when the step ran again (a fault of the machine?)"));
 }
 
 double Trainer::validate() {
@@ -180,8 +192,9 @@ double Trainer::validate() {
 void Trainer::report_outside_memory() {
   const std::span<const std::byte> arena = executor_->arena();
   const int64_t in_arena = resident_bytes_in(arena.data(), arena.size());
-  log_.info(fmt::format("memory {} resident: {} of the plan's {}, {} outside the plan", format_bytes(resident_bytes()),
-                        format_bytes(in_arena), format_bytes(static_cast<int64_t>(arena.size())),
+  log_.info(fmt::format("memory {} resident: {} of the plan's {}, {} outside the plan",
+                        format_bytes(resident_bytes()), format_bytes(in_arena),
+                        format_bytes(static_cast<int64_t>(arena.size())),
                         format_bytes(resident_bytes() - in_arena)));
 }
 

@@ -20,7 +20,7 @@ namespace trine {
 
 // How the training ended; an error is thrown instead.
 struct TrainingEnd {
-  std::string stop_reason;  // empty: all steps done
+  std::string stop_reason;     // empty: all steps done
   bool output_failed = false;  // metrics or trace could not be written whole
 };
 

@@ -20,6 +20,7 @@ LAYERS |= {folder: set(CORE) for folder in ("comm", "analysis", "checkpoint", "d
 LAYERS["kernels"] = {*CORE, "comm"}
 LAYERS["runtime"] = {*CORE, "comm", "kernels", "checkpoint", "data"}
 LAYERS |= {folder: {*LAYERS} for folder in PROGRAMS}
+LAYERS["bench"].add("tests")  # the table of op cases
 
 # Headers of libraries, and the folders that may include them.
 LIBRARIES = [

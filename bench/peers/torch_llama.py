@@ -1,15 +1,16 @@
-"""The training step of Trine's LLaMA in PyTorch, at PyTorch's best setting on a CPU: the peer of bench/step_vs_torch.py.
+"""The training step of Trine's LLaMA in PyTorch, at PyTorch's best setting on a CPU: bench/step_vs_torch.py's peer.
 
-  torch_llama.py --model bench-s --dtype bf16 --mode compile --threads 2 --json     times steps, prints one JSON line
-  torch_llama.py ... --serve       warms up, prints "ready"; each line "go" on stdin runs one step and prints its seconds;
-                                   at the end of stdin prints the JSON line
-  torch_llama.py --check DIR       loss, gradients and training curve of DIR (config.json, *.safetensors as Hugging Face and
-                                   the reference fixtures write them), compared with what DIR says
-  torch_llama.py --text FILE       trains `tiny` on the bytes of FILE and prints the loss of each step
+  torch_llama.py --model bench-s --dtype bf16 --mode compile --json    times steps, prints one JSON line
+  torch_llama.py ... --serve     warms up, prints "ready"; each line "go" on stdin runs one step and prints its
+                                 seconds; at the end of stdin prints the JSON line
+  torch_llama.py --check DIR     compares loss, gradients and training curve with what DIR says (config.json and
+                                 *.safetensors as Hugging Face and the reference fixtures write them)
+  torch_llama.py --text FILE     trains `tiny` on the bytes of FILE and prints the loss of each step
 
-One step = forward, mean cross-entropy, backward, global norm, clipping to 1, AdamW. The best setting: scaled_dot_product_attention,
-nn.RMSNorm, AdamW(fused=True) which also divides by the clipping factor, logits widened to f32 for the loss as every trainer does,
-and a malloc that keeps its memory between steps, in huge pages (a tenth less CPU time than with glibc's defaults).
+One step = forward, mean cross-entropy, backward, global norm, clipping to 1, AdamW. The best setting:
+scaled_dot_product_attention, nn.RMSNorm, AdamW(fused=True) which also divides by the clipping factor, logits
+widened to f32 for the loss as every trainer does, and a malloc that keeps its memory between steps, in huge pages
+(a tenth less CPU time than with glibc's defaults).
   f32               f32 everywhere
   bf16, eager       bf16 weights, activations and gradients; f32 masters and moments
   bf16, autocast    f32 weights, torch.autocast casts them inside the step
@@ -56,10 +57,11 @@ PRESETS = {
 }
 MODES = ("eager", "compile", "autocast", "autocast-compile")
 CLIP = 1.0
-MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000:glibc.malloc.top_pad=67108864"
+MALLOC = ":".join("glibc.malloc." + t for t in
+                  ("hugetlb=1", "mmap_max=0", "trim_threshold=100000000000", "top_pad=67108864"))
 
 
-# ---- the model; names of modules are Hugging Face's, so that its weights load as they are -----------------------------------
+# ---- the model; names of modules are Hugging Face's, so that its weights load as they are ------------------------
 # B batch, T tokens, D hidden, H heads, K kv heads, E head size
 
 
@@ -82,8 +84,8 @@ class Attention(nn.Module):
 
 
 def rotate(x, cos, sin):
-    """RoPE over halves: (a, b) -> (a cos - b sin, b cos + a sin). x [B, T, heads, E], cos and sin [T, 1, E]; the first half
-    of sin is negated, so that three passes over x are enough."""
+    """RoPE over halves: (a, b) -> (a cos - b sin, b cos + a sin). x [B, T, heads, E], cos and sin [T, 1, E]; the
+    first half of sin is negated, so that three passes over x are enough."""
     a, b = x.chunk(2, -1)
     return torch.addcmul(x * cos, torch.cat((b, a), -1), sin)
 
@@ -141,7 +143,7 @@ class Llama(nn.Module):
         return self.lm_head(self.model.norm(x))
 
 
-# ---- the step ---------------------------------------------------------------------------------------------------------------
+# ---- the step ----------------------------------------------------------------------------------------------------
 
 
 class MasterAdamW:
@@ -179,7 +181,7 @@ class Trainer:
     def __init__(self, config, dtype, mode, weights=None):
         autocast = mode.startswith("autocast")
         if autocast and dtype != "bf16":
-            sys.exit(f"[torch_llama] --mode {mode} with --dtype {dtype}. Autocast computes in bf16: use --dtype bf16.")
+            sys.exit(f"[torch_llama] --mode {mode} --dtype {dtype}. Autocast computes in bf16: use --dtype bf16.")
         narrow = torch.bfloat16 if dtype == "bf16" else torch.float32
         torch.manual_seed(1234)
         self.model = Llama(config, compute_dtype=narrow)
@@ -203,7 +205,7 @@ class Trainer:
         return loss.item(), self.optimizer.step(lr)
 
 
-# ---- what the program does with it ------------------------------------------------------------------------------------------
+# ---- what the program does with it -------------------------------------------------------------------------------
 
 
 def vm_hwm_bytes():
@@ -239,8 +241,9 @@ class Timer:
 
     def result(self):
         tokens = self.config.batch * self.config.seq
-        return dict(program="pytorch", version=torch.__version__, model=self.args.model, dtype=self.args.dtype, mode=self.args.mode,
-                    threads=torch.get_num_threads(), steps=len(self.seconds),
+        return dict(program="pytorch", version=torch.__version__, model=self.args.model,
+                    dtype=self.args.dtype, mode=self.args.mode, threads=torch.get_num_threads(),
+                    steps=len(self.seconds),
                     tokens_per_s=round(tokens / statistics.median(self.seconds), 1) if self.seconds else None,
                     tokens_per_s_best=round(tokens / min(self.seconds), 1) if self.seconds else None,
                     memory_peak_bytes=vm_hwm_bytes(), loss=round(self.loss, 4))
@@ -255,8 +258,9 @@ def bench(config, args):
     if args.json:
         print(json.dumps(r))
     else:
-        print(f"{args.model} {args.dtype} {args.mode}: {r['tokens_per_s']:,} tokens/s (best {r['tokens_per_s_best']:,}), "
-              f"peak {r['memory_peak_bytes'] / 2**30:.2f} GiB, PyTorch {r['version']}, {r['threads']} threads")
+        print(f"{args.model} {args.dtype} {args.mode}: {r['tokens_per_s']:,} tokens/s "
+              f"(best {r['tokens_per_s_best']:,}), peak {r['memory_peak_bytes'] / 2**30:.2f} GiB, "
+              f"PyTorch {r['version']}, {r['threads']} threads")
 
 
 def serve(config, args):
@@ -300,14 +304,15 @@ def check(args):
         j = json.load(f)
     rope = j["rope_parameters"]
     if rope["rope_type"] != "default" or j["tie_word_embeddings"]:
-        sys.exit(f"[torch_llama] {folder} has RoPE scaling or tied embeddings, which no benchmark uses. Check another folder.")
+        sys.exit(f"[torch_llama] {folder} has RoPE scaling or tied embeddings, no benchmark has. Check another.")
     config = Config(j["num_hidden_layers"], j["hidden_size"], j["num_attention_heads"], j["num_key_value_heads"],
                     j["intermediate_size"], j["vocab_size"], seq=j["max_position_embeddings"], batch=0,
                     head_dim=j["head_dim"], norm_eps=j["rms_norm_eps"], theta=rope["rope_theta"])
     weights = {}
     for path in glob.glob(os.path.join(folder, "model*.safetensors")):
         weights |= load_file(path)
-    reference, training = (load_file(os.path.join(folder, name + ".safetensors")) for name in ("reference", "training"))
+    reference = load_file(os.path.join(folder, "reference.safetensors"))
+    training = load_file(os.path.join(folder, "training.safetensors"))
     exact = args.dtype == "f32"
 
     trainer = Trainer(config, args.dtype, args.mode, weights)
@@ -317,7 +322,8 @@ def check(args):
                    for n, p in trainer.model.named_parameters())
 
     trainer = Trainer(config, args.dtype, args.mode, weights)
-    curve = [trainer.step(b[:, :-1].long(), b[:, 1:].long(), schedule(i, 20, 3e-3, 4)) for i, b in enumerate(training["batches"])]
+    curve = [trainer.step(b[:, :-1].long(), b[:, 1:].long(), schedule(i, 20, 3e-3, 4))
+             for i, b in enumerate(training["batches"])]
     losses, norms = (torch.tensor(v, dtype=torch.float64) for v in zip(*curve))
 
     def relative(got, want):
@@ -368,6 +374,7 @@ def main():
 
 
 if __name__ == "__main__":
-    if "GLIBC_TUNABLES" not in os.environ:  # read when a process starts, so start again; set it (to anything) to keep your own
+    # Read when a process starts, so start again; set it (to anything) to keep your own.
+    if "GLIBC_TUNABLES" not in os.environ:
         os.execve(sys.executable, [sys.executable] + sys.argv, os.environ | {"GLIBC_TUNABLES": MALLOC})
     main()

@@ -7,7 +7,8 @@
 namespace trine {
 namespace {
 
-bool may_overwrite(const Graph& graph, const std::vector<int>& last_use, int at, const Node& node, const InPlace& offer) {
+bool may_overwrite(const Graph& graph, const std::vector<int>& last_use, int at, const Node& node,
+                   const InPlace& offer) {
   const ValueId input = node.inputs[static_cast<size_t>(offer.input)];
   const Value& value = graph[input];
   const TensorType& output = graph[node.outputs[static_cast<size_t>(offer.output)]].type;

@@ -18,11 +18,12 @@ void add_attention(KernelTable& table, const ContextPtr& c) {
     const auto& op = dynamic_cast<const Attention&>(request.op);
     const AttentionShape shape = shape_of(request.inputs[0], request.inputs[1], op.seq, op.head_dim);
     const auto need = static_cast<int64_t>(c->simd->attention_forward_scratch_bytes(shape, c->parallel));
-    TRINE_CHECK(need <= request.workspace_bytes, "attention needs {} bytes, the plan has {}", need, request.workspace_bytes);
+    TRINE_CHECK(need <= request.workspace_bytes, "attention needs {} bytes, the plan has {}", need,
+                request.workspace_bytes);
     return [c, shape](const KernelCall& call) {
       const TensorView &q = call.inputs[0], &k = call.inputs[1], &v = call.inputs[2];
-      c->simd->attention_forward(q.dtype, shape, in(q), in(k), in(v), out(call.outputs[0]), call.outputs[1].as<float>(),
-                                 call.workspace.data(), c->parallel);
+      c->simd->attention_forward(q.dtype, shape, in(q), in(k), in(v), out(call.outputs[0]),
+                                 call.outputs[1].as<float>(), call.workspace.data(), c->parallel);
     };
   });
   table.add("attention_grad", [c](const KernelRequest& request) -> Kernel {

@@ -12,8 +12,8 @@ void add_batch(KernelTable& table, const ContextPtr&) {
   table.add("load_batch", [](const KernelRequest&) -> Kernel {
     return [](const KernelCall& call) {
       const auto copy = [](std::span<const int32_t> from, const TensorView& to) {
-        TRINE_CHECK(static_cast<int64_t>(from.size()) == to.num_elements(), "the host gives {} tokens, the step takes {}",
-                    from.size(), to.num_elements());
+        TRINE_CHECK(static_cast<int64_t>(from.size()) == to.num_elements(),
+                    "the host gives {} tokens, the step takes {}", from.size(), to.num_elements());
         std::copy(from.begin(), from.end(), to.as<int32_t>());
       };
       copy(call.host->ids, call.outputs[0]);

@@ -19,7 +19,8 @@ struct RopeTable {
 struct CpuContext {
   const SimdFunctions* simd = nullptr;
   Parallel parallel;
-  std::map<std::pair<const void*, int64_t>, std::shared_ptr<const RopeTable>> rope_tables;  // by frequencies and seq
+  std::map<std::pair<const void*, int64_t>, std::shared_ptr<const RopeTable>>
+      rope_tables;  // by frequencies and seq
 };
 using ContextPtr = std::shared_ptr<CpuContext>;
 

@@ -8,11 +8,13 @@
 namespace trine::cpu {
 namespace {
 
-// Where this rank's columns of the vocabulary begin; the logits' logical width is split evenly, the last part shorter.
+// Where this rank's columns of the vocabulary begin; the logits' logical width is split evenly, the last part
+// shorter.
 int64_t first_column(const KernelRequest& request) {
   const int parts = request.mesh.tp;
   if (parts == 1) return 0;
-  // All but the last rank hold ceil(V / parts) columns; the stats' rows say nothing of V, so it follows from the width.
+  // All but the last rank hold ceil(V / parts) columns; the stats' rows say nothing of V, so it follows from the
+  // width.
   const int64_t width = request.inputs[0].columns;
   return request.coordinate.tp * width;
 }
@@ -38,16 +40,16 @@ void add_cross_entropy(KernelTable& table, const ContextPtr& c) {
   table.add("vocab_stats", [c](const KernelRequest& request) -> Kernel {
     return [c, first = first_column(request)](const KernelCall& call) {
       const TensorView& logits = call.inputs[0];
-      c->simd->vocab_stats(logits.dtype, logits.rows, logits.columns, in(logits), call.inputs[1].as<const int32_t>(), first,
-                           call.outputs[0].as<float>(), c->parallel);
+      c->simd->vocab_stats(logits.dtype, logits.rows, logits.columns, in(logits),
+                           call.inputs[1].as<const int32_t>(), first, call.outputs[0].as<float>(), c->parallel);
     };
   });
   table.add("vocab_stats_grad", [c](const KernelRequest& request) -> Kernel {
     return [c, first = first_column(request)](const KernelCall& call) {
       const TensorView& logits = call.inputs[0];
-      c->simd->vocab_stats_grad(logits.dtype, logits.rows, logits.columns, in(logits), call.inputs[2].as<const float>(),
-                                call.inputs[3].as<const float>(), call.inputs[1].as<const int32_t>(), first,
-                                out(call.outputs[0]), c->parallel);
+      c->simd->vocab_stats_grad(logits.dtype, logits.rows, logits.columns, in(logits),
+                                call.inputs[2].as<const float>(), call.inputs[3].as<const float>(),
+                                call.inputs[1].as<const int32_t>(), first, out(call.outputs[0]), c->parallel);
     };
   });
   table.add("cross_entropy", [](const KernelRequest&) -> Kernel {
@@ -58,7 +60,8 @@ void add_cross_entropy(KernelTable& table, const ContextPtr& c) {
       for (int64_t n = 0; n < tokens; ++n) {
         if (labels[n] < 0) continue;
         const Combined row = combine(call.inputs[0].as<const float>(), parts, tokens, n);
-        loss += static_cast<double>(row.max) + std::log(static_cast<double>(row.sum)) - static_cast<double>(row.target);
+        loss +=
+            static_cast<double>(row.max) + std::log(static_cast<double>(row.sum)) - static_cast<double>(row.target);
       }
       *call.outputs[0].as<float>() = static_cast<float>(loss);
     };

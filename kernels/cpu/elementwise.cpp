@@ -20,8 +20,8 @@ void add_elementwise(KernelTable& table, const ContextPtr& c) {
   table.add("accumulate", [c](const KernelRequest& request) -> Kernel {
     const bool overwrites = dynamic_cast<const Accumulate&>(request.op).overwrites;
     return [c, overwrites](const KernelCall& call) {
-      c->simd->accumulate(call.inputs[0].num_elements(), call.outputs[0].as<float>(), call.inputs[0].as<const float>(),
-                          overwrites && call.first_write, c->parallel);
+      c->simd->accumulate(call.inputs[0].num_elements(), call.outputs[0].as<float>(),
+                          call.inputs[0].as<const float>(), overwrites && call.first_write, c->parallel);
     };
   });
 }

@@ -48,7 +48,8 @@ Kernel forward(const ContextPtr& c, const KernelRequest& request) {
   const Views weights = request.inputs.subspan(1), outputs = request.outputs;
   std::vector<std::shared_ptr<Product>> products;
   const auto add = [&](const TensorView& w, const TensorView& y) {
-    products.push_back(std::make_shared<Product>(c, std::vector{std::pair{layout(x), transposed(w)}}, layout(y), false));
+    products.push_back(
+        std::make_shared<Product>(c, std::vector{std::pair{layout(x), transposed(w)}}, layout(y), false));
   };
   if (rows_adjacent(weights) && columns_adjacent(outputs)) {
     add(below(weights), beside(outputs));
@@ -57,7 +58,8 @@ Kernel forward(const ContextPtr& c, const KernelRequest& request) {
   }
   return [products](const KernelCall& call) {
     for (size_t i = 0; i < products.size(); ++i)
-      products[i]->run(Addresses{{call.inputs[0].data, call.inputs[1 + i].data}}, call.outputs[i].data, false, call.workspace);
+      products[i]->run(Addresses{{call.inputs[0].data, call.inputs[1 + i].data}}, call.outputs[i].data, false,
+                       call.workspace);
   };
 }
 
@@ -85,7 +87,8 @@ Kernel grad_weight(const ContextPtr& c, const KernelRequest& request) {
   const Views dy = request.inputs.subspan(1), sums = request.outputs;
   std::vector<std::shared_ptr<Product>> products;
   const auto add = [&](const TensorView& d, const TensorView& sum) {
-    products.push_back(std::make_shared<Product>(c, std::vector{std::pair{transposed(d), layout(x)}}, layout(sum), true));
+    products.push_back(
+        std::make_shared<Product>(c, std::vector{std::pair{transposed(d), layout(x)}}, layout(sum), true));
   };
   if (columns_adjacent(dy) && rows_adjacent(sums)) {
     add(beside(dy), below(sums));
@@ -94,8 +97,8 @@ Kernel grad_weight(const ContextPtr& c, const KernelRequest& request) {
   }
   return [products](const KernelCall& call) {
     for (size_t i = 0; i < products.size(); ++i)
-      products[i]->run(Addresses{{call.inputs[1 + i].data, call.inputs[0].data}}, call.outputs[i].data, !call.first_write,
-                       call.workspace);
+      products[i]->run(Addresses{{call.inputs[1 + i].data, call.inputs[0].data}}, call.outputs[i].data,
+                       !call.first_write, call.workspace);
   };
 }
 

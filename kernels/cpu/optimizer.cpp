@@ -15,7 +15,8 @@ void add_optimizer(KernelTable& table, const ContextPtr& c) {
     return [c, first](const KernelCall& call) {
       int64_t* bins = call.outputs[0].as<int64_t>();
       if (first) std::fill_n(bins, kNormBins, 0);
-      c->simd->squared_norm_bins(call.inputs[0].num_elements(), call.inputs[0].as<const float>(), bins, c->parallel);
+      c->simd->squared_norm_bins(call.inputs[0].num_elements(), call.inputs[0].as<const float>(), bins,
+                                 c->parallel);
     };
   });
   table.add("clip_gradients", [](const KernelRequest& request) -> Kernel {
@@ -33,8 +34,14 @@ void add_optimizer(KernelTable& table, const ContextPtr& c) {
   });
   table.add("adamw", [c](const KernelRequest& request) -> Kernel {
     const auto& op = dynamic_cast<const trine::AdamW&>(request.op);
-    AdamWStep parameters{.lr = 0, .beta1 = op.beta1, .beta2 = op.beta2, .eps = op.eps, .weight_decay = op.weight_decay,
-                     .bias_correction1 = 1, .bias_correction2 = 1, .grad_scale = 1};
+    AdamWStep parameters{.lr = 0,
+                         .beta1 = op.beta1,
+                         .beta2 = op.beta2,
+                         .eps = op.eps,
+                         .weight_decay = op.weight_decay,
+                         .bias_correction1 = 1,
+                         .bias_correction2 = 1,
+                         .grad_scale = 1};
     return [c, parameters](const KernelCall& call) {
       if (*call.inputs[3].as<const int32_t>() == 0) return;
       AdamWStep p = parameters;
@@ -44,8 +51,9 @@ void add_optimizer(KernelTable& table, const ContextPtr& c) {
       p.bias_correction1 = static_cast<float>(1 - std::pow(static_cast<double>(p.beta1), step));
       p.bias_correction2 = static_cast<float>(1 - std::pow(static_cast<double>(p.beta2), step));
       const TensorView& weights = call.outputs[3];
-      c->simd->adamw(weights.dtype, weights.num_elements(), p, call.outputs[0].as<float>(), call.outputs[1].as<float>(),
-                     call.outputs[2].as<float>(), call.inputs[0].as<const float>(), weights.data, c->parallel);
+      c->simd->adamw(weights.dtype, weights.num_elements(), p, call.outputs[0].as<float>(),
+                     call.outputs[1].as<float>(), call.outputs[2].as<float>(), call.inputs[0].as<const float>(),
+                     weights.data, c->parallel);
     };
   });
 }

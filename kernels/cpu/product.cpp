@@ -42,7 +42,8 @@ Product::Product(ContextPtr context, std::vector<std::pair<MatrixLayout, MatrixL
 }
 
 // Null if the library has no fast product of these types here.
-std::unique_ptr<Product::Primitive> Product::make(MatrixLayout a, MatrixLayout b, MatrixLayout c, bool accumulate) const {
+std::unique_ptr<Product::Primitive> Product::make(MatrixLayout a, MatrixLayout b, MatrixLayout c,
+                                                  bool accumulate) const {
   if (a.dtype == DType::kF16) return nullptr;
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -80,8 +81,8 @@ void Product::execute(const Primitive& p, const std::byte* a, const std::byte* b
   stream_.wait();
 }
 
-void Product::run(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c, bool accumulate,
-                  std::span<std::byte> workspace) const {
+void Product::run(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c,
+                  bool accumulate, std::span<std::byte> workspace) const {
   const Primitive* direct = accumulate ? accumulate_.get() : overwrite_.get();
   if (direct != nullptr)
     execute(*direct, terms[0].first, terms[0].second, c, workspace);
@@ -96,9 +97,11 @@ const Product::Primitive& Product::block(int64_t m, int64_t n, int64_t k, bool a
   std::unique_ptr<Primitive>& entry = blocks_[{m, n, k, a_transposed, b_transposed, accumulate}];
   if (!entry) {
     const auto layout = [](int64_t rows, int64_t columns, bool transposed) {
-      return transposed ? MatrixLayout{DType::kF32, rows, columns, 1, rows} : MatrixLayout{DType::kF32, rows, columns, columns, 1};
+      return transposed ? MatrixLayout{DType::kF32, rows, columns, 1, rows}
+                        : MatrixLayout{DType::kF32, rows, columns, columns, 1};
     };
-    entry = make(layout(m, k, a_transposed), layout(k, n, b_transposed), {DType::kF32, m, n, kBlockN, 1}, accumulate);
+    entry =
+        make(layout(m, k, a_transposed), layout(k, n, b_transposed), {DType::kF32, m, n, kBlockN, 1}, accumulate);
   }
   return *entry;
 }
@@ -117,8 +120,8 @@ void Product::run_blocks(std::span<const std::pair<const std::byte*, const std::
     const bool transposed = m.row_stride == 1 && m.column_stride != 1;
     const int64_t stored_rows = transposed ? columns : rows, stored_columns = transposed ? rows : columns;
     context_->simd->copy_rows(m.dtype, DType::kF32, stored_rows, stored_columns,
-                              {at(data, m, row, column), transposed ? m.column_stride : m.row_stride}, {to, stored_columns},
-                              context_->parallel);
+                              {at(data, m, row, column), transposed ? m.column_stride : m.row_stride},
+                              {to, stored_columns}, context_->parallel);
     return transposed;
   };
   for (int64_t row = 0; row < c_.rows; row += kBlockM) {
@@ -128,7 +131,8 @@ void Product::run_blocks(std::span<const std::pair<const std::byte*, const std::
       std::byte* const target = at(c, c_, row, column);
       bool started = accumulate;
       if (accumulate)
-        context_->simd->copy_rows(c_.dtype, DType::kF32, m, n, {target, c_.row_stride}, {c_block, kBlockN}, context_->parallel);
+        context_->simd->copy_rows(c_.dtype, DType::kF32, m, n, {target, c_.row_stride}, {c_block, kBlockN},
+                                  context_->parallel);
       for (size_t t = 0; t < terms.size(); ++t) {
         const auto& [a, b] = terms_[t];
         for (int64_t begin = 0; begin < a.columns; begin += kBlockK) {
@@ -139,7 +143,8 @@ void Product::run_blocks(std::span<const std::pair<const std::byte*, const std::
           started = true;
         }
       }
-      context_->simd->copy_rows(DType::kF32, c_.dtype, m, n, {c_block, kBlockN}, {target, c_.row_stride}, context_->parallel);
+      context_->simd->copy_rows(DType::kF32, c_.dtype, m, n, {c_block, kBlockN}, {target, c_.row_stride},
+                                context_->parallel);
     }
   }
 }

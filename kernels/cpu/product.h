@@ -1,13 +1,12 @@
 // Matrix products by oneDNN:  C [M, N] (+)= sum_i A_i [M, K_i] * B_i [K_i, N], accumulated in f32 and rounded once.
 //
-// One term of a type that the library multiplies runs as one call. Otherwise (f16, bf16 below AVX-512, several terms
-// that do not lie side by side) the product goes block by block through f32 copies in the workspace.
+// One term of a type that the library multiplies runs as one call. Otherwise (f16, bf16 below AVX-512, several
+// terms that do not lie side by side) the product goes block by block through f32 copies in the workspace.
 #pragma once
-
-#include <oneapi/dnnl/dnnl.hpp>
 
 #include <map>
 #include <memory>
+#include <oneapi/dnnl/dnnl.hpp>
 #include <span>
 #include <vector>
 
@@ -24,7 +23,8 @@ struct MatrixLayout {
 class Product {
  public:
   // `terms` are pairs A_i, B_i. With `accumulates`, C (f32) is added to where a call says so.
-  Product(ContextPtr context, std::vector<std::pair<MatrixLayout, MatrixLayout>> terms, MatrixLayout c, bool accumulates);
+  Product(ContextPtr context, std::vector<std::pair<MatrixLayout, MatrixLayout>> terms, MatrixLayout c,
+          bool accumulates);
 
   void run(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c, bool accumulate,
            std::span<std::byte> workspace) const;
@@ -40,9 +40,10 @@ class Product {
   std::unique_ptr<Primitive> make(MatrixLayout a, MatrixLayout b, MatrixLayout c, bool accumulate) const;
   void execute(const Primitive& primitive, const std::byte* a, const std::byte* b, std::byte* c,
                std::span<std::byte> workspace) const;
-  void run_blocks(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c, bool accumulate,
-                  std::span<std::byte> workspace) const;
-  const Primitive& block(int64_t m, int64_t n, int64_t k, bool a_transposed, bool b_transposed, bool accumulate) const;
+  void run_blocks(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c,
+                  bool accumulate, std::span<std::byte> workspace) const;
+  const Primitive& block(int64_t m, int64_t n, int64_t k, bool a_transposed, bool b_transposed,
+                         bool accumulate) const;
 
   ContextPtr context_;
   std::vector<std::pair<MatrixLayout, MatrixLayout>> terms_;

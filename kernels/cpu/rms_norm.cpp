@@ -21,9 +21,9 @@ void add_rms_norm(KernelTable& table, const ContextPtr& c) {
                 request.workspace_bytes);
     return [c](const KernelCall& call) {
       const TensorView& x = call.inputs[0];
-      c->simd->rms_norm_grad(x.dtype, x.rows, x.columns, in(x), call.inputs[1].data, call.inputs[2].as<const float>(),
-                             in(call.inputs[3]), out(call.outputs[0]), call.outputs[1].as<float>(), call.workspace.data(),
-                             c->parallel);
+      c->simd->rms_norm_grad(x.dtype, x.rows, x.columns, in(x), call.inputs[1].data,
+                             call.inputs[2].as<const float>(), in(call.inputs[3]), out(call.outputs[0]),
+                             call.outputs[1].as<float>(), call.workspace.data(), c->parallel);
     };
   });
 }

@@ -8,7 +8,8 @@ void add_swiglu(KernelTable& table, const ContextPtr& c) {
   table.add("swiglu", [c](const KernelRequest&) -> Kernel {
     return [c](const KernelCall& call) {
       const TensorView& gate = call.inputs[0];
-      c->simd->swiglu(gate.dtype, gate.rows, gate.columns, in(gate), in(call.inputs[1]), out(call.outputs[0]), c->parallel);
+      c->simd->swiglu(gate.dtype, gate.rows, gate.columns, in(gate), in(call.inputs[1]), out(call.outputs[0]),
+                      c->parallel);
     };
   });
   table.add("swiglu_grad", [c](const KernelRequest&) -> Kernel {

@@ -12,7 +12,8 @@ Schedule one_forward_one_backward(int stage, int num_stages, int num_microbatche
     schedule.push_back({stage, ActionKind::kForward, m});
     schedule.push_back({stage, ActionKind::kBackward, m - ahead});
   }
-  for (int m = num_microbatches - ahead; m < num_microbatches; ++m) schedule.push_back({stage, ActionKind::kBackward, m});
+  for (int m = num_microbatches - ahead; m < num_microbatches; ++m)
+    schedule.push_back({stage, ActionKind::kBackward, m});
   return schedule;
 }
 

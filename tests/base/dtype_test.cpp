@@ -1,9 +1,8 @@
 // Conversions against their definition, exhaustively over all 16-bit patterns.
 #include "base/dtype.h"
 
-#include <gmock/gmock.h>
-
 #include <cmath>
+#include <gmock/gmock.h>
 #include <limits>
 
 namespace trine {
@@ -12,9 +11,11 @@ namespace {
 // The value that a pattern of a format with these bits stands for (IEEE 754, section 3.4).
 double value_of(uint16_t bits, int exponent_bits, int mantissa_bits) {
   const int bias = (1 << (exponent_bits - 1)) - 1, exponent = bits >> mantissa_bits & ((1 << exponent_bits) - 1);
-  const double mantissa = std::ldexp(bits & ((1 << mantissa_bits) - 1), -mantissa_bits), sign = bits & 0x8000 ? -1 : 1;
+  const double mantissa = std::ldexp(bits & ((1 << mantissa_bits) - 1), -mantissa_bits),
+               sign = bits & 0x8000 ? -1 : 1;
   if (exponent == (1 << exponent_bits) - 1)
-    return mantissa == 0 ? sign * std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+    return mantissa == 0 ? sign * std::numeric_limits<double>::infinity()
+                         : std::numeric_limits<double>::quiet_NaN();
   return sign * (exponent == 0 ? std::ldexp(mantissa, 1 - bias) : std::ldexp(1 + mantissa, exponent - bias));
 }
 
@@ -57,16 +58,17 @@ TEST_P(SixteenBits, RoundToNearestEven) {
     const auto next = static_cast<uint16_t>(bits + 1);
     const double low = value_of(bits, f.exponent_bits, f.mantissa_bits);
     // Past the largest number stands the one that the format would hold next, were it not infinity.
-    const double high = next == infinity ? low + (low - value_of(static_cast<uint16_t>(bits - 1), f.exponent_bits,
-                                                                 f.mantissa_bits))
-                                         : value_of(next, f.exponent_bits, f.mantissa_bits);
+    const double high =
+        next == infinity ? low + (low - value_of(static_cast<uint16_t>(bits - 1), f.exponent_bits, f.mantissa_bits))
+                         : value_of(next, f.exponent_bits, f.mantissa_bits);
     const auto half = static_cast<float>((low + high) / 2);
     if (half != (low + high) / 2) continue;  // f32 has no such number (bf16's smallest)
     for (float sign : {1.0f, -1.0f}) {
       const uint16_t sign_bit = sign < 0 ? 0x8000 : 0;
       ASSERT_EQ(f.narrow(sign * half), (bits % 2 == 0 ? bits : next) | sign_bit) << half;
       ASSERT_EQ(f.narrow(sign * std::nextafter(half, 0.0f)), bits | sign_bit) << half;
-      ASSERT_EQ(f.narrow(sign * std::nextafter(half, std::numeric_limits<float>::infinity())), next | sign_bit) << half;
+      ASSERT_EQ(f.narrow(sign * std::nextafter(half, std::numeric_limits<float>::infinity())), next | sign_bit)
+          << half;
     }
   }
 }

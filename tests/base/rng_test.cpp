@@ -1,8 +1,7 @@
 #include "base/rng.h"
 
-#include <gmock/gmock.h>
-
 #include <cmath>
+#include <gmock/gmock.h>
 #include <vector>
 
 #include "base/error.h"
@@ -48,7 +47,8 @@ TEST(FillNormal, IsStandardNormal) {
   double moments[5] = {};
   int64_t within_one = 0;
   for (float value : values) {
-    for (int power = 1; power <= 4; ++power) moments[power] += std::pow(static_cast<double>(value), power) / 400'000;
+    for (int power = 1; power <= 4; ++power)
+      moments[power] += std::pow(static_cast<double>(value), power) / 400'000;
     within_one += std::abs(value) < 1;
   }
   EXPECT_NEAR(moments[1], 0, 0.006);

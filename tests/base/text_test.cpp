@@ -37,7 +37,8 @@ TEST(ParseBytes, TakesUnitsWithAndWithoutB) {
   EXPECT_EQ(parse_bytes("1.5 kb"), std::nullopt) << "a unit ends in B or iB";
   EXPECT_EQ(parse_bytes("1.5 kB"), 1536);
   EXPECT_EQ(parse_bytes("7 B"), 7);
-  for (const char* bad : {"", "GiB", "-1", "12x", "12 GiBs", "1e400"}) EXPECT_EQ(parse_bytes(bad), std::nullopt) << bad;
+  for (const char* bad : {"", "GiB", "-1", "12x", "12 GiBs", "1e400"})
+    EXPECT_EQ(parse_bytes(bad), std::nullopt) << bad;
 }
 
 TEST(Nearest, FindsATypoAndOnlyThat) {

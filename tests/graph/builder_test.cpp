@@ -34,8 +34,11 @@ TEST(Builder, RefusesTypesThatDoNotFit) {
   Builder b{Mesh{}};
   const ValueId x = add_state(b, "x", kMatrix), w = add_state(b, "w", {DType::kF32, {3, 5}});
   const ValueId half = add_state(b, "half", {DType::kBF16, {6, 4}});
-  EXPECT_THAT([&] { b.add(Linear(), {x, w}); },
-              ThrowsMessage<TypeError>(AllOf(HasSubstr("x f32[6,4] times W^T f32[3,5]"), HasSubstr("--> linear(x, w)"))));
+  EXPECT_THAT(
+      [&] {
+        b.add(Linear(), {x, w});
+      },
+      ThrowsMessage<TypeError>(AllOf(HasSubstr("x f32[6,4] times W^T f32[3,5]"), HasSubstr("--> linear(x, w)"))));
   EXPECT_THAT([&] { b.add(Add(), {x, half}); }, ThrowsMessage<TypeError>(HasSubstr("f32[6,4] + bf16[6,4]")));
   EXPECT_THAT([&] { b.add(Add(), {x}); }, ThrowsMessage<TypeError>(HasSubstr("add takes 2 operands, got 1")));
   EXPECT_THAT([&] { b.emit(std::make_shared<Accumulate>(2), {x}); },
@@ -44,10 +47,14 @@ TEST(Builder, RefusesTypesThatDoNotFit) {
 
 TEST(Builder, RefusesPlacementsThatDoNotFit) {
   Builder b{Mesh{.tp = 2}};
-  const ValueId x = add_state(b, "x", kMatrix), w = add_state(b, "w", on_tp({DType::kF32, {8, 4}}, Placement::split(0)));
-  EXPECT_THAT([&] { b.add(Linear(), {x, w}); },
-              ThrowsMessage<TypeError>(AllOf(HasSubstr("placement on tp: an invariant input beside one that is not"),
-                                             HasSubstr("index map x[n,k] w0[m,k] -> y0[n,m]"))));
+  const ValueId x = add_state(b, "x", kMatrix),
+                w = add_state(b, "w", on_tp({DType::kF32, {8, 4}}, Placement::split(0)));
+  EXPECT_THAT(
+      [&] {
+        b.add(Linear(), {x, w});
+      },
+      ThrowsMessage<TypeError>(AllOf(HasSubstr("placement on tp: an invariant input beside one that is not"),
+                                     HasSubstr("index map x[n,k] w0[m,k] -> y0[n,m]"))));
 }
 
 TEST(Builder, RefusesToWriteAStateOfAnotherTypeOrPlacement) {
@@ -74,7 +81,8 @@ TEST(Builder, ShowsTheNeighbourhoodWithAnArrow) {
     FAIL();
   } catch (const TypeError& error) {
     const std::string text = error.what();
-    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 7) << "the message, five lines before the culprit, and itself";
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 7)
+        << "the message, five lines before the culprit, and itself";
     EXPECT_THAT(text, ContainsRegex("\n    %20 = add\\(%19, %19\\) .*: f32\\[6,4\\]\n"));
     EXPECT_THAT(text, ContainsRegex("\n--> add\\(%21, other\\)\n$"));
   }
@@ -86,26 +94,31 @@ TEST(Builder, ShowsTheNeighbourhoodWithAnArrow) {
 TEST(Printer, ShowsStatesRegionsScopesPlacementsAndAttributes) {
   Builder b{Mesh{.tp = 2}};
   const ValueId x = add_state(b, "x", on_tp(kMatrix, Placement::split(0)));
-  const StateId bucket = b.add_state({.name = "bucket", .type = on_tp({DType::kF32, {4096}}, Placement::replicated())});
-  const ValueId w = b.read(b.add_state({.name = "norm.weight", .type = on_tp({DType::kF32, {4}}, Placement::replicated()),
-                                        .role = StateRole::kParameter, .storage = bucket, .offset = 1024}));
+  const StateId bucket =
+      b.add_state({.name = "bucket", .type = on_tp({DType::kF32, {4096}}, Placement::replicated())});
+  const ValueId w = b.read(b.add_state({.name = "norm.weight",
+                                        .type = on_tp({DType::kF32, {4}}, Placement::replicated()),
+                                        .role = StateRole::kParameter,
+                                        .storage = bucket,
+                                        .offset = 1024}));
   b.set_scope("layers.3.attention");
   const ValueId y = b.add_many(RmsNorm(1e-5f), {x, w}).at(0);
   b.enter(Region::kMicrobatch, Phase::kInputGrad);
   b.add(Add(), {y, y});
-  EXPECT_EQ(print(b.graph()),
-            "states\n"
-            "  x                                                        : f32[6,4] @tp=S0              scalar\n"
-            "  bucket                                                   : f32[4096] @tp=R              scalar\n"
-            "  norm.weight                                              : f32[4] @tp=R                 parameter   in "
-            "bucket at 1,024\n"
-            "microbatch, phase F   (pp=1 dp=1 tp=2)\n"
-            "  layers.3.attention\n"
-            "    %3, %4 = rms_norm(x, norm.weight) {eps=1e-05}                            : f32[6,4] @tp=S0, f32[6] "
-            "@tp=S0\n"
-            "microbatch, phase I   (pp=1 dp=1 tp=2)\n"
-            "  layers.3.attention\n"
-            "    %5 = add(%3, %3)                                                         : f32[6,4] @tp=S0\n");
+  EXPECT_EQ(
+      print(b.graph()),
+      "states\n"
+      "  x                                                        : f32[6,4] @tp=S0              scalar\n"
+      "  bucket                                                   : f32[4096] @tp=R              scalar\n"
+      "  norm.weight                                              : f32[4] @tp=R                 parameter   in "
+      "bucket at 1,024\n"
+      "microbatch, phase F   (pp=1 dp=1 tp=2)\n"
+      "  layers.3.attention\n"
+      "    %3, %4 = rms_norm(x, norm.weight) {eps=1e-05}                            : f32[6,4] @tp=S0, f32[6] "
+      "@tp=S0\n"
+      "microbatch, phase I   (pp=1 dp=1 tp=2)\n"
+      "  layers.3.attention\n"
+      "    %5 = add(%3, %3)                                                         : f32[6,4] @tp=S0\n");
 }
 
 // y = swiglu(x, x) + x: three contributions to dx, two adds; the parameter's gradient leaves through accumulate.
@@ -116,8 +129,10 @@ TEST(Differentiate, AddsTheGradientsOfAValueThatIsUsedSeveralTimes) {
   const ValueId seed = add_state(b, "seed", on_tp(kMatrix, Placement::partial()));
   const ValueId x = b.add(Add(), {p, p});
   const ValueId y = b.add(Add(), {x, x});
-  const Graph graph = differentiate(b.finish(), y, {.add = std::make_shared<Add>(), .accumulate = std::make_shared<Accumulate>(2),
-                                                    .seed = [&](Builder&) { return seed; }});
+  const Graph graph = differentiate(b.finish(), y,
+                                    {.add = std::make_shared<Add>(),
+                                     .accumulate = std::make_shared<Accumulate>(2),
+                                     .seed = [&](Builder&) { return seed; }});
   std::vector<std::string> ops;
   for (const Node& node : graph.nodes()) {
     ops.push_back(std::string(node.op->name()));

@@ -31,9 +31,11 @@ TEST(ParseIndexMap, TakesOpsWithoutInputsOrOutputs) {
 }
 
 TEST(ParseIndexMap, NamesWhatIsMalformed) {
-  EXPECT_THAT([] { parse_index_map("x n -> y[n]"); }, ThrowsMessage<CheckError>(HasSubstr("'[' is missing after x")));
+  EXPECT_THAT([] { parse_index_map("x n -> y[n]"); },
+              ThrowsMessage<CheckError>(HasSubstr("'[' is missing after x")));
   EXPECT_THAT([] { parse_index_map("x[n] -> y[n] : z"); }, ThrowsMessage<CheckError>(HasSubstr("no input z")));
-  EXPECT_THAT([] { parse_index_map("x[n] -> y[n] : x ?"); }, ThrowsMessage<CheckError>(HasSubstr("unexpected '?'")));
+  EXPECT_THAT([] { parse_index_map("x[n] -> y[n] : x ?"); },
+              ThrowsMessage<CheckError>(HasSubstr("unexpected '?'")));
   EXPECT_THROW(parse_index_map("x[n,"), CheckError);
   EXPECT_THROW(parse_index_map("x[n]"), CheckError);
 }

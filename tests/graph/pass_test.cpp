@@ -1,7 +1,6 @@
 #include "graph/pass.h"
 
 #include <gmock/gmock.h>
-
 #include <sstream>
 
 #include "base/error.h"
@@ -69,16 +68,19 @@ TEST(PassRunner, NamesTheNearestPassAndReportsAllProblems) {
   const auto run = [] {
     PassRunner({.disabled = {"recompote", "precision"}, .dumped = {"precison"}}).run(one_node(), kPasses);
   };
-  EXPECT_THAT(run, ThrowsMessage<ConfigError>(AllOf(
-                       HasSubstr("[--disable-pass] no such pass: recompote (did you mean recompute?)"),
-                       HasSubstr("[--disable-pass] no such pass: precision"),  // it may not be switched off
-                       HasSubstr("[--dump-pass] no such pass: precison (did you mean precision?)"))));
+  EXPECT_THAT(run, ThrowsMessage<ConfigError>(
+                       AllOf(HasSubstr("[--disable-pass] no such pass: recompote (did you mean recompute?)"),
+                             HasSubstr("[--disable-pass] no such pass: precision"),  // it may not be switched off
+                             HasSubstr("[--dump-pass] no such pass: precison (did you mean precision?)"))));
 }
 
 TEST(PassRunner, NamesThePassThatBreaksTheGraph) {
   PassRunner runner({});
-  EXPECT_THAT([&] { runner.run(one_node(), {{"precision", grow}, {"clumsy", break_types}, {"after", grow}}); },
-              ThrowsMessage<TypeError>(AllOf(HasSubstr("after pass clumsy"), HasSubstr("f32[9]"), HasSubstr("-->"))));
+  EXPECT_THAT(
+      [&] {
+        runner.run(one_node(), {{"precision", grow}, {"clumsy", break_types}, {"after", grow}});
+      },
+      ThrowsMessage<TypeError>(AllOf(HasSubstr("after pass clumsy"), HasSubstr("f32[9]"), HasSubstr("-->"))));
 }
 
 }  // namespace

@@ -94,8 +94,11 @@ TEST(Collectives, RefuseAnotherPlacementAndLeaveOtherAxesAlone) {
   const ValueId x = b.read(b.add_state({.name = "x", .type = type}));
   const ValueId y = b.add(Collective(Axis::kTp, {P, S}), {x});
   EXPECT_EQ(b.type(y).on(Axis::kDp), Placement::batch_split());
-  EXPECT_THAT([&] { b.add(Collective(Axis::kTp, {P, I}), {y}); },
-              testing::ThrowsMessage<TypeError>(testing::HasSubstr("all_reduce takes P on tp, got S0")));
+  EXPECT_THAT(
+      [&] {
+        b.add(Collective(Axis::kTp, {P, I}), {y});
+      },
+      testing::ThrowsMessage<TypeError>(testing::HasSubstr("all_reduce takes P on tp, got S0")));
 }
 
 // Bytes on the wire per rank, of the standard algorithms, for 12 f32 = 48 bytes over 4 ranks.

@@ -103,15 +103,17 @@ TEST_F(Verifier, FindsAGradientOfAnotherShape) {
   expect_error("a gradient has another shape");
 }
 
-// The all-reduce that everyone forgets: under sequence parallelism each rank's norm weight gradient is of its own tokens.
+// The all-reduce that everyone forgets: under sequence parallelism each rank's norm weight gradient is of its own
+// tokens.
 TEST_F(Verifier, FindsTheNormWeightGradientThatIsNotReduced) {
   const ValueId x = state("x", on_tp(S0)), dy = state("dy", on_tp(S0)), weight = state("weight", on_tp(R, {4}));
   const auto normed = b_.add_many(RmsNorm(1e-5f), {x, weight});
   const ValueId dweight = b_.add_many(RmsNormGrad(), {x, weight, normed[1], dy}).at(1);
   EXPECT_EQ(b_.type(dweight).on(Axis::kTp), P);
   const StateId forgotten = b_.add_state({.name = "grad.weight", .type = on_tp(I, {4})});
-  EXPECT_THAT([&] { b_.write(Accumulate(1), {dweight}, {forgotten}); },
-              ThrowsMessage<TypeError>(HasSubstr("it writes f32[4] @tp=P into state grad.weight, which is f32[4]")));
+  EXPECT_THAT(
+      [&] { b_.write(Accumulate(1), {dweight}, {forgotten}); },
+      ThrowsMessage<TypeError>(HasSubstr("it writes f32[4] @tp=P into state grad.weight, which is f32[4]")));
 }
 TEST_F(Verifier, FindsTheOptimizerReadingAPartialGradient) {
   const ValueId partial = state("grad.weight", on_tp(P, {4}));

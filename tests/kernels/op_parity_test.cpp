@@ -1,155 +1,26 @@
-// Every kernel against the f64 reference, over the one table of op cases: each element type, each instruction set of
-// this machine, operands alone, with gaps between rows, side by side, and written over an input. Whatever a kernel may
-// not touch must keep its bytes.
-#include <gmock/gmock.h>
-
+// Every kernel against the f64 reference, over the one table of op cases: each element type, each instruction set
+// of this machine, operands alone, with gaps between rows, side by side, and written over an input. Whatever a
+// kernel may not touch must keep its bytes.
 #include <cmath>
-#include <cstring>
+#include <gmock/gmock.h>
 #include <limits>
 #include <set>
 
-#include "base/error.h"
 #include "graph/builder.h"
-#include "graph/index_map.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "ops/batch.h"
 #include "ops/optimizer.h"
+#include "tests/kernels/operands.h"
 #include "tests/ops/op_cases.h"
 #include "tests/reference/ops.h"
 
 namespace trine::reference {
 namespace {
 
-enum class Placing { kAlone, kGaps, kSideBySide, kInPlace };
 constexpr const char* kPlacingNames[] = {"alone", "with gaps", "side by side", "in place"};
-constexpr std::byte kSentinel{0xff};  // a NaN in every float type: an element that is not written shows
-constexpr int64_t kGuard = 64;        // bytes
 
-// Bytes with guards around them, 64-byte aligned.
-class Buffer {
- public:
-  explicit Buffer(int64_t size) : size_(size), bytes_(static_cast<size_t>(size + 2 * kGuard + 64), kSentinel) {}
-  std::byte* data() { return reinterpret_cast<std::byte*>(round_up(reinterpret_cast<intptr_t>(bytes_.data()), 64)) + kGuard; }
-  std::span<std::byte> span() { return {data(), static_cast<size_t>(size_)}; }
-  const std::vector<std::byte>& all() const { return bytes_; }
-  bool guards_hold() {
-    const auto intact = [](std::span<const std::byte> guard) {
-      return std::all_of(guard.begin(), guard.end(), [](std::byte b) { return b == kSentinel; });
-    };
-    return intact({data() - kGuard, kGuard}) && intact({data() + size_, kGuard});
-  }
-
- private:
-  int64_t size_;
-  std::vector<std::byte> bytes_;
-};
-
-void store(const TensorView& view, const Tensor& values) {
-  for (int64_t i = 0; i < view.num_elements(); ++i) {
-    const int64_t at = i / view.columns * view.row_stride + i % view.columns;
-    const float f = static_cast<float>(values(i));
-    switch (view.dtype) {
-      case DType::kF32: view.as<float>()[at] = f; break;
-      case DType::kBF16: view.as<BFloat16>()[at] = to_bf16(f); break;
-      case DType::kF16: view.as<Float16>()[at] = to_f16(f); break;
-      case DType::kI32: view.as<int32_t>()[at] = static_cast<int32_t>(values(i)); break;
-      default: TRINE_CHECK(false, "{}", name(view.dtype));
-    }
-  }
-}
-
-Tensor load(const TensorView& view, const Shape& shape) {
-  Tensor values(shape);
-  for (int64_t i = 0; i < view.num_elements(); ++i) {
-    const int64_t at = i / view.columns * view.row_stride + i % view.columns;
-    switch (view.dtype) {
-      case DType::kF32: values(i) = view.as<float>()[at]; break;
-      case DType::kBF16: values(i) = to_float(view.as<BFloat16>()[at]); break;
-      case DType::kF16: values(i) = to_float(view.as<Float16>()[at]); break;
-      case DType::kI32: values(i) = view.as<int32_t>()[at]; break;
-      default: TRINE_CHECK(false, "{}", name(view.dtype));
-    }
-  }
-  return values;
-}
-
-// Between a view's rows and contiguous bytes.
-void copy_rows(std::byte* bytes, const TensorView& view, bool from_view) {
-  const int64_t item = static_cast<int64_t>(size_bytes(view.dtype)), row_bytes = view.columns * item;
-  for (int64_t row = 0; row < view.rows; ++row) {
-    std::byte *there = view.data + row * view.row_stride * item, *here = bytes + row * row_bytes;
-    std::memcpy(from_view ? here : there, from_view ? there : here, static_cast<size_t>(row_bytes));
-  }
-}
-
-// The operands of one run in memory.
-class Operands {
- public:
-  Operands(const OpCase& c, const Types& in, const Types& out, Placing placing) : placing_(placing) {
-    const IndexMap map = parse_index_map(c.op->index_map());
-    place(map.inputs, in, c.op->name() == "accumulate" ? 0 : map.inputs.size(), inputs);
-    place(map.outputs, out, map.outputs.size() - c.states.size(), outputs);
-    if (placing != Placing::kInPlace) return;
-    for (const InPlace& alias : c.op->in_place())  // one input per output
-      outputs.at(static_cast<size_t>(alias.output)) = inputs.at(static_cast<size_t>(alias.input));
-  }
-
-  std::vector<TensorView> inputs, outputs;
-  std::vector<Buffer> buffers;
-
- private:
-  // Rows of tokens may have gaps; what is kept per token or per parameter, and gradients of parameters, are contiguous.
-  static bool may_have_gaps(const IndexMap::Operand& operand) {
-    return operand.indices.size() == 2 && operand.indices[0] == "n" && operand.name != "lse";
-  }
-
-  // Operands before `first_whole` may be strided; neighbours of a kind share a buffer, when side by side.
-  void place(const std::vector<IndexMap::Operand>& operands, const Types& types, size_t first_whole,
-             std::vector<TensorView>& views) {
-    for (size_t i = 0; i < types.size();) {
-      const bool gaps = may_have_gaps(operands[i]) && i < first_whole;
-      size_t end = i + 1;
-      if (placing_ == Placing::kSideBySide && operands[i].indices.size() == 2)
-        while (end < types.size() && operands[end].indices == operands[i].indices && types[end].dtype == types[i].dtype &&
-               may_have_gaps(operands[end]) == may_have_gaps(operands[i]))
-          ++end;
-      if (gaps)
-        place_columns(types, i, end, views);
-      else
-        place_rows(types, i, end, views);
-      i = end;
-    }
-  }
-  void place_columns(const Types& types, size_t begin, size_t end, std::vector<TensorView>& views) {
-    const bool strided = placing_ == Placing::kGaps || placing_ == Placing::kSideBySide;
-    const int64_t item = static_cast<int64_t>(size_bytes(types[begin].dtype)), left = strided ? 3 : 0;
-    int64_t stride = left + (strided ? 2 : 0);
-    for (size_t i = begin; i < end; ++i) stride += types[i].shape[1];
-    std::byte* at = allocate(types[begin].shape[0] * stride * item) + left * item;
-    for (size_t i = begin; i < end; ++i) {
-      views.push_back({at, types[i].dtype, types[i].shape[0], types[i].shape[1], stride});
-      at += types[i].shape[1] * item;
-    }
-  }
-  void place_rows(const Types& types, size_t begin, size_t end, std::vector<TensorView>& views) {
-    const int64_t item = static_cast<int64_t>(size_bytes(types[begin].dtype));
-    int64_t elements = 0;
-    for (size_t i = begin; i < end; ++i) elements += types[i].shape.num_elements();
-    std::byte* at = allocate(elements * item);
-    for (size_t i = begin; i < end; ++i) {
-      const Shape& shape = types[i].shape;
-      const int64_t rows = shape.num_dims() == 1 ? 1 : shape.num_rows();
-      views.push_back({at, types[i].dtype, rows, shape.num_columns(), shape.num_columns()});
-      at += shape.num_elements() * item;
-    }
-  }
-  std::byte* allocate(int64_t bytes) { return buffers.emplace_back(bytes).data(); }
-
-  Placing placing_;
-};
-
-// How far an output may be from the reference: its own rounding, what the op's intermediate roundings may add, and f32
-// arithmetic on terms of about one, which may cancel.
+// How far an output may be from the reference: its own rounding, what the op's intermediate roundings may add, and
+// f32 arithmetic on terms of about one, which may cancel.
 double allowed_error(const OpCase& c, DType compute, DType out, double want, double max) {
   const auto unit = [](DType dtype) {
     return dtype == DType::kBF16 ? 0x1p-8 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-24;  // half an ulp, relative
@@ -179,8 +50,11 @@ void run_case(const OpCase& c, DType compute, cpu::Isa isa, Placing placing, int
     outputs_before.emplace_back(static_cast<size_t>(view.num_elements()) * size_bytes(view.dtype));
     copy_rows(outputs_before.back().data(), view, true);
   }
-  kernel({.inputs = operands.inputs, .outputs = operands.outputs, .workspace = workspace.span(),
-          .microbatch = c.microbatch, .first_write = c.microbatch == 0});
+  kernel({.inputs = operands.inputs,
+          .outputs = operands.outputs,
+          .workspace = workspace.span(),
+          .microbatch = c.microbatch,
+          .first_write = c.microbatch == 0});
 
   for (size_t i = 0; i < out.size(); ++i) {
     const Tensor got = load(operands.outputs[i], out[i].shape);
@@ -233,15 +107,17 @@ INSTANTIATE_TEST_SUITE_P(Cpu, OpParity,
                          testing::Combine(testing::ValuesIn(ops_with_cases()),
                                           testing::Values(DType::kF32, DType::kBF16, DType::kF16)),
                          [](const auto& parameters) {
-                           return fmt::format("{}_{}", std::get<0>(parameters.param), name(std::get<1>(parameters.param)));
+                           return fmt::format("{}_{}", std::get<0>(parameters.param),
+                                              name(std::get<1>(parameters.param)));
                          });
 
 // No kernel is forgotten: each is of an op in the table, or below with the test that covers it.
 TEST(OpParity, CoversEveryKernel) {
   std::set<std::string> covered = {"squared_norm", "clip_gradients",  // GradientNorm, below
-                                   "load_batch", "load_scalars"};      // HostInputs, below
+                                   "load_batch", "load_scalars"};     // HostInputs, below
   for (const OpCase& c : op_cases(DType::kBF16)) covered.insert(std::string(c.op->name()));
-  for (const std::string& op : cpu::make_cpu_kernels(cpu::best_isa(), 1).ops()) EXPECT_TRUE(covered.contains(op)) << op;
+  for (const std::string& op : cpu::make_cpu_kernels(cpu::best_isa(), 1).ops())
+    EXPECT_TRUE(covered.contains(op)) << op;
 }
 
 TensorView view_of(std::vector<float>& values) {
@@ -254,7 +130,8 @@ TensorView scalar_of(T& value) {
 }
 void run_kernel(const KernelTable& table, const Op& op, const std::vector<TensorView>& inputs,
                 const std::vector<TensorView>& outputs, const HostStep* host = nullptr) {
-  table.make({op, inputs, outputs, Mesh{}, {}, 1, 0})({.inputs = inputs, .outputs = outputs, .workspace = {}, .host = host});
+  table.make({op, inputs, outputs, Mesh{}, {}, 1, 0})(
+      {.inputs = inputs, .outputs = outputs, .workspace = {}, .host = host});
 }
 
 TEST(HostInputs, AreCopied) {
@@ -308,7 +185,8 @@ TEST(GradientNorm, IsTheNormOfAllBuckets) {
 TEST(GradientNorm, FindsWhatIsNotFinite) {
   constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
   for (cpu::Isa isa : cpu::available_isas())
-    for (auto [bad, bad_loss] : {std::pair<float, float>{kInf, 1}, {-kInf, 1}, {kNan, 1}, {1, kNan}, {1, kInf}, {1, 1}}) {
+    for (auto [bad, bad_loss] :
+         {std::pair<float, float>{kInf, 1}, {-kInf, 1}, {kNan, 1}, {1, kNan}, {1, kInf}, {1, 1}}) {
       const KernelTable table = cpu::make_cpu_kernels(isa, 1);
       std::vector<float> bucket(300, 1.0f);
       bucket[277] = bad;

@@ -1,8 +1,7 @@
-// The graph of a whole model, run in f64, against Hugging Face's implementation (tests/data/hf_llama): logits, loss and
-// every gradient, on one rank and on several; and 20 steps of training through buckets, clipping and AdamW.
-#include <gmock/gmock.h>
-
+// The graph of a whole model, run in f64, against Hugging Face's implementation (tests/data/hf_llama): logits, loss
+// and every gradient, on one rank and on several; and 20 steps of training through buckets, clipping and AdamW.
 #include <filesystem>
+#include <gmock/gmock.h>
 
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/safetensors.h"
@@ -63,7 +62,8 @@ TEST_P(HuggingFace, HasTheSameLogitsLossAndGradients) {
   const SafetensorsFile reference(kData / model / "reference.safetensors");
   const Tensor ids = load(reference, "ids");
   const int64_t sequences = ids.shape[0], micro_batch = layout.one_sequence_each ? 1 : sequences;
-  const BatchShape batch{.micro_batch = micro_batch, .seq = ids.shape[1], .num_microbatches = sequences / micro_batch};
+  const BatchShape batch{
+      .micro_batch = micro_batch, .seq = ids.shape[1], .num_microbatches = sequences / micro_batch};
   LlamaForward forward = build_llama(config, batch, Mesh{.tp = layout.tp}, layout.sequence_parallel);
   const Graph graph = differentiate(std::move(forward.graph), forward.loss, gradient_ops());
   verify(graph);
@@ -113,24 +113,28 @@ TEST_P(HuggingFaceTraining, HasTheSameCurveAndFinalWeights) {
   const int64_t steps = batches.shape[0], sequences = batches.shape[1], seq = batches.shape[2] - 1;
   const BatchShape batch{.micro_batch = 1, .seq = seq, .num_microbatches = sequences};
   LlamaForward forward = build_llama(config, batch, Mesh{}, false);
-  const Graph graph = add_optimizer(
-      assign_buckets(differentiate(std::move(forward.graph), forward.loss, gradient_ops()), {}),
-      {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .clip = 1.0f});
+  const Graph graph =
+      add_optimizer(assign_buckets(differentiate(std::move(forward.graph), forward.loss, gradient_ops()), {}),
+                    {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .clip = 1.0f});
   verify(graph);
 
   Interpreter interpreter(graph);
   set_weights(interpreter, folder, config.tie_embeddings);
   for (StateId bucket : buckets(graph))
     interpreter.set(graph[graph.companion(bucket, StateRole::kMaster)].name, interpreter.get(graph[bucket].name));
-  const Tensor want_loss = load(training, "loss"), want_norm = load(training, "grad_norm"), lr = load(training, "lr");
+  const Tensor want_loss = load(training, "loss"), want_norm = load(training, "grad_norm"),
+               lr = load(training, "lr");
   for (int64_t step = 0; step < steps; ++step) {
     const Tensor tokens = slice(batches, 0, step, 1);
-    interpreter.host() = {.ids = flat(slice(tokens, 2, 0, seq)), .labels = flat(slice(tokens, 2, 1, seq)),
-                          .lr = lr(step), .loss_scale = 1024};
+    interpreter.host() = {.ids = flat(slice(tokens, 2, 0, seq)),
+                          .labels = flat(slice(tokens, 2, 1, seq)),
+                          .lr = lr(step),
+                          .loss_scale = 1024};
     interpreter.run_step(static_cast<int>(sequences));
     const double loss = interpreter.get(step_state::kLossSum)(0) / interpreter.get(step_state::kValidTokens)(0);
     EXPECT_NEAR(loss, want_loss(step), 2e-6 * loss) << "step " << step;
-    EXPECT_NEAR(interpreter.get(step_state::kGradNorm)(0), want_norm(step), (step == 0 ? 2e-6 : 1e-4) * want_norm(step));
+    EXPECT_NEAR(interpreter.get(step_state::kGradNorm)(0), want_norm(step),
+                (step == 0 ? 2e-6 : 1e-4) * want_norm(step));
   }
   for (const auto& [name, tensor] : training.tensors()) {
     if (!name.starts_with("final.")) continue;

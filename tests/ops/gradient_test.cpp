@@ -1,7 +1,6 @@
 // Every op's vjp, run as graph nodes in f64, against central differences of its forward in random directions.
-#include <gmock/gmock.h>
-
 #include <cmath>
+#include <gmock/gmock.h>
 #include <set>
 
 #include "graph/autodiff.h"
@@ -29,14 +28,17 @@ double weighted_outputs(const OpCase& c, const std::vector<Tensor>& inputs, cons
 }
 
 // Gradients of the inputs by the op's vjp nodes; empty where the op gives none.
-std::vector<Tensor> vjp_gradients(const OpCase& c, const std::vector<Tensor>& inputs, const std::vector<Tensor>& dy) {
+std::vector<Tensor> vjp_gradients(const OpCase& c, const std::vector<Tensor>& inputs,
+                                  const std::vector<Tensor>& dy) {
   Builder b{Mesh{}};
   std::vector<ValueId> values;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const TensorType& type = c.inputs[i].type;
     const StateId state = add_state(b, fmt::format("x{}", i), type, StateRole::kParameter);
     values.push_back(b.read(state));
-    b.add_state({.name = fmt::format("grad.x{}", i), .type = {DType::kF32, type.shape}, .role = StateRole::kGradient,
+    b.add_state({.name = fmt::format("grad.x{}", i),
+                 .type = {DType::kF32, type.shape},
+                 .role = StateRole::kGradient,
                  .parameter = state});
   }
   b.emit(c.op, values);
@@ -71,7 +73,8 @@ TEST_P(Gradient, IsTheDerivativeInRandomDirections) {
   std::vector<Tensor> inputs = make_inputs(c);
   std::vector<Tensor> dy;
   const std::vector<Tensor> y = run_op(*c.op, input_types(c), inputs);
-  for (int i = 0; i < c.num_dy; ++i) dy.push_back(random_normal(y[static_cast<size_t>(i)].shape, 77 + static_cast<uint64_t>(i)));
+  for (int i = 0; i < c.num_dy; ++i)
+    dy.push_back(random_normal(y[static_cast<size_t>(i)].shape, 77 + static_cast<uint64_t>(i)));
   const std::vector<Tensor> gradients = vjp_gradients(c, inputs, dy);
 
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -117,8 +120,10 @@ TEST(LossGradient, IsTheDerivativeOfBothHalves) {
     const StateId seed = add_state(b, "seed", {DType::kF32, {1}}, StateRole::kScalar);
     const ValueId stats = b.add(VocabStats(), {b.read(logits), b.read(labels)});
     const ValueId loss = b.add(CrossEntropy(), {stats, b.read(labels)});
-    Graph graph = differentiate(b.finish(), loss, {.add = std::make_shared<Add>(), .accumulate = std::make_shared<Accumulate>(2),
-                                                   .seed = [&](Builder& builder) { return builder.read(seed); }});
+    Graph graph = differentiate(b.finish(), loss,
+                                {.add = std::make_shared<Add>(),
+                                 .accumulate = std::make_shared<Accumulate>(2),
+                                 .seed = [&](Builder& builder) { return builder.read(seed); }});
     verify(graph);
     Interpreter interpreter(graph);
     Tensor targets = random_integers({tokens}, 3, 0, vocab);

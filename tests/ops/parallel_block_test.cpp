@@ -36,14 +36,18 @@ struct Layout {
 class Block {
  public:
   explicit Block(Layout layout)
-      : mesh_{.dp = layout.dp, .tp = layout.tp}, layout_(layout), sequence_parallel_(layout.sequence_parallel), b_(mesh_) {}
+      : mesh_{.dp = layout.dp, .tp = layout.tp},
+        layout_(layout),
+        sequence_parallel_(layout.sequence_parallel),
+        b_(mesh_) {}
 
   // The graph after differentiate().
   Graph build() {
     const int64_t tokens = kSeq * kSequences / layout_.dp;  // of one dp rank in a step
     TensorType batch{DType::kI32, {tokens}};
     if (layout_.dp > 1) batch.on(Axis::kDp) = Placement::batch_split();
-    const ValueId all_ids = state("ids", batch, StateRole::kBatch), all_labels = state("labels", batch, StateRole::kBatch);
+    const ValueId all_ids = state("ids", batch, StateRole::kBatch),
+                  all_labels = state("labels", batch, StateRole::kBatch);
     const ValueId ids = b_.add(TakeMicrobatch(tokens / kMicrobatches), {all_ids});
     const ValueId labels = b_.add(TakeMicrobatch(tokens / kMicrobatches), {all_labels});
 
@@ -58,9 +62,11 @@ class Block {
     b_.write(Accumulate(1), {loss}, {sum_state(loss)});
     const ValueId scale = state("loss_scale", {DType::kF32, {1}}, StateRole::kScalar);
     const ValueId count = state("count", {DType::kF32, {1}}, StateRole::kScalar);
-    Graph graph = differentiate(b_.finish(), loss,
-                                {.add = std::make_shared<Add>(), .accumulate = std::make_shared<Accumulate>(1),
-                                 .seed = [&](Builder& b) { return b.add(LossSeed(), {scale, count}); }});
+    Graph graph = differentiate(
+        b_.finish(), loss,
+        {.add = std::make_shared<Add>(), .accumulate = std::make_shared<Accumulate>(1), .seed = [&](Builder& b) {
+           return b.add(LossSeed(), {scale, count});
+         }});
     verify(graph);
     return graph;
   }
@@ -128,8 +134,9 @@ std::map<std::string, Tensor> run_step(Layout layout) {
   uint64_t seed = 10;
   for (const State& state : graph.states())
     if (state.role == StateRole::kParameter)
-      interpreter.set(state.name, random_normal(state.type.shape, ++seed, state.type.shape.num_dims() == 1 ? 0.3 : 0.5,
-                                                state.type.shape.num_dims() == 1 ? 1 : 0));
+      interpreter.set(state.name,
+                      random_normal(state.type.shape, ++seed, state.type.shape.num_dims() == 1 ? 0.3 : 0.5,
+                                    state.type.shape.num_dims() == 1 ? 1 : 0));
   interpreter.run_step(kMicrobatches);
   std::map<std::string, Tensor> results = {{"loss", interpreter.get("loss")}};
   for (const State& state : graph.states())
@@ -150,8 +157,9 @@ TEST_P(ParallelBlock, GivesTheLossAndGradientsOfOneRank) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, ParallelBlock,
-                         testing::Values(Layout{1, 2, false}, Layout{1, 2, true}, Layout{1, 4, false}, Layout{1, 4, true},
-                                         Layout{2, 1, false}, Layout{2, 2, false}, Layout{2, 2, true}, Layout{2, 4, true}),
+                         testing::Values(Layout{1, 2, false}, Layout{1, 2, true}, Layout{1, 4, false},
+                                         Layout{1, 4, true}, Layout{2, 1, false}, Layout{2, 2, false},
+                                         Layout{2, 2, true}, Layout{2, 4, true}),
                          [](const auto& layout) {
                            return fmt::format("dp{}_tp{}{}", layout.param.dp, layout.param.tp,
                                               layout.param.sequence_parallel ? "_sp" : "");
@@ -192,8 +200,11 @@ TEST(ParallelBlock, AnInvariantActivationBesideASplitWeightIsRefused) {
   weight.on(Axis::kTp) = S(0);
   const StateId x = b.add_state({.name = "x", .type = {DType::kF32, {6, 4}}});
   const StateId w = b.add_state({.name = "w", .type = weight, .role = StateRole::kParameter});
-  EXPECT_THAT([&] { b.add(Linear(), {b.read(x), b.read(w)}); },
-              testing::ThrowsMessage<TypeError>(testing::HasSubstr("it needs an enter first")));
+  EXPECT_THAT(
+      [&] {
+        b.add(Linear(), {b.read(x), b.read(w)});
+      },
+      testing::ThrowsMessage<TypeError>(testing::HasSubstr("it needs an enter first")));
 }
 
 }  // namespace

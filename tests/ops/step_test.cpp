@@ -1,7 +1,6 @@
 // What happens around the model: how the batch enters, the norm over buckets, clipping, AdamW over several steps.
-#include <gmock/gmock.h>
-
 #include <cmath>
+#include <gmock/gmock.h>
 #include <limits>
 
 #include "graph/builder.h"
@@ -23,7 +22,8 @@ TEST(Batch, EntersAndIsCutIntoMicrobatches) {
   TensorType tokens{DType::kI32, {6}}, count{DType::kF32, {1}};
   tokens.on(Axis::kDp) = Placement::batch_split();
   count.on(Axis::kDp) = Placement::partial();
-  const StateId ids = b.add_state({.name = "ids", .type = tokens}), labels = b.add_state({.name = "labels", .type = tokens});
+  const StateId ids = b.add_state({.name = "ids", .type = tokens}),
+                labels = b.add_state({.name = "labels", .type = tokens});
   const StateId lr = scalar(b, "lr"), scale = scalar(b, "scale");
   const StateId valid = b.add_state({.name = "valid", .type = count});
   b.enter(Region::kPrologue);
@@ -36,9 +36,12 @@ TEST(Batch, EntersAndIsCutIntoMicrobatches) {
 
   Interpreter interpreter(b.finish());
   interpreter.host() = {.ids = Tensor({12}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}),
-                        .labels = Tensor({12}, {0, -100, 2, 3, 4, 5, 6, 7, -100, 9, 10, -1}), .lr = 0.25, .loss_scale = 8};
+                        .labels = Tensor({12}, {0, -100, 2, 3, 4, 5, 6, 7, -100, 9, 10, -1}),
+                        .lr = 0.25,
+                        .loss_scale = 8};
   interpreter.run_step(3);
-  EXPECT_THAT(interpreter.get(part).data, testing::ElementsAre(4, 5, 10, 11)) << "of both dp ranks, the third microbatch";
+  EXPECT_THAT(interpreter.get(part).data, testing::ElementsAre(4, 5, 10, 11))
+      << "of both dp ranks, the third microbatch";
   EXPECT_EQ(interpreter.get("valid")(0), 9);
   EXPECT_EQ(interpreter.get("lr")(0), 0.25);
   EXPECT_EQ(interpreter.get("scale")(0), 8);
@@ -49,20 +52,27 @@ class Optimizer : public testing::Test {
  protected:
   Graph build(float max_norm) {
     Builder b{Mesh{}};
-    const auto flat = [&](std::string name, int64_t size) { return scalar(b, std::move(name), DType::kF32, {size}); };
+    const auto flat = [&](std::string name, int64_t size) {
+      return scalar(b, std::move(name), DType::kF32, {size});
+    };
     const StateId lr = scalar(b, "lr"), scale = scalar(b, "scale"), loss = scalar(b, "loss");
-    const StateId bins = scalar(b, "bins", DType::kI64, {SquaredNorm::kNumBins}), grad_norm = scalar(b, "grad_norm");
+    const StateId bins = scalar(b, "bins", DType::kI64, {SquaredNorm::kNumBins}),
+                  grad_norm = scalar(b, "grad_norm");
     const StateId factor = scalar(b, "factor"), apply = scalar(b, "apply", DType::kI32);
     const StateId adam_step = scalar(b, "adam_step", DType::kI32);
     const StateId grad0 = flat("grad0", 2), grad1 = flat("grad1", 3);
     const StateId master = flat("master", 2), momentum = flat("momentum", 2), variance = flat("variance", 2);
     const StateId weights = flat("weights", 2);
-    b.add_state({.name = "parameter", .type = {DType::kF32, {1}}, .role = StateRole::kParameter, .storage = weights,
+    b.add_state({.name = "parameter",
+                 .type = {DType::kF32, {1}},
+                 .role = StateRole::kParameter,
+                 .storage = weights,
                  .offset = 1});
     b.enter(Region::kEpilogue);
     b.write(SquaredNorm(true), {b.read(grad0)}, {bins});
     b.write(SquaredNorm(false), {b.read(grad1)}, {bins});
-    b.write(ClipGradients(max_norm), {b.read(bins), b.read(scale), b.read(loss)}, {grad_norm, factor, apply, adam_step});
+    b.write(ClipGradients(max_norm), {b.read(bins), b.read(scale), b.read(loss)},
+            {grad_norm, factor, apply, adam_step});
     AdamW adamw;
     adamw.beta1 = 0.5f, adamw.beta2 = 0.75f, adamw.eps = 0.125f, adamw.weight_decay = 0.5f;
     adamw.compute_dtype = DType::kF32;

@@ -1,8 +1,9 @@
 // B sequences of T tokens, H query heads, G kv heads of D numbers each; rows are b * T + t.
-#include "ops/attention.h"
-
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
+#include "ops/attention.h"
 #include "ops/rope.h"
 #include "tests/reference/ops.h"
 
@@ -38,9 +39,8 @@ void for_each_head(const Tensor& q, const Tensor& k, int64_t seq, int64_t head_d
 }
 
 double score(const Tensor& q, const Tensor& k, const Head& head, int64_t t, int64_t s, int64_t head_dim) {
-  double sum = 0;
-  for (int64_t d = 0; d < head_dim; ++d) sum += q(head.row + t, head.q_column + d) * k(head.row + s, head.k_column + d);
-  return sum / std::sqrt(static_cast<double>(head_dim));
+  const double *q_row = q.row(head.row + t) + head.q_column, *k_row = k.row(head.row + s) + head.k_column;
+  return std::inner_product(q_row, q_row + head_dim, k_row, 0.0) / std::sqrt(static_cast<double>(head_dim));
 }
 
 // o = softmax(q k^T / sqrt(D), causal) v

@@ -30,11 +30,16 @@ Tensor run_collective(const Collective& op, const std::vector<Tensor>& group, in
   };
   const Tensor& own = group[static_cast<size_t>(index)];
   switch (op.kind()) {
-    case CollectiveKind::kEnter: return own;
-    case CollectiveKind::kAllReduce: return sum();
-    case CollectiveKind::kAllGather: return concatenate(group, op.change.from.dim);
-    case CollectiveKind::kReduceScatter: return part(sum());
-    case CollectiveKind::kSlice: return part(own);
+    case CollectiveKind::kEnter:
+      return own;
+    case CollectiveKind::kAllReduce:
+      return sum();
+    case CollectiveKind::kAllGather:
+      return concatenate(group, op.change.from.dim);
+    case CollectiveKind::kReduceScatter:
+      return part(sum());
+    case CollectiveKind::kSlice:
+      return part(own);
     case CollectiveKind::kPad:
       return pad(own, op.change.from.dim, split_begin(split_extent, count, index), split_extent);
   }
@@ -140,15 +145,24 @@ void Interpreter::run(const Node& node, int microbatch) {
       out[0][r] = run_collective(*collective, group, coordinate[collective->axis], in_types[0].shape[dim]);
       continue;
     }
-    Call call{.op = *node.op, .in_types = in_types, .out_types = out_types, .mesh = mesh, .coordinate = coordinate,
-              .microbatch = microbatch, .first_write = first_write, .host = &host_, .in = {}, .out = {}};
+    Call call{.op = *node.op,
+              .in_types = in_types,
+              .out_types = out_types,
+              .mesh = mesh,
+              .coordinate = coordinate,
+              .microbatch = microbatch,
+              .first_write = first_write,
+              .host = &host_,
+              .in = {},
+              .out = {}};
     for (const Shards& shards : in) call.in.push_back(&shards[r]);
     for (Shards& shards : out) call.out.push_back(&shards[r]);
     reference_ops().at(node.op->name())(call);
   }
   for (size_t i = 0; i < out.size(); ++i) {
     for (int rank = 0; rank < mesh.num_ranks(); ++rank) {
-      const Shape want = local_shape(out_types[i], mesh, mesh.coordinate(rank)), got = out[i][static_cast<size_t>(rank)].shape;
+      const Shape want = local_shape(out_types[i], mesh, mesh.coordinate(rank)),
+                  got = out[i][static_cast<size_t>(rank)].shape;
       TRINE_CHECK(got == want, "{} made {} on rank {}, its type says {}", node.op->name(), to_string(got), rank,
                   to_string(want));
     }

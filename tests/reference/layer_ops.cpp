@@ -1,5 +1,6 @@
 // N tokens, D or K features in, M features out, V vocabulary.
 #include <cmath>
+#include <numeric>
 
 #include "ops/elementwise.h"
 #include "ops/linear.h"
@@ -36,6 +37,10 @@ void embedding_grad(const Call& call) {
   }
 }
 
+void add_multiple(double* y, double factor, const double* x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) y[i] += factor * x[i];
+}
+
 // y[n,m] = sum_k x[n,k] w[m,k]
 void linear(const Call& call) {
   const Tensor& x = call.x(0);
@@ -44,9 +49,8 @@ void linear(const Call& call) {
     Tensor& y = call.y(i);
     for (int64_t n = 0; n < x.rows(); ++n)
       for (int64_t m = 0; m < w.rows(); ++m) {
-        double sum = 0;
-        for (int64_t k = 0; k < x.columns(); ++k) sum += x(n, k) * w(m, k);
-        y(n, m) = sum;
+        const double *x_row = x.row(n), *w_row = w.row(m);
+        y(n, m) = std::inner_product(x_row, x_row + x.columns(), w_row, 0.0);
       }
   }
 }
@@ -59,8 +63,7 @@ void linear_dx(const Call& call) {
   for (size_t i = 0; i < count; ++i) {
     const Tensor &dy = call.x(i), &w = call.x(count + i);
     for (int64_t n = 0; n < dx.rows(); ++n)
-      for (int64_t m = 0; m < w.rows(); ++m)
-        for (int64_t k = 0; k < dx.columns(); ++k) dx(n, k) += dy(n, m) * w(m, k);
+      for (int64_t m = 0; m < w.rows(); ++m) add_multiple(dx.row(n), dy(n, m), w.row(m), dx.columns());
   }
 }
 
@@ -72,8 +75,7 @@ void linear_dw(const Call& call) {
     Tensor& dw = call.y(i);
     begin_accumulation(call, dw);
     for (int64_t n = 0; n < x.rows(); ++n)
-      for (int64_t m = 0; m < dw.rows(); ++m)
-        for (int64_t k = 0; k < dw.columns(); ++k) dw(m, k) += dy(n, m) * x(n, k);
+      for (int64_t m = 0; m < dw.rows(); ++m) add_multiple(dw.row(m), dy(n, m), x.row(n), dw.columns());
   }
 }
 

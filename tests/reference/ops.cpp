@@ -20,8 +20,16 @@ const std::map<std::string_view, ReferenceOp>& reference_ops() {
 std::vector<Tensor> run_op(const Op& op, const Types& in_types, const std::vector<Tensor>& in,
                            std::vector<Tensor> states, int microbatch) {
   const Mesh mesh;
-  Call call{.op = op, .in_types = in_types, .out_types = infer_types(op, in_types, mesh), .mesh = mesh,
-            .coordinate = {}, .microbatch = microbatch, .first_write = microbatch == 0, .host = nullptr, .in = {}, .out = {}};
+  Call call{.op = op,
+            .in_types = in_types,
+            .out_types = infer_types(op, in_types, mesh),
+            .mesh = mesh,
+            .coordinate = {},
+            .microbatch = microbatch,
+            .first_write = microbatch == 0,
+            .host = nullptr,
+            .in = {},
+            .out = {}};
   const size_t num_outputs = call.out_types.size() - static_cast<size_t>(op.num_writes());
   std::vector<Tensor> out;
   for (size_t i = 0; i < call.out_types.size(); ++i)

@@ -33,7 +33,9 @@ struct Call {
   const Tensor& x(size_t i) const { return *in.at(i); }
   Tensor& y(size_t i) const { return *out.at(i); }
   template <typename OpType>
-  const OpType& as() const { return dynamic_cast<const OpType&>(op); }
+  const OpType& as() const {
+    return dynamic_cast<const OpType&>(op);
+  }
 };
 
 using ReferenceOp = std::function<void(const Call&)>;
@@ -41,8 +43,8 @@ using ReferenceOp = std::function<void(const Call&)>;
 // By op name.
 const std::map<std::string_view, ReferenceOp>& reference_ops();
 
-// Runs `op` on whole tensors, on one rank; types are taken from `in_types`. Returns outputs and written states, which
-// start as `states` (zeros if empty) and are overwritten by accumulators at microbatch 0.
+// Runs `op` on whole tensors, on one rank; types are taken from `in_types`. Returns outputs and written states,
+// which start as `states` (zeros if empty) and are overwritten by accumulators at microbatch 0.
 std::vector<Tensor> run_op(const Op& op, const Types& in_types, const std::vector<Tensor>& in,
                            std::vector<Tensor> states = {}, int microbatch = 0);
 

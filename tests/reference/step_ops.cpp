@@ -29,7 +29,8 @@ void take_microbatch(const Call& call) {
 
 void count_valid(const Call& call) {
   const Tensor& labels = call.x(0);
-  call.y(0)(0) = static_cast<double>(std::count_if(labels.data.begin(), labels.data.end(), [](double l) { return l >= 0; }));
+  call.y(0)(0) =
+      static_cast<double>(std::count_if(labels.data.begin(), labels.data.end(), [](double l) { return l >= 0; }));
 }
 
 void loss_seed(const Call& call) { call.y(0)(0) = call.x(0)(0) / call.x(1)(0); }

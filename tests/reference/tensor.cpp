@@ -118,7 +118,8 @@ Tensor unshard(const std::vector<Tensor>& locals, const TensorType& type, const 
     std::vector<Tensor> over_dp;
     for (int dp = 0; dp < mesh.dp; ++dp) {
       std::vector<Tensor> over_tp;
-      for (int tp = 0; tp < mesh.tp; ++tp) over_tp.push_back(locals.at(static_cast<size_t>(mesh.rank({pp, dp, tp}))));
+      for (int tp = 0; tp < mesh.tp; ++tp)
+        over_tp.push_back(locals.at(static_cast<size_t>(mesh.rank({pp, dp, tp}))));
       over_dp.push_back(merge(over_tp, type.on(Axis::kTp)));
     }
     over_pp.push_back(merge(over_dp, type.on(Axis::kDp)));

@@ -24,7 +24,11 @@ struct Tensor {
   double& operator()(int64_t i) { return data.at(static_cast<size_t>(i)); }
   double operator()(int64_t i) const { return data.at(static_cast<size_t>(i)); }
   double& operator()(int64_t row, int64_t column) { return data[static_cast<size_t>(row * columns() + column)]; }
-  double operator()(int64_t row, int64_t column) const { return data[static_cast<size_t>(row * columns() + column)]; }
+  double operator()(int64_t row, int64_t column) const {
+    return data[static_cast<size_t>(row * columns() + column)];
+  }
+  double* row(int64_t r) { return data.data() + r * columns(); }  // for the innermost loops
+  const double* row(int64_t r) const { return data.data() + r * columns(); }
 };
 
 // Standard normal numbers, a function of (seed, index) only.
@@ -43,8 +47,9 @@ double relative_error(const Tensor& a, const Tensor& b);
 Tensor slice(const Tensor& x, int dim, int64_t begin, int64_t size);
 Tensor concatenate(const std::vector<Tensor>& parts, int dim);
 
-// One rank's part of a logical tensor, by placement on each axis: of a partial one the first rank holds all, the others
-// zeros. A batch split takes an equal part. Logical here includes dp: a batch-split tensor has dp times its type's rows.
+// One rank's part of a logical tensor, by placement on each axis: of a partial one the first rank holds all, the
+// others zeros. A batch split takes an equal part. Logical here includes dp: a batch-split tensor has dp times its
+// type's rows.
 Tensor shard(const Tensor& logical, const TensorType& type, const Mesh& mesh, Coordinate coordinate);
 // The inverse: `locals` by rank. CHECKs that invariant and replicated copies are equal.
 Tensor unshard(const std::vector<Tensor>& locals, const TensorType& type, const Mesh& mesh);

@@ -35,6 +35,17 @@ TEST(TraceRecorder, KeepsTheNewestAndCountsWhatAStepLost) {
   EXPECT_EQ(recorder.step(11).back().node, 19);
 }
 
+TEST(TraceRecorder, ValidationBetweenStepsDisturbsNothing) {
+  TraceRecorder recorder(16);
+  for (int node = 0; node < 4; ++node) recorder.record({.step = 1, .node = node});
+  for (int node = 0; node < 40; ++node) recorder.record({.step = 0, .node = node});
+  for (int node = 0; node < 4; ++node) recorder.record({.step = 2, .node = node});
+  recorder.record({.step = 0});
+  EXPECT_EQ(recorder.step(2).size(), 4u);
+  EXPECT_TRUE(recorder.step(1).empty());
+  EXPECT_EQ(recorder.dropped(), 0);
+}
+
 TEST(TraceRecorder, TheClockRuns) {
   const int64_t begin = now_ns();
   while (now_ns() == begin) {
