@@ -55,7 +55,9 @@ Cost Graph::cost(NodeId id) const {
 std::vector<int> Graph::last_uses() const {
   std::vector<int> last(values_.size(), -1);
   for (size_t n = 0; n < nodes_.size(); ++n)
-    for (ValueId input : nodes_[n].inputs) last[static_cast<size_t>(input.index)] = static_cast<int>(n);
+    for (ValueId input : nodes_[n].inputs)
+      if (static_cast<size_t>(input.index) < last.size())
+        last[static_cast<size_t>(input.index)] = static_cast<int>(n);
   return last;
 }
 

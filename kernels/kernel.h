@@ -56,6 +56,7 @@ struct KernelRequest {
   Coordinate coordinate;
   int threads = 1;
   int64_t workspace_bytes = 0;
+  TypeSpan input_types = {}, output_types = {};  // logical: what an uneven split needs besides its own shard
 };
 
 using KernelFactory = std::function<Kernel(const KernelRequest&)>;

@@ -24,7 +24,9 @@ Cost TakeMicrobatch::cost(TypeSpan, TypeSpan out, const Mesh& mesh) const {
   return {.flops = 0, .bytes_read = local_bytes(out[0], mesh), .bytes_written = local_bytes(out[0], mesh)};
 }
 
-PlacementsOrReason LossSeed::place(std::span<const Placement>, Axis axis, const Mesh& mesh) const {
+PlacementsOrReason LossSeed::place(std::span<const Placement> in, Axis axis, const Mesh& mesh) const {
+  for (const Placement& placement : in)
+    if (placement.is(PlacementKind::kPartial)) return std::string("the tokens of all ranks must be counted first");
   const bool replicated = axis == Axis::kDp && mesh[axis] > 1;
   return std::vector{replicated ? Placement::replicated() : Placement::invariant()};
 }

@@ -70,9 +70,10 @@ Executor::Instruction Executor::prepare(const Node& node, const Cost& cost) {
     for (ValueId id : node.outputs) outputs.push_back(value_view(id, frame));
     for (StateId id : node.writes) outputs.push_back(view(id));
   }
-  instruction.kernel =
-      backend_.kernels().make({*node.op, instruction.inputs[0], instruction.outputs[0], stage_.graph.mesh(),
-                               coordinate_, config_.threads, stage_.memory.workspace_bytes});
+  const Types input_types = stage_.graph.input_types(node), output_types = stage_.graph.output_types(node);
+  instruction.kernel = backend_.kernels().make({*node.op, instruction.inputs[0], instruction.outputs[0],
+                                                stage_.graph.mesh(), coordinate_, config_.threads,
+                                                stage_.memory.workspace_bytes, input_types, output_types});
   return instruction;
 }
 

@@ -103,6 +103,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
       const double loss = validate();
       metrics.write_validation(step, loss);
       log_.info(fmt::format("step {} | validation loss {:.4f}", step, loss));
+      step_begin_ns_ = now_ns();
     }
     if (!last && stop.stop_requested()) {
       end.stop_reason = stop.reason();
@@ -111,25 +112,31 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   }
   progress.finish();
   if (trace) trace->close();
+  if (trace_.dropped() > 0)
+    log_.warn(fmt::format("{} trace events did not fit the ring: the times of metrics.jsonl miss them",
+                          trace_.dropped()));
   end.output_failed = metrics.file().failed() || (trace && trace->file().failed());
   return end;
 }
 
-// One optimizer step. Its time reaches from the end of the last one to the end of its own bookkeeping, so that
-// nothing is lost between steps but what validation and the outputs take.
+// One optimizer step. Its time begins where the last one ended, so that what the host does in between (metrics,
+// trace, terminal) is part of it; validation is not.
 StepMetrics Trainer::run_step(int64_t index) {
   const int step = static_cast<int>(index + 1);
-  const int64_t begin_ns = now_ns();
+  const int64_t begin_ns = step_begin_ns_, start_ns = now_ns();
   HostStep host = load_samples(*train_, index * config_.global_batch);
   host.lr = static_cast<float>(learning_rate(config_, index));
   const int64_t loaded_ns = now_ns();
-  trace_.record(
-      {.t0_ns = begin_ns, .t1_ns = loaded_ns, .step = step, .lane = Lane::kHost, .kind = EventKind::kData});
+  const auto record = [&](int64_t from, int64_t to, EventKind kind) {
+    trace_.record({.t0_ns = from, .t1_ns = to, .step = step, .lane = Lane::kHost, .kind = kind});
+  };
+  record(begin_ns, start_ns, EventKind::kHost);
+  record(start_ns, loaded_ns, EventKind::kData);
 
   bool skipped = false;
   const double scale = scaler_.scale();
   const StepResult result = run_until_finite_or_skipped(host, step, skipped);
-  const int64_t end_ns = now_ns();
+  const int64_t end_ns = step_begin_ns_ = now_ns();
   const StepBreakdown time = account(trace_.step(step), begin_ns, end_ns);
   const double tokens = static_cast<double>(config_.tokens_per_step());
   const double flops = model_flops_per_token(config_.model, config_.seq) * tokens / config_.mesh.num_ranks();

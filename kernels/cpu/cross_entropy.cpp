@@ -8,15 +8,10 @@
 namespace trine::cpu {
 namespace {
 
-// Where this rank's columns of the vocabulary begin; the logits' logical width is split evenly, the last part
-// shorter.
+// Where this rank's columns of the vocabulary begin.
 int64_t first_column(const KernelRequest& request) {
-  const int parts = request.mesh.tp;
-  if (parts == 1) return 0;
-  // All but the last rank hold ceil(V / parts) columns; the stats' rows say nothing of V, so it follows from the
-  // width.
-  const int64_t width = request.inputs[0].columns;
-  return request.coordinate.tp * width;
+  if (request.mesh.tp == 1) return 0;
+  return split_begin(request.input_types[0].shape[1], request.mesh.tp, request.coordinate.tp);
 }
 
 // The label's probability row combined over the parts of the vocabulary, in rank order.

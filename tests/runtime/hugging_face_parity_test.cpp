@@ -92,13 +92,15 @@ class HuggingFaceParity : public testing::TestWithParam<Case> {
 };
 
 TEST_P(HuggingFaceParity, LogitsAndLoss) {
-  if (GetParam().micro_batch != 0) GTEST_SKIP() << "the logits of one microbatch only";
   const auto ids = to_vector<int32_t>(reference_.tensor("ids")),
              labels = to_vector<int32_t>(reference_.tensor("labels"));
   const StepResult result = executor_->evaluate(batch(ids, labels), 1);
   EXPECT_NEAR(result.loss / to_vector<double>(reference_.tensor("loss"))[0], 1, tolerance(config_.dtype).loss);
+  // The frame holds the logits of the last microbatch.
   const auto logits = read_floats(executor_->value_view(plan_.stages[0].logits, 0));
-  EXPECT_LT(relative_error(logits, to_vector<float>(reference_.tensor("logits"))), tolerance(config_.dtype).logits);
+  auto expected = to_vector<float>(reference_.tensor("logits"));
+  expected.erase(expected.begin(), expected.end() - static_cast<ptrdiff_t>(logits.size()));
+  EXPECT_LT(relative_error(logits, expected), tolerance(config_.dtype).logits);
 }
 
 TEST_P(HuggingFaceParity, EveryGradient) {
