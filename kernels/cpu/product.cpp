@@ -1,6 +1,7 @@
 #include "kernels/cpu/product.h"
 
 #include <algorithm>
+#include <omp.h>
 #include <string_view>
 
 #include "base/error.h"
@@ -26,6 +27,11 @@ dnnl::memory::desc describe(const MatrixLayout& m) {
   return {{m.rows, m.columns}, library_type(m.dtype), {m.row_stride, m.column_stride}};
 }
 
+// The library takes its number of threads, when a product is made and when it runs, from OpenMP's setting of the
+// calling thread: it must be this rank's, or the team changes size between two kernels, which ends and starts
+// threads.
+void use_threads(const CpuContext& context) { omp_set_num_threads(context.parallel.threads); }
+
 std::byte* at(const std::byte* data, const MatrixLayout& m, int64_t row, int64_t column) {
   return const_cast<std::byte*>(data) +
          (row * m.row_stride + column * m.column_stride) * static_cast<int64_t>(size_bytes(m.dtype));
@@ -45,6 +51,7 @@ Product::Product(ContextPtr context, std::vector<std::pair<MatrixLayout, MatrixL
 std::unique_ptr<Product::Primitive> Product::make(MatrixLayout a, MatrixLayout b, MatrixLayout c,
                                                   bool accumulate) const {
   if (a.dtype == DType::kF16) return nullptr;
+  use_threads(*context_);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (accumulate) {
@@ -68,6 +75,7 @@ std::unique_ptr<Product::Primitive> Product::make(MatrixLayout a, MatrixLayout b
 
 void Product::execute(const Primitive& p, const std::byte* a, const std::byte* b, std::byte* c,
                       std::span<std::byte> workspace) const {
+  use_threads(*context_);
   const auto memory = [](const dnnl::memory::desc& desc, const std::byte* data) {
     return dnnl::memory(desc, engine(), const_cast<std::byte*>(data));
   };
