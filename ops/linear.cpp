@@ -1,5 +1,7 @@
 #include "ops/linear.h"
 
+#include <algorithm>
+
 #include "graph/builder.h"
 
 namespace trine {
@@ -23,10 +25,15 @@ Cost product_cost(TypeSpan in, TypeSpan out, const Mesh& mesh, double flops) {
   return cost;
 }
 
-// The library copies blocks of its operands into its own layout, a few for each thread; oneDNN takes up to 1.7 MiB
-// per thread for the shapes of LLaMA models from 1 M to 8 B parameters. Products that go block by block through f32
-// copies take 1.25 MiB more.
-int64_t product_workspace(int threads) { return (int64_t{2} << 20) * (threads + 1); }
+// The library copies blocks of its operands into its own layout, a few for each thread (oneDNN: up to 1.7 MiB per
+// thread for LLaMA models from 1 M to 8 B parameters), but no more than there is. Products that go block by block
+// through f32 copies take 1.25 MiB besides.
+int64_t product_workspace(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) {
+  int64_t copies = 0;
+  for (const TensorType& type : in) copies += local_bytes(type, mesh);
+  for (const TensorType& type : out) copies += local_shape(type, mesh).num_elements() * 4;
+  return std::min(copies, (int64_t{2} << 20) * threads) + (int64_t{5} << 18);
+}
 
 }  // namespace
 
@@ -69,8 +76,8 @@ Cost Linear::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
   return product_cost(in, out, mesh, flops);
 }
 
-int64_t Linear::workspace_bytes(TypeSpan, TypeSpan, const Mesh&, int threads) const {
-  return product_workspace(threads);
+int64_t Linear::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const {
+  return product_workspace(in, out, mesh, threads);
 }
 
 std::string LinearGradInput::index_map() const {
@@ -96,8 +103,8 @@ Cost LinearGradInput::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
   return product_cost(in, out, mesh, flops);
 }
 
-int64_t LinearGradInput::workspace_bytes(TypeSpan, TypeSpan, const Mesh&, int threads) const {
-  return product_workspace(threads);
+int64_t LinearGradInput::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const {
+  return product_workspace(in, out, mesh, threads);
 }
 
 std::string LinearGradWeight::index_map() const {
@@ -125,8 +132,8 @@ Cost LinearGradWeight::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
   return cost;
 }
 
-int64_t LinearGradWeight::workspace_bytes(TypeSpan, TypeSpan, const Mesh&, int threads) const {
-  return product_workspace(threads);
+int64_t LinearGradWeight::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const {
+  return product_workspace(in, out, mesh, threads);
 }
 
 }  // namespace trine
