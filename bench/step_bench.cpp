@@ -129,7 +129,6 @@ struct OpTime {
 };
 
 void print_table(StepBench& bench, const Options& options) {
-  const Peaks peaks = measure_peaks(bench.config().dtype, options.threads);
   std::vector<double> steps;
   std::map<std::string, OpTime> ops;
   for (int i = 0; i < options.warmup; ++i) bench.step();
@@ -143,6 +142,8 @@ void print_table(StepBench& bench, const Options& options) {
       ++events;
     }
   }
+  const int64_t peak_bytes = peak_resident_bytes();
+  const Peaks peaks = measure_peaks(bench.config().dtype, options.threads);
   const double n = options.steps, step_s = median(steps);
   double total = 0;
   for (const auto& [name, op] : ops) total += op.seconds / n;
@@ -168,7 +169,7 @@ void print_table(StepBench& bench, const Options& options) {
   const double per_event = seconds_since(begin) / kRecords, per_step = static_cast<double>(events) / n;
   fmt::print("\ntrace: {:.0f} events a step at {:.0f} ns = {:.3f} % of the step\n", per_step, per_event * 1e9,
              100 * per_event * per_step / step_s);
-  fmt::print("memory: {} peak resident, plan {}; loss {:.4f}\n", format_bytes(peak_resident_bytes()),
+  fmt::print("memory: {} peak resident, plan {}; loss {:.4f}\n", format_bytes(peak_bytes),
              format_bytes(bench.plan().stages[0].memory.total_bytes()), bench.result().loss);
 }
 
