@@ -25,6 +25,6 @@ case ${1:-} in
     exit 2
     ;;
 esac
-find base graph ops parallel models plan comm kernels runtime data checkpoint analysis examples tests bench \
-  \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0 2>/dev/null |
+find . \( -path './build*' -o -path './.git' -o -path './runs' \) -prune -o \
+  \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0 |
   xargs -0 "$program" "${options[@]}"
