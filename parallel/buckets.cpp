@@ -51,13 +51,19 @@ TensorType bucket_type(const Graph& graph, const Bucket& bucket, DType dtype) {
   return type;
 }
 
-void make_states(Builder& builder, const Bucket& bucket, size_t index) {
+// Masters and moments: one copy counts where weights are replicated; with ZeRO-1 a share of it per dp rank.
+TensorType optimizer_type(TensorType weights, bool shard_over_dp) {
+  weights.dtype = DType::kF32;
+  for (Axis axis : kAxes)
+    if (weights.on(axis).is(PlacementKind::kReplicated)) weights.on(axis) = Placement::invariant();
+  if (shard_over_dp) weights.on(Axis::kDp) = Placement::split(0);
+  return weights;
+}
+
+void make_states(Builder& builder, const Bucket& bucket, size_t index, bool shard_over_dp) {
   const Graph& graph = builder.graph();
   const State first = graph[bucket.parameters[0]];
-  const auto add = [&](const char* what, StateRole role, DType dtype, bool is_gradient, StateId weights) {
-    TensorType type = bucket_type(graph, bucket, dtype);
-    if (is_gradient)
-      for (Axis axis : kAxes) type.on(axis) = dual(type.on(axis));
+  const auto add = [&](const char* what, StateRole role, TensorType type, StateId weights) {
     return builder.add_state({.name = fmt::format("bucket.{}.{}", index, what),
                               .type = std::move(type),
                               .role = role,
@@ -65,11 +71,15 @@ void make_states(Builder& builder, const Bucket& bucket, size_t index) {
                               .weight_decay = first.weight_decay,
                               .parameter = weights});
   };
-  const StateId weights = add("weights", StateRole::kParameter, first.type.dtype, false, {});
-  const StateId gradient = add("grad", StateRole::kGradient, DType::kF32, true, weights);
-  add("master", StateRole::kMaster, DType::kF32, false, weights);
-  add("momentum", StateRole::kMomentum, DType::kF32, false, weights);
-  add("variance", StateRole::kVariance, DType::kF32, false, weights);
+  const TensorType weights_type = bucket_type(graph, bucket, first.type.dtype);
+  const TensorType f32 = optimizer_type(weights_type, shard_over_dp);
+  TensorType gradient_type = bucket_type(graph, bucket, DType::kF32);
+  for (Axis axis : kAxes) gradient_type.on(axis) = dual(gradient_type.on(axis));
+  const StateId weights = add("weights", StateRole::kParameter, weights_type, {});
+  const StateId gradient = add("grad", StateRole::kGradient, gradient_type, weights);
+  add("master", StateRole::kMaster, f32, weights);
+  add("momentum", StateRole::kMomentum, f32, weights);
+  add("variance", StateRole::kVariance, f32, weights);
   for (size_t i = 0; i < bucket.parameters.size(); ++i) {
     const StateId own_gradient = graph.companion(bucket.parameters[i], StateRole::kGradient);
     for (auto [view, storage] : {std::pair{bucket.parameters[i], weights}, std::pair{own_gradient, gradient}}) {
@@ -83,9 +93,14 @@ void make_states(Builder& builder, const Bucket& bucket, size_t index) {
 }  // namespace
 
 Graph assign_buckets(Graph graph, const BucketOptions& options) {
-  const std::vector<Bucket> groups = group_parameters(graph, options);
+  std::vector<Bucket> groups = group_parameters(graph, options);
+  const bool shard = options.shard_over_dp && graph.mesh().dp > 1;
+  const int64_t multiple = kBucketAlignment * (shard ? graph.mesh().dp : 1);  // shares end on blocks of the norm
   Builder builder(std::move(graph));
-  for (size_t i = 0; i < groups.size(); ++i) make_states(builder, groups[i], i);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    groups[i].elements = round_up(groups[i].elements, multiple);
+    make_states(builder, groups[i], i, shard);
+  }
   return builder.finish();
 }
 

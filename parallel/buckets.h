@@ -14,6 +14,7 @@ inline constexpr int64_t kBucketAlignment = 256;  // elements
 
 struct BucketOptions {
   int64_t max_elements = INT64_MAX;  // a bucket ends before the parameter that would exceed it
+  bool shard_over_dp = false;        // ZeRO-1: each dp rank keeps masters and moments of its share of every bucket
 };
 
 // Parameters that are views of others already (a tied head) follow their owner; their gradient stays a state of its

@@ -1,4 +1,6 @@
-// The epilogue of a step: tied gradients summed, global norm, clipping, AdamW on every bucket.
+// The epilogue of a step: tied gradients summed, gradients reduced over dp (and over tp where the parameter is
+// replicated), global norm, clipping, AdamW on every bucket. With ZeRO-1 (assign_buckets) each dp rank gets its
+// share of the reduced gradient, updates it, and the compute weights are gathered.
 #pragma once
 
 #include "graph/graph.h"

@@ -1,15 +1,28 @@
 #include "parallel/schedules/schedule.h"
 
+#include "base/error.h"
+
 namespace trine {
 
-std::string to_string(const Action& action) {
-  return std::to_string(action.stage) + static_cast<char>(action.kind) + std::to_string(action.microbatch);
-}
-
-std::string to_string(const Schedule& schedule) {
-  std::string text;
-  for (const Action& action : schedule) text += (text.empty() ? "" : " ") + to_string(action);
-  return text;
+std::vector<Schedule> make_schedules(PipelineKind kind, int pp, int vpp, int microbatches) {
+  TRINE_CHECK(pp >= 1 && vpp >= 1 && microbatches >= 1, "pp {}, vpp {}, {} microbatches", pp, vpp, microbatches);
+  TRINE_CHECK(vpp == 1 || kind == PipelineKind::kInterleaved, "only interleaved has several chunks, vpp = {}", vpp);
+  const auto of_rank = [&](int rank) {
+    switch (kind) {
+      case PipelineKind::kGpipe:
+        return gpipe(rank, microbatches);
+      case PipelineKind::k1F1B:
+        return one_forward_one_backward(rank, pp, microbatches);
+      case PipelineKind::kInterleaved:
+        return interleaved_one_forward_one_backward(rank, pp, vpp, microbatches);
+      case PipelineKind::kZeroBubble:
+        return zero_bubble_h1(rank, pp, microbatches);
+    }
+    TRINE_CHECK(false, "unknown kind of pipeline");
+  };
+  std::vector<Schedule> schedules;
+  for (int rank = 0; rank < pp; ++rank) schedules.push_back(of_rank(rank));
+  return schedules;
 }
 
 }  // namespace trine
