@@ -44,6 +44,13 @@ struct DataError : Error {
 struct OutOfMemoryError : Error {
   explicit OutOfMemoryError(const std::string& message) : Error(ExitCode::kOutOfMemory, message) {}
 };
+// A rank that did not answer in time, and one that ended while others needed it.
+struct HangError : Error {
+  explicit HangError(const std::string& message) : Error(ExitCode::kHang, message) {}
+};
+struct PeerLostError : Error {
+  explicit PeerLostError(const std::string& message) : Error(ExitCode::kPeerLost, message) {}
+};
 struct NonFiniteError : Error {
   explicit NonFiniteError(const std::string& message) : Error(ExitCode::kNonFinite, message) {}
 };

@@ -1,0 +1,230 @@
+#include "comm/communicator.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fmt/core.h>
+
+#include "base/error.h"
+#include "base/shape.h"
+
+namespace trine {
+namespace {
+
+constexpr int kCollectiveTag = Transport::kMaxTag;
+
+std::byte* at(void* data, int64_t bytes) { return static_cast<std::byte*>(data) + bytes; }
+const std::byte* at(const void* data, int64_t bytes) { return static_cast<const std::byte*>(data) + bytes; }
+
+void wait_all(std::vector<Request>& requests) {
+  for (Request& request : requests) request.wait();
+}
+
+}  // namespace
+
+// The same stretch [offset, offset + length) of every rank's shard of `total` elements.
+struct Communicator::Piece {
+  int64_t total;
+  int parts;
+  int64_t offset, length;
+
+  int64_t begin(int part) const { return split_begin(total, parts, part) + offset; }
+  int64_t size(int part) const { return std::clamp<int64_t>(split_size(total, parts, part) - offset, 0, length); }
+
+  // Calls f(piece) for pieces of kBucketBytes over all ranks.
+  template <typename F>
+  static void for_each(int64_t total, int parts, int64_t element, F&& f) {
+    const int64_t length = std::max<int64_t>(1, kBucketBytes / (parts * element)), shard = div_up(total, parts);
+    for (int64_t offset = 0; offset < shard; offset += length) f(Piece{total, parts, offset, length});
+  }
+};
+
+bool Request::test() {
+  if (message_ == nullptr) return true;
+  try {
+    if (!message_->test()) return false;
+  } catch (const PeerLostError& error) {
+    throw PeerLostError(fmt::format("[comm] {}: {}", communicator_->where(purpose_), error.what()));
+  }
+  message_.reset();
+  return true;
+}
+
+void Request::wait() {
+  if (message_ == nullptr) return;
+  communicator_->wait(*message_, purpose_);
+  message_.reset();
+}
+
+Communicator::Communicator(std::string name, std::vector<int> ranks, int rank, std::unique_ptr<Transport> transport,
+                           std::chrono::milliseconds timeout)
+    : name_(std::move(name)),
+      ranks_(std::move(ranks)),
+      rank_(rank),
+      transport_(std::move(transport)),
+      timeout_(timeout) {
+  TRINE_CHECK(0 <= rank_ && rank_ < size(), "rank {} of {}", rank_, size());
+}
+
+std::string Communicator::where(const Request::Purpose& purpose) const {
+  return fmt::format("rank {} in {} {} of group {}, waiting for rank {}", ranks_[rank_], purpose.op,
+                     purpose.sequence, name_, ranks_[purpose.peer]);
+}
+
+void Communicator::wait(Message& message, const Request::Purpose& purpose) const {
+  const Deadline deadline =
+      timeout_.count() == 0 ? Deadline() : Deadline(std::chrono::steady_clock::now() + timeout_);
+  bool complete = false;
+  try {
+    complete = message.wait(deadline);
+  } catch (const PeerLostError& error) {
+    throw PeerLostError(fmt::format("[comm] {}: {}", where(purpose), error.what()));
+  }
+  if (complete) return;
+  throw HangError(
+      fmt::format("[comm] {}: no answer within {} s. Look at what that rank does, or raise --timeout if it "
+                  "is only slow.",
+                  where(purpose), static_cast<double>(timeout_.count()) / 1e3));
+}
+
+Request Communicator::post_send(const void* data, int64_t bytes, int peer, int tag, const char* op) {
+  bytes_sent_ += bytes;
+  const int64_t sequence = tag == kCollectiveTag ? sequence_ : ++messages_;
+  return Request(*this, transport_->send(data, static_cast<size_t>(bytes), peer, tag), {op, sequence, peer});
+}
+
+Request Communicator::post_receive(void* data, int64_t bytes, int peer, int tag, const char* op) {
+  const int64_t sequence = tag == kCollectiveTag ? sequence_ : ++messages_;
+  return Request(*this, transport_->receive(data, static_cast<size_t>(bytes), peer, tag), {op, sequence, peer});
+}
+
+// This rank's stretch of the reduction of `input` -> output. Receives are waited for in rank order and all sends go
+// straight to their owner, so that whoever waits names the rank that is late, not one that waits for it as well.
+void Communicator::reduce_piece(const Piece& piece, const std::byte* input, std::byte* output, DType dtype,
+                                ReduceOp op, const char* op_name) {
+  const auto element = static_cast<int64_t>(size_bytes(dtype));
+  const int64_t own_bytes = piece.size(rank_) * element;
+  scratch_.resize(std::max(scratch_.size(), static_cast<size_t>(own_bytes * (size() - 1))));
+  std::vector<const void*> contributions(size());
+  std::vector<Request> receives, sends;
+  for (int r = 0; r < size(); ++r) {
+    if (r == rank_) {
+      contributions[r] = input + piece.begin(r) * element;
+      continue;
+    }
+    std::byte* slot = scratch_.data() + own_bytes * (r < rank_ ? r : r - 1);
+    contributions[r] = slot;
+    if (own_bytes > 0) receives.push_back(post_receive(slot, own_bytes, r, kCollectiveTag, op_name));
+  }
+  for (int i = 1; i < size(); ++i) {
+    const int r = (rank_ + i) % size();  // not everybody to rank 0 first
+    if (piece.size(r) == 0) continue;
+    sends.push_back(
+        post_send(input + piece.begin(r) * element, piece.size(r) * element, r, kCollectiveTag, op_name));
+  }
+  wait_all(receives);
+  if (own_bytes > 0) reduce(op, dtype, contributions, output, piece.size(rank_));
+  wait_all(sends);
+}
+
+// This rank's stretch at `shard` goes to all, everybody's to its place in `output`.
+void Communicator::gather_piece(const Piece& piece, const std::byte* shard, std::byte* output, size_t element_bytes,
+                                const char* op_name) {
+  const auto element = static_cast<int64_t>(element_bytes);
+  std::vector<Request> receives, sends;
+  for (int r = 0; r < size(); ++r) {
+    if (r == rank_ || piece.size(r) == 0) continue;
+    std::byte* place = output + piece.begin(r) * element;
+    receives.push_back(post_receive(place, piece.size(r) * element, r, kCollectiveTag, op_name));
+  }
+  const int64_t own_bytes = piece.size(rank_) * element;
+  for (int i = 1; i < size() && own_bytes > 0; ++i) {
+    sends.push_back(post_send(shard, own_bytes, (rank_ + i) % size(), kCollectiveTag, op_name));
+  }
+  std::byte* own_place = output + piece.begin(rank_) * element;
+  if (own_bytes > 0 && shard != own_place) std::memcpy(own_place, shard, static_cast<size_t>(own_bytes));
+  wait_all(receives);
+  wait_all(sends);
+}
+
+void Communicator::all_reduce(void* data, int64_t count, DType dtype, ReduceOp op) {
+  ++sequence_;
+  if (size() == 1) return;
+  const auto element = static_cast<int64_t>(size_bytes(dtype));
+  Piece::for_each(count, size(), element, [&](const Piece& piece) {
+    std::byte* own = at(data, piece.begin(rank_) * element);
+    reduce_piece(piece, at(data, 0), own, dtype, op, "all_reduce");
+    gather_piece(piece, own, at(data, 0), size_bytes(dtype), "all_reduce");
+  });
+}
+
+void Communicator::reduce_scatter(const void* input, void* shard, int64_t count, DType dtype, ReduceOp op) {
+  ++sequence_;
+  const auto element = static_cast<int64_t>(size_bytes(dtype));
+  Piece::for_each(count, size(), element, [&](const Piece& piece) {
+    reduce_piece(piece, at(input, 0), at(shard, piece.offset * element), dtype, op, "reduce_scatter");
+  });
+}
+
+void Communicator::all_gather(const void* shard, void* output, int64_t count, DType dtype) {
+  ++sequence_;
+  const Piece whole{count, size(), 0, div_up(count, size())};
+  gather_piece(whole, at(shard, 0), at(output, 0), size_bytes(dtype), "all_gather");
+}
+
+void Communicator::broadcast(void* data, int64_t count, DType dtype, int root) {
+  TRINE_CHECK(0 <= root && root < size(), "root {} of {}", root, size());
+  ++sequence_;
+  const int64_t bytes = count * static_cast<int64_t>(size_bytes(dtype));
+  if (rank_ != root) return post_receive(data, bytes, root, kCollectiveTag, "broadcast").wait();
+  std::vector<Request> sends;
+  for (int r = 0; r < size(); ++r) {
+    if (r != root) sends.push_back(post_send(data, bytes, r, kCollectiveTag, "broadcast"));
+  }
+  wait_all(sends);
+}
+
+void Communicator::gather(const void* data, void* output, int64_t count, DType dtype, int root) {
+  TRINE_CHECK(0 <= root && root < size(), "root {} of {}", root, size());
+  ++sequence_;
+  const int64_t bytes = count * static_cast<int64_t>(size_bytes(dtype));
+  if (rank_ != root) return post_send(data, bytes, root, kCollectiveTag, "gather").wait();
+  std::vector<Request> receives;
+  for (int r = 0; r < size(); ++r) {
+    if (r != root) receives.push_back(post_receive(at(output, r * bytes), bytes, r, kCollectiveTag, "gather"));
+  }
+  if (bytes > 0) std::memmove(at(output, root * bytes), data, static_cast<size_t>(bytes));
+  wait_all(receives);
+}
+
+// Everybody tells everybody: a tree would be cheaper, but whoever waits in it names a rank that waits itself.
+void Communicator::barrier() {
+  ++sequence_;
+  std::vector<Request> requests;
+  for (int r = 0; r < size(); ++r) {
+    if (r != rank_) requests.push_back(post_receive(nullptr, 0, r, kCollectiveTag, "barrier"));
+  }
+  for (int r = 0; r < size(); ++r) {
+    if (r != rank_) requests.push_back(post_send(nullptr, 0, r, kCollectiveTag, "barrier"));
+  }
+  wait_all(requests);
+}
+
+void Communicator::send(const void* data, int64_t count, DType dtype, int peer, int tag) {
+  isend(data, count, dtype, peer, tag).wait();
+}
+
+void Communicator::recv(void* data, int64_t count, DType dtype, int peer, int tag) {
+  irecv(data, count, dtype, peer, tag).wait();
+}
+
+Request Communicator::isend(const void* data, int64_t count, DType dtype, int peer, int tag) {
+  TRINE_CHECK(0 <= tag && tag <= kMaxTag && 0 <= peer && peer < size(), "tag {} to {} of {}", tag, peer, size());
+  return post_send(data, count * static_cast<int64_t>(size_bytes(dtype)), peer, tag, "send");
+}
+
+Request Communicator::irecv(void* data, int64_t count, DType dtype, int peer, int tag) {
+  TRINE_CHECK(0 <= tag && tag <= kMaxTag && 0 <= peer && peer < size(), "tag {} from {} of {}", tag, peer, size());
+  return post_receive(data, count * static_cast<int64_t>(size_bytes(dtype)), peer, tag, "recv");
+}
+
+}  // namespace trine

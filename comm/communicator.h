@@ -1,0 +1,110 @@
+// A group of ranks that talk: what one lane of the executor sees of the network.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "comm/reduce.h"
+#include "comm/transport.h"
+
+namespace trine {
+
+class Communicator;
+
+// A message started by isend or irecv. Its buffer must outlive it, and the communicator too.
+class Request {
+ public:
+  Request() = default;
+  // True once complete, and of a request without a message. PeerLostError.
+  bool test();
+  void wait();  // HangError after the communicator's timeout, PeerLostError
+
+ private:
+  friend class Communicator;
+  struct Purpose {  // what an error says
+    const char* op;
+    int64_t sequence;
+    int peer;  // in the group
+  };
+  Request(const Communicator& communicator, std::unique_ptr<Message> message, Purpose purpose)
+      : communicator_(&communicator), message_(std::move(message)), purpose_(purpose) {}
+
+  const Communicator* communicator_ = nullptr;
+  std::unique_ptr<Message> message_;
+  Purpose purpose_{};
+};
+
+// Blocking calls, made by one thread at a time; every rank of the group makes the same collectives in the same
+// order. Buffers are raw: `count` elements of `dtype`. A shard is split_size(count, size(), rank()) elements
+// (base/shape.h): ceil(count / size()), the last ones shorter, or empty when there are fewer elements than ranks.
+//
+// Reductions give the bits of reduce.h over the group's ranks in order, on every rank and every backend: each
+// shard's owner receives the other contributions, adds them and rounds once; all_reduce is reduce_scatter and
+// all_gather.
+//
+// Every wait throws HangError after `timeout`, naming the op, the group, the sequence number and the rank waited
+// for, and PeerLostError if that rank has ended. After either, the group is of no more use.
+class Communicator {
+ public:
+  static constexpr int kMaxTag = Transport::kMaxTag - 1;  // the last one belongs to the collectives
+  // Collectives work through their buffers by pieces of this size over all ranks (bench/comm_bench).
+  static constexpr int64_t kBucketBytes = 1 << 20;
+
+  // `ranks`: the group's members as ranks of the job, increasing; `rank`: this one's place among them; timeout 0:
+  // none.
+  Communicator(std::string name, std::vector<int> ranks, int rank, std::unique_ptr<Transport> transport,
+               std::chrono::milliseconds timeout);
+
+  const std::string& name() const { return name_; }
+  int rank() const { return rank_; }
+  int size() const { return static_cast<int>(ranks_.size()); }
+
+  // data[count] of every rank becomes the sum or maximum over the ranks.
+  void all_reduce(void* data, int64_t count, DType dtype, ReduceOp op = ReduceOp::kSum);
+  // input[count] -> this rank's shard of the sum. `shard` may be its own place in `input`.
+  void reduce_scatter(const void* input, void* shard, int64_t count, DType dtype, ReduceOp op = ReduceOp::kSum);
+  // The shards in rank order -> output[count]. `shard` may be its own place in `output`.
+  void all_gather(const void* shard, void* output, int64_t count, DType dtype);
+  void broadcast(void* data, int64_t count, DType dtype, int root);
+  // data[count] of every rank -> output[size, count] on `root`; `output` is not used elsewhere.
+  void gather(const void* data, void* output, int64_t count, DType dtype, int root);
+  // Returns when all ranks have entered.
+  void barrier();
+
+  // 0 <= tag <= kMaxTag. Messages of the same ends and tag arrive in order.
+  void send(const void* data, int64_t count, DType dtype, int peer, int tag);
+  void recv(void* data, int64_t count, DType dtype, int peer, int tag);
+  [[nodiscard]] Request isend(const void* data, int64_t count, DType dtype, int peer, int tag);
+  [[nodiscard]] Request irecv(void* data, int64_t count, DType dtype, int peer, int tag);
+
+  // Collectives begun so far (the same on all ranks), and the bytes that this rank has handed over to others.
+  int64_t sequence() const { return sequence_; }
+  int64_t bytes_sent() const { return bytes_sent_; }
+
+ private:
+  friend class Request;
+  struct Piece;
+
+  Request post_send(const void* data, int64_t bytes, int peer, int tag, const char* op);
+  Request post_receive(void* data, int64_t bytes, int peer, int tag, const char* op);
+  void reduce_piece(const Piece& piece, const std::byte* input, std::byte* output, DType dtype, ReduceOp op,
+                    const char* name);
+  void gather_piece(const Piece& piece, const std::byte* shard, std::byte* output, size_t element,
+                    const char* name);
+  void wait(Message& message, const Request::Purpose& purpose) const;
+  std::string where(const Request::Purpose& purpose) const;
+
+  std::string name_;
+  std::vector<int> ranks_;
+  int rank_;
+  std::unique_ptr<Transport> transport_;
+  std::chrono::milliseconds timeout_;
+  int64_t sequence_ = 0, messages_ = 0, bytes_sent_ = 0;
+  std::vector<std::byte> scratch_;  // the contributions of the others
+};
+
+}  // namespace trine

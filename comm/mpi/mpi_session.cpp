@@ -1,0 +1,44 @@
+#include "comm/mpi/mpi_session.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <exception>
+
+#include "base/error.h"
+#include "comm/mpi/mpi_transport.h"
+
+namespace trine {
+
+MpiSession::MpiSession() {
+  setenv("OMPI_MCA_mpi_yield_when_idle", "1", /*overwrite=*/0);
+  int provided = MPI_THREAD_SINGLE;
+  check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_MULTIPLE) {
+    throw Error(ExitCode::kOther,
+                fmt::format("[mpi] this MPI library offers thread level {}, MPI_THREAD_MULTIPLE is {}. "
+                            "Use one that is built with threads.",
+                            provided, MPI_THREAD_MULTIPLE));
+  }
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &num_ranks_), "MPI_Comm_size");
+}
+
+MpiSession::~MpiSession() {
+  if (std::uncaught_exceptions() == 0) MPI_Finalize();
+}
+
+std::unique_ptr<Transport> MpiSession::connect(const std::vector<int>& ranks) {
+  TRINE_CHECK(std::is_sorted(ranks.begin(), ranks.end()) && std::binary_search(ranks.begin(), ranks.end(), rank_));
+  MPI_Comm group = MPI_COMM_NULL;
+  // The first rank names the group among those of this call.
+  check_mpi(MPI_Comm_split(MPI_COMM_WORLD, ranks.front(), rank_, &group), "MPI_Comm_split");
+  return std::make_unique<MpiTransport>(group);
+}
+
+void MpiSession::abort(int exit_code) {
+  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  std::_Exit(exit_code);
+}
+
+}  // namespace trine

@@ -1,0 +1,32 @@
+// MPI from start to end, and messages over it. Calls that Open MPI and MPICH share.
+#pragma once
+
+#include "comm/transport.h"
+
+namespace trine {
+
+// One for each process, made in main before any other thread. While it lives, MPI may be called from all threads.
+class MpiSession final : public Fabric {
+ public:
+  // Sets Open MPI to yield while it waits (OMPI_MCA_mpi_yield_when_idle, unless the user has set it), because
+  // oversubscribed ranks are some 40 times slower without. Error if MPI does not offer MPI_THREAD_MULTIPLE.
+  MpiSession();
+  // Ends MPI, which waits for the other ranks; not when an exception is on its way out, since they may never come:
+  // a process that ends without takes the job down.
+  ~MpiSession() override;
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+
+  int rank() const override { return rank_; }
+  int num_ranks() const override { return num_ranks_; }
+  // The session must outlive the transport.
+  std::unique_ptr<Transport> connect(const std::vector<int>& ranks) override;
+
+  // Ends this process and, as far as MPI can, all others.
+  [[noreturn]] void abort(int exit_code);
+
+ private:
+  int rank_ = 0, num_ranks_ = 1;
+};
+
+}  // namespace trine
