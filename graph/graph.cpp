@@ -11,8 +11,8 @@ std::string_view name(Region region) {
 char letter(Phase phase) { return phase == Phase::kForward ? 'F' : phase == Phase::kInputGrad ? 'I' : 'W'; }
 
 std::string_view name(StateRole role) {
-  constexpr std::array<std::string_view, 8> names = {"parameter", "gradient", "master", "momentum",
-                                                     "variance",  "batch",    "scalar", "cache"};
+  constexpr std::array<std::string_view, 9> names = {"parameter", "gradient", "master", "momentum", "variance",
+                                                     "batch",     "scalar",   "cache",  "view"};
   return names.at(static_cast<size_t>(role));
 }
 
@@ -50,6 +50,21 @@ Types Graph::output_types(const Node& node) const {
 Cost Graph::cost(NodeId id) const {
   const Node& node = (*this)[id];
   return node.op->cost(input_types(node), output_types(node), mesh_);
+}
+
+int64_t Graph::first_element(StateId id, Coordinate coordinate) const {
+  const State& state = (*this)[id];
+  if (!state.storage.valid()) return 0;
+  int64_t first = state.offset;
+  for (Axis axis : kAxes) {
+    const Placement own = state.type.on(axis);
+    if (!own.is(PlacementKind::kSplit) || own.batch ||
+        (*this)[state.storage].type.on(axis).is(PlacementKind::kSplit))
+      continue;
+    const int64_t elements = local_shape((*this)[state.storage].type, mesh_).num_elements();
+    first += split_begin(elements, mesh_[axis], coordinate[axis]);
+  }
+  return first;
 }
 
 std::vector<int> Graph::last_uses() const {

@@ -21,8 +21,20 @@ enum class Phase : uint8_t { kForward, kInputGrad, kWeightGrad };
 std::string_view name(Region region);
 char letter(Phase phase);  // 'F', 'I', 'W'
 
-enum class StateRole : uint8_t { kParameter, kGradient, kMaster, kMomentum, kVariance, kBatch, kScalar, kCache };
+enum class StateRole : uint8_t {
+  kParameter,
+  kGradient,
+  kMaster,
+  kMomentum,
+  kVariance,
+  kBatch,
+  kScalar,
+  kCache,
+  kView
+};
 std::string_view name(StateRole role);
+
+// kView: a state's storage again, with another placement (a gradient before and after its reduction).
 
 // How a parameter starts. Element i of logical tensor `name` is a pure function of (seed, name, i).
 struct Initializer {
@@ -91,6 +103,9 @@ class Graph {
   Types input_types(const Node& node) const;
   Types output_types(const Node& node) const;  // the written states stand behind the outputs
   Cost cost(NodeId id) const;
+  // Where a state begins in its storage, in local elements: its offset, and for a state that is split over an axis
+  // where its storage is not, the begin of this rank's shard.
+  int64_t first_element(StateId state, Coordinate coordinate) const;
   // The node that reads or writes each value last within the microbatch region (or its own region), -1 if none
   // reads it.
   std::vector<int> last_uses() const;

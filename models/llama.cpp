@@ -6,6 +6,7 @@
 
 #include "ops/attention.h"
 #include "ops/batch.h"
+#include "ops/collective.h"
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
@@ -129,24 +130,30 @@ class LlamaBuilder {
     return b_.add_state({.name = step_state::kLossSum, .type = b_.type(loss), .role = StateRole::kScalar});
   }
 
+  // Each dp rank counts its own samples; all divide by the sum.
+  void count_valid_tokens(StateId total) {
+    if (mesh_.dp == 1) return b_.write(CountValid(), {b_.read(labels_)}, {total});
+    TensorType own{DType::kF32, {1}};
+    own.on(Axis::kDp) = Placement::partial();
+    const StateId count = b_.add_state({.name = "step.own_tokens", .type = own, .role = StateRole::kScalar});
+    b_.write(CountValid(), {b_.read(labels_)}, {count});
+    b_.write(Collective(Axis::kDp, {Placement::partial(), Placement::invariant()}, 1, true), {b_.read(count)},
+             {total});
+  }
+
   void load_step() {
     TensorType tokens{DType::kI32, {batch_.tokens() * batch_.num_microbatches}};
-    TensorType count{DType::kF32, {1}};
-    if (mesh_.dp > 1) {
-      tokens.on(Axis::kDp) = Placement::batch_split();
-      count.on(Axis::kDp) = Placement::partial();
-    }
+    if (mesh_.dp > 1) tokens.on(Axis::kDp) = Placement::batch_split();
     ids_ = b_.add_state({.name = step_state::kIds, .type = tokens, .role = StateRole::kBatch});
     labels_ = b_.add_state({.name = step_state::kLabels, .type = tokens, .role = StateRole::kBatch});
     const StateId rate = scalar(step_state::kLearningRate, DType::kF32),
                   scale = scalar(step_state::kLossScale, DType::kF32);
-    const StateId valid =
-        b_.add_state({.name = step_state::kValidTokens, .type = count, .role = StateRole::kScalar});
+    const StateId valid = scalar(step_state::kValidTokens, DType::kF32);
     b_.enter(Region::kPrologue);
     b_.set_scope("step");
     b_.write(LoadBatch(tokens.shape[0], mesh_.dp > 1), {}, {ids_, labels_});
     b_.write(LoadScalars(), {}, {rate, scale});
-    b_.write(CountValid(), {b_.read(labels_)}, {valid});
+    count_valid_tokens(valid);
   }
 
   const LlamaConfig& c_;

@@ -35,7 +35,6 @@ inline constexpr const char* kLearningRate = "step.lr";
 inline constexpr const char* kLossScale = "step.loss_scale";
 inline constexpr const char* kValidTokens = "step.valid_tokens";
 inline constexpr const char* kLossSum = "step.loss_sum";
-inline constexpr const char* kNormBins = "step.norm_bins";
 inline constexpr const char* kGradNorm = "step.grad_norm";
 inline constexpr const char* kFactor = "step.factor";
 inline constexpr const char* kApply = "step.apply";

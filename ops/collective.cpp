@@ -5,8 +5,8 @@
 
 namespace trine {
 
-Collective::Collective(Axis mesh_axis, Transition transition, int dims)
-    : axis(mesh_axis), change(transition), num_dims(dims) {
+Collective::Collective(Axis mesh_axis, Transition transition, int dims, bool writes_state)
+    : axis(mesh_axis), change(transition), num_dims(dims), into_state(writes_state) {
   TRINE_CHECK(collective_between(change.from, change.to).has_value(), "no collective turns {} into {}",
               to_string(change.from), to_string(change.to));
 }

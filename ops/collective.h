@@ -11,9 +11,10 @@ struct Collective final : Op {
   Axis axis = Axis::kTp;
   Transition change;
   int num_dims = 2;
+  bool into_state = false;  // writes a state (a view of what it reads, mostly) in place of giving a value
 
   // REQUIRES: collective_between(change.from, change.to) exists.
-  Collective(Axis mesh_axis, Transition transition, int dims = 2);
+  Collective(Axis mesh_axis, Transition transition, int dims = 2, bool writes_state = false);
   CollectiveKind kind() const;
   std::string_view name() const override;
   std::string index_map() const override;
@@ -21,6 +22,7 @@ struct Collective final : Op {
   std::vector<ValueId> vjp(Builder& b, const Node& node, std::span<const ValueId> dy) const override;
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes& a) const override;
+  int num_writes() const override { return into_state ? 1 : 0; }
   std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis on,
                                                           const Mesh& mesh) const override;
 };

@@ -20,9 +20,16 @@ std::variant<std::vector<Placement>, std::string> SquaredNorm::place(std::span<c
   return std::vector{in[0].is(PlacementKind::kSplit) ? Placement::partial() : in[0]};
 }
 
+std::string ClipGradients::index_map() const {
+  std::string bins;
+  for (int i = 0; i < num_bins; ++i) bins += fmt::format("~bins{}[b] ", i);
+  return bins + "~loss_scale[one] ~loss_sum[one] -> grad_norm[one] factor[one] apply[one] adam_step[one]";
+}
+
 Types ClipGradients::infer(TypeSpan in) const {
-  require(in[0].dtype == DType::kI64 && in[0].shape == Shape{SquaredNorm::kNumBins}, "bins must be i64[{}], got {}",
-          SquaredNorm::kNumBins, to_string(in[0]));
+  for (const TensorType& bins : in.first(static_cast<size_t>(num_bins)))
+    require(bins.dtype == DType::kI64 && bins.shape == Shape{SquaredNorm::kNumBins}, "bins must be i64[{}], got {}",
+            SquaredNorm::kNumBins, to_string(bins));
   return {{DType::kF32, {1}}, {DType::kF32, {1}}, {DType::kI32, {1}}, {DType::kI32, {1}}};
 }
 

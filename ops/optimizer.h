@@ -28,16 +28,15 @@ struct SquaredNorm final : Op {
 // From the squared norm to the factor that AdamW applies: norm = sqrt(sum) / loss_scale,
 // factor = min(1, max_norm / (norm + 1e-6)) / loss_scale. A non-finite gradient or loss gives apply = 0, and the
 // step counter of Adam does not advance.
-//   bins [18] i64   loss_scale [1]   loss_sum [1]
+//   bins [18] i64, one for each placement of buckets   loss_scale [1]   loss_sum [1]
 //     ->   (states) grad_norm [1] f32   factor [1] f32   apply [1] i32   adam_step [1] i32 (+1 if applied)
 struct ClipGradients final : Op {
   float max_norm = 0;  // 0: no clipping
+  int num_bins = 1;
 
-  explicit ClipGradients(float max) : max_norm(max) {}
+  explicit ClipGradients(float max, int bins = 1) : max_norm(max), num_bins(bins) {}
   std::string_view name() const override { return "clip_gradients"; }
-  std::string index_map() const override {
-    return "~bins[b] ~loss_scale[one] ~loss_sum[one] -> grad_norm[one] factor[one] apply[one] adam_step[one]";
-  }
+  std::string index_map() const override;
   Types infer(TypeSpan in) const override;
   std::vector<ValueId> vjp(Builder&, const Node&, std::span<const ValueId>) const override { return no_vjp(*this); }
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override { return streaming_cost(in, out, mesh, 4); }

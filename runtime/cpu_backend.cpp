@@ -17,8 +17,7 @@ class MappedMemory final : public DeviceMemory {
     length_ = static_cast<size_t>(round_up(std::max<int64_t>(bytes, 1), kHugePage) + kHugePage);
     base_ = ::mmap(nullptr, length_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base_ == MAP_FAILED)
-      throw OutOfMemoryError(
-          fmt::format("[memory] the system refuses {}: {}.", format_bytes(bytes), std::strerror(errno)));
+      throw OutOfMemoryError(fmt::format("the system refuses {} ({})", format_bytes(bytes), std::strerror(errno)));
     const auto address = reinterpret_cast<uintptr_t>(base_);
     data_ = reinterpret_cast<std::byte*>(round_up(static_cast<int64_t>(address), kHugePage));
     if (bytes >= kHugePage) ::madvise(data_, static_cast<size_t>(bytes / kHugePage * kHugePage), MADV_HUGEPAGE);

@@ -45,8 +45,12 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
 TensorView Executor::view(StateId id) const {
   const State& state = stage_.graph[id];
   const Shape shape = local_shape(state.type, stage_.graph.mesh(), coordinate_);
-  return {memory_->data() + stage_.memory.state_offsets[static_cast<size_t>(id.index)], state.type.dtype,
-          shape.num_rows(), shape.num_columns(), shape.num_columns()};
+  int64_t shard = 0;  // where this rank's share of a storage begins; the plan knows what is the same on all ranks
+  for (StateId part = id; stage_.graph[part].storage.valid(); part = stage_.graph[part].storage)
+    shard += stage_.graph.first_element(part, coordinate_) - stage_.graph[part].offset;
+  std::byte* const data = memory_->data() + stage_.memory.state_offsets[static_cast<size_t>(id.index)];
+  return {data + shard * static_cast<int64_t>(size_bytes(state.type.dtype)), state.type.dtype, shape.num_rows(),
+          shape.num_columns(), shape.num_columns()};
 }
 
 TensorView Executor::value_view(ValueId id, int frame) const {

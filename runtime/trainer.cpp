@@ -21,14 +21,18 @@ size_t trace_capacity(const Plan& plan) {
   return std::min<size_t>(2 * (nodes * microbatches + 64), size_t{1} << 22);
 }
 
+OutOfMemoryError out_of_memory(const Plan& plan, const std::string& reason) {
+  return OutOfMemoryError(
+      fmt::format("[memory] the plan needs {} per rank, but {}:\n{}Lower --micro-batch, --seq or the "
+                  "model's size.",
+                  format_bytes(plan.stages[0].memory.total_bytes()), reason, print(plan.stages[0].memory)));
+}
+
 // Asked before anything is allocated, so that no process is killed halfway.
 void check_memory(const Plan& plan) {
-  const int64_t need = plan.stages[0].memory.total_bytes(), have = available_bytes();
-  if (need <= have) return;
-  throw OutOfMemoryError(
-      fmt::format("[memory] the plan needs {} per rank, but only {} can be had here:\n{}Lower --micro-batch, --seq "
-                  "or the model's size.",
-                  format_bytes(need), format_bytes(have), print(plan.stages[0].memory)));
+  const int64_t have = available_bytes();
+  if (plan.stages[0].memory.total_bytes() > have)
+    throw out_of_memory(plan, fmt::format("only {} can be had here", format_bytes(have)));
 }
 
 }  // namespace
@@ -61,7 +65,11 @@ void Trainer::prepare() {
 
   check_memory(plan_);
   backend_ = make_cpu_backend(config_.threads);
-  executor_ = std::make_unique<Executor>(plan_.stages[0], config_, Coordinate{}, *backend_, trace_);
+  try {
+    executor_ = std::make_unique<Executor>(plan_.stages[0], config_, Coordinate{}, *backend_, trace_);
+  } catch (const OutOfMemoryError& error) {
+    throw out_of_memory(plan_, error.what());
+  }
   const Graph& graph = plan_.stages[0].graph;
   set_parameters(
       *executor_,

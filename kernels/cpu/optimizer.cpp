@@ -1,6 +1,7 @@
 #include "ops/optimizer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "kernels/cpu/cpu_kernels.h"
@@ -22,9 +23,13 @@ void add_optimizer(KernelTable& table, const ContextPtr& c) {
   table.add("clip_gradients", [](const KernelRequest& request) -> Kernel {
     const double max_norm = static_cast<double>(dynamic_cast<const ClipGradients&>(request.op).max_norm);
     return [max_norm](const KernelCall& call) {
-      const double scale = static_cast<double>(*call.inputs[1].as<const float>());
-      const double norm = std::sqrt(squared_norm_value(call.inputs[0].as<const int64_t>())) / scale;
-      const bool apply = std::isfinite(norm) && std::isfinite(*call.inputs[2].as<const float>());
+      const size_t num_bins = call.inputs.size() - 2;
+      const double scale = static_cast<double>(*call.inputs[num_bins].as<const float>());
+      std::array<int64_t, kNormBins> bins{};
+      for (const TensorView& part : call.inputs.first(num_bins))
+        for (size_t i = 0; i < bins.size(); ++i) bins[i] += part.as<const int64_t>()[i];
+      const double norm = std::sqrt(squared_norm_value(bins.data())) / scale;
+      const bool apply = std::isfinite(norm) && std::isfinite(*call.inputs[num_bins + 1].as<const float>());
       const double clip = max_norm > 0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1.0;
       *call.outputs[0].as<float>() = static_cast<float>(norm);
       *call.outputs[1].as<float>() = apply ? static_cast<float>(clip / scale) : 0.0f;

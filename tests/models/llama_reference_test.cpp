@@ -103,25 +103,43 @@ INSTANTIATE_TEST_SUITE_P(Models, HuggingFace,
                                               layout.one_sequence_each ? "_accumulated" : "");
                          });
 
-class HuggingFaceTraining : public testing::TestWithParam<const char*> {};
+// A layout of ranks, with the optimizer's states whole on each dp rank or in shares (ZeRO-1).
+struct TrainingLayout {
+  int dp = 1, tp = 1;
+  bool sequence_parallel = false, zero = false;
+};
+
+class HuggingFaceTraining : public testing::TestWithParam<std::tuple<const char*, TrainingLayout>> {};
 
 TEST_P(HuggingFaceTraining, HasTheSameCurveAndFinalWeights) {
-  const std::filesystem::path folder = kData / GetParam();
+  const auto& [model, layout] = GetParam();
+  const std::filesystem::path folder = kData / model;
   const LlamaConfig config = read_hugging_face_config(folder);
   const SafetensorsFile training(folder / "training.safetensors");
   const Tensor batches = load(training, "batches");  // [steps, B, T + 1]
-  const int64_t steps = batches.shape[0], sequences = batches.shape[1], seq = batches.shape[2] - 1;
-  const BatchShape batch{.micro_batch = 1, .seq = seq, .num_microbatches = sequences};
-  LlamaForward forward = build_llama(config, batch, Mesh{}, false);
+  const bool one_rank = layout.dp * layout.tp == 1;
+  // On several ranks a few steps say all: each norm depends on every weight that the steps before have updated.
+  const int64_t steps = one_rank ? batches.shape[0] : 4, sequences = batches.shape[1], seq = batches.shape[2] - 1;
+  if (sequences % layout.dp != 0) GTEST_SKIP() << sequences << " sequences over dp " << layout.dp;
+  const int64_t micro_batch = one_rank ? 1 : sequences / layout.dp;
+  const BatchShape batch{
+      .micro_batch = micro_batch, .seq = seq, .num_microbatches = sequences / layout.dp / micro_batch};
+  LlamaForward forward =
+      build_llama(config, batch, Mesh{.dp = layout.dp, .tp = layout.tp}, layout.sequence_parallel);
   const Graph graph =
-      add_optimizer(assign_buckets(differentiate(std::move(forward.graph), forward.loss, gradient_ops()), {}),
+      add_optimizer(assign_buckets(differentiate(std::move(forward.graph), forward.loss, gradient_ops()),
+                                   {.shard_over_dp = layout.zero}),
                     {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .clip = 1.0f});
   verify(graph);
 
   Interpreter interpreter(graph);
   set_weights(interpreter, folder, config.tie_embeddings);
-  for (StateId bucket : buckets(graph))
-    interpreter.set(graph[graph.companion(bucket, StateRole::kMaster)].name, interpreter.get(graph[bucket].name));
+  for (StateId bucket : buckets(graph)) {  // masters start as what this rank will update
+    std::string own = graph[bucket].name;
+    for (const char* part : {".own_tp", ".own_dp"})
+      if (graph.find_state(own + part).valid()) own += part;
+    interpreter.set(graph[graph.companion(bucket, StateRole::kMaster)].name, interpreter.get(own));
+  }
   const Tensor want_loss = load(training, "loss"), want_norm = load(training, "grad_norm"),
                lr = load(training, "lr");
   for (int64_t step = 0; step < steps; ++step) {
@@ -130,20 +148,38 @@ TEST_P(HuggingFaceTraining, HasTheSameCurveAndFinalWeights) {
                           .labels = flat(slice(tokens, 2, 1, seq)),
                           .lr = lr(step),
                           .loss_scale = 1024};
-    interpreter.run_step(static_cast<int>(sequences));
-    const double loss = interpreter.get(step_state::kLossSum)(0) / interpreter.get(step_state::kValidTokens)(0);
+    interpreter.run_step(static_cast<int>(batch.num_microbatches));
+    const char* sum = layout.dp == 1 ? step_state::kLossSum : "step.loss_sum.over_dp";
+    const double loss = interpreter.get(sum)(0) / interpreter.get(step_state::kValidTokens)(0);
     EXPECT_NEAR(loss, want_loss(step), 2e-6 * loss) << "step " << step;
     EXPECT_NEAR(interpreter.get(step_state::kGradNorm)(0), want_norm(step),
                 (step == 0 ? 2e-6 : 1e-4) * want_norm(step));
   }
   for (const auto& [name, tensor] : training.tensors()) {
-    if (!name.starts_with("final.")) continue;
+    if (!one_rank || !name.starts_with("final.")) continue;
     EXPECT_LT(relative_error(interpreter.get(name.substr(6)), load(training, name)), 1e-5) << name;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, HuggingFaceTraining, testing::ValuesIn(kModels),
-                         [](const auto& model) { return std::string(model.param); });
+// The whole model on one rank, and "deep" (eight sequences, odd sizes elsewhere) on every kind of layout.
+std::string training_name(const testing::TestParamInfo<std::tuple<const char*, TrainingLayout>>& test) {
+  const auto& [model, l] = test.param;
+  return fmt::format("{}_dp{}_tp{}{}{}", model, l.dp, l.tp, l.sequence_parallel ? "_sp" : "",
+                     l.zero ? "_zero" : "");
+}
+INSTANTIATE_TEST_SUITE_P(Models, HuggingFaceTraining,
+                         testing::Combine(testing::ValuesIn(kModels), testing::Values(TrainingLayout{})),
+                         training_name);
+INSTANTIATE_TEST_SUITE_P(Layouts, HuggingFaceTraining,
+                         testing::Combine(testing::Values("deep"),
+                                          testing::Values(TrainingLayout{2, 1}, TrainingLayout{4, 1, false, true},
+                                                          TrainingLayout{1, 2, true}, TrainingLayout{2, 2, false},
+                                                          TrainingLayout{2, 2, true, true})),
+                         training_name);
+INSTANTIATE_TEST_SUITE_P(TiedLayouts, HuggingFaceTraining,
+                         testing::Combine(testing::Values("gqa_tied_llama3"),
+                                          testing::Values(TrainingLayout{3, 2, true, true})),
+                         training_name);
 
 }  // namespace
 }  // namespace trine::reference

@@ -92,6 +92,10 @@ TEST_F(BadInput, BrokenModels) {
 
 TEST_F(BadInput, OutOfMemoryPrintsTheTable) {
   expect("train_llama --model llama2-70b --vocab 32000", 4, {"Adam: master weights", "total", "--micro-batch"});
+#if !defined(__SANITIZE_ADDRESS__)  // whose shadow memory needs the whole address space
+  expect("bash -c \"ulimit -v 700000; train_llama --model bench-m\"", 4,
+         {"refuses", "Adam: master weights", "total"});
+#endif
 }
 
 TEST_F(BadInput, NonFiniteIsNamedAndNotApplied) {

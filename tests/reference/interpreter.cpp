@@ -71,26 +71,31 @@ Interpreter::Shards Interpreter::zeros(const TensorType& type) const {
   return shards;
 }
 
-// A state that lives in another's storage is a range of its elements, on every rank.
+// A state that lives in another's storage is a range of its elements, on every rank: the state that owns the
+// storage, and where the range begins there.
+std::pair<StateId, int64_t> Interpreter::home(StateId id, size_t rank) const {
+  int64_t first = 0;
+  for (; graph_[id].storage.valid(); id = graph_[id].storage)
+    first += graph_.first_element(id, graph_.mesh().coordinate(static_cast<int>(rank)));
+  return {id, first};
+}
+
 Interpreter::Shards Interpreter::load(StateId id) const {
-  const State& state = graph_[id];
-  if (!state.storage.valid()) return states_[static_cast<size_t>(id.index)];
-  Shards whole = load(state.storage), parts = zeros(state.type);
-  for (size_t rank = 0; rank < parts.size(); ++rank)
-    std::copy_n(whole[rank].data.begin() + state.offset, parts[rank].size(), parts[rank].data.begin());
+  Shards parts = zeros(graph_[id].type);
+  for (size_t rank = 0; rank < parts.size(); ++rank) {
+    const auto [owner, first] = home(id, rank);
+    const Tensor& whole = states_[static_cast<size_t>(owner.index)][rank];
+    std::copy_n(whole.data.begin() + first, parts[rank].size(), parts[rank].data.begin());
+  }
   return parts;
 }
 
 void Interpreter::store(StateId id, const Shards& shards) {
-  const State& state = graph_[id];
-  if (!state.storage.valid()) {
-    states_[static_cast<size_t>(id.index)] = shards;
-    return;
+  for (size_t rank = 0; rank < shards.size(); ++rank) {
+    const auto [owner, first] = home(id, rank);
+    Tensor& whole = states_[static_cast<size_t>(owner.index)][rank];
+    std::copy(shards[rank].data.begin(), shards[rank].data.end(), whole.data.begin() + first);
   }
-  Shards whole = load(state.storage);
-  for (size_t rank = 0; rank < shards.size(); ++rank)
-    std::copy(shards[rank].data.begin(), shards[rank].data.end(), whole[rank].data.begin() + state.offset);
-  store(state.storage, whole);
 }
 
 Interpreter::Shards Interpreter::read(ValueId id) const {

@@ -5,6 +5,7 @@
 
 #include <set>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "graph/graph.h"
@@ -30,6 +31,7 @@ class Interpreter {
  private:
   using Shards = std::vector<Tensor>;  // by rank
 
+  std::pair<StateId, int64_t> home(StateId state, size_t rank) const;
   Shards load(StateId state) const;
   void store(StateId state, const Shards& shards);
   Shards read(ValueId value) const;

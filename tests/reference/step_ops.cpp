@@ -42,9 +42,12 @@ void squared_norm(const Call& call) {
 }
 
 void clip_gradients(const Call& call) {
-  const double max_norm = call.as<ClipGradients>().max_norm, loss_scale = call.x(1)(0), loss = call.x(2)(0);
+  const size_t num_bins = call.in.size() - 2;
+  const double max_norm = call.as<ClipGradients>().max_norm, loss_scale = call.x(num_bins)(0),
+               loss = call.x(num_bins + 1)(0);
   double squares = 0;
-  for (double bin : call.x(0).data) squares += bin;
+  for (size_t i = 0; i < num_bins; ++i)
+    for (double bin : call.x(i).data) squares += bin;
   const double grad_norm = std::sqrt(squares) / loss_scale;
   const bool apply = std::isfinite(grad_norm) && std::isfinite(loss);
   call.y(0)(0) = grad_norm;
