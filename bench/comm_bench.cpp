@@ -1,7 +1,7 @@
 // Communication between ranks, by size of the buffer: GB/s = bytes of the buffer / time of the call (best of
 // several).
 //   build/bin/comm_bench [RANKS]            local ranks, 2 by default
-//   mpirun -np 2 build/bin/comm_bench       MPI
+//   mpirun --oversubscribe -np 2 build/bin/comm_bench       MPI
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
