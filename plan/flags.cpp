@@ -120,6 +120,7 @@ class Parser {
     app_.allow_extras();
     app_.get_formatter()->column_width(46);
     app_.set_version_flag("--version", version_text);
+    app_.footer("Not built yet, so refused: " + unbuilt_features() + ".");
     app_.add_option("--config", config_file_, "flags from a file; those on the command line win")
         ->type_name("FILE.json");
     for (const Flag& flag : flag_table()) add(flag);

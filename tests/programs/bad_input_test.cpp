@@ -37,6 +37,7 @@ TEST_F(BadInput, ImpossibleSizesAreReportedTogether) {
   expect("train_llama --tp 2", 2, {"not built yet"});
   expect("train_llama --device cuda", 2, {"not built yet"});
   expect("train_llama --resume", 2, {"not built yet"});
+  expect("train_llama --help", 0, {"--micro-batch-size", "Not built yet", "--device cuda"});
 }
 
 TEST_F(BadInput, DataFiles) {
