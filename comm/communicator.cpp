@@ -75,7 +75,7 @@ void Communicator::wait(Message& message, const Request::Purpose& purpose) const
       timeout_.count() == 0 ? Deadline() : Deadline(std::chrono::steady_clock::now() + timeout_);
   bool complete = false;
   try {
-    complete = message.wait(deadline);
+    complete = observer_ == nullptr ? message.wait(deadline) : observed_wait(message, purpose, deadline);
   } catch (const PeerLostError& error) {
     throw PeerLostError(fmt::format("[comm] {}: {}", where(purpose), error.what()));
   }
@@ -84,6 +84,14 @@ void Communicator::wait(Message& message, const Request::Purpose& purpose) const
       fmt::format("[comm] {}: no answer within {} s. Look at what that rank does, or raise --timeout if it "
                   "is only slow.",
                   where(purpose), static_cast<double>(timeout_.count()) / 1e3));
+}
+
+bool Communicator::observed_wait(Message& message, const Request::Purpose& purpose, Deadline deadline) const {
+  if (message.test()) return true;
+  observer_->wait_begins(purpose.op, purpose.sequence, ranks_[purpose.peer]);
+  const bool complete = message.wait(deadline);
+  if (complete) observer_->wait_ends();
+  return complete;
 }
 
 Request Communicator::post_send(const void* data, int64_t bytes, int peer, int tag, const char* op) {
@@ -100,8 +108,8 @@ Request Communicator::post_receive(void* data, int64_t bytes, int peer, int tag,
 // This rank's stretch of the reduction of `input` -> output. Receives are waited for in rank order and all sends go
 // straight to their owner, so that whoever waits names the rank that is late, not one that waits for it as well.
 void Communicator::reduce_piece(const Piece& piece, const std::byte* input, std::byte* output, DType dtype,
-                                ReduceOp op, const char* op_name) {
-  const auto element = static_cast<int64_t>(size_bytes(dtype));
+                                int64_t unit, ReduceOp op, const char* op_name) {
+  const auto element = static_cast<int64_t>(size_bytes(dtype)) * unit;
   const int64_t own_bytes = piece.size(rank_) * element;
   scratch_.resize(std::max(scratch_.size(), static_cast<size_t>(own_bytes * (size() - 1))));
   std::vector<const void*> contributions(size());
@@ -122,14 +130,13 @@ void Communicator::reduce_piece(const Piece& piece, const std::byte* input, std:
         post_send(input + piece.begin(r) * element, piece.size(r) * element, r, kCollectiveTag, op_name));
   }
   wait_all(receives);
-  if (own_bytes > 0) reduce(op, dtype, contributions, output, piece.size(rank_));
+  if (own_bytes > 0) reduce(op, dtype, contributions, output, piece.size(rank_) * unit);
   wait_all(sends);
 }
 
 // This rank's stretch at `shard` goes to all, everybody's to its place in `output`.
-void Communicator::gather_piece(const Piece& piece, const std::byte* shard, std::byte* output, size_t element_bytes,
+void Communicator::gather_piece(const Piece& piece, const std::byte* shard, std::byte* output, int64_t element,
                                 const char* op_name) {
-  const auto element = static_cast<int64_t>(element_bytes);
   std::vector<Request> receives, sends;
   for (int r = 0; r < size(); ++r) {
     if (r == rank_ || piece.size(r) == 0) continue;
@@ -152,23 +159,80 @@ void Communicator::all_reduce(void* data, int64_t count, DType dtype, ReduceOp o
   const auto element = static_cast<int64_t>(size_bytes(dtype));
   Piece::for_each(count, size(), element, [&](const Piece& piece) {
     std::byte* own = at(data, piece.begin(rank_) * element);
-    reduce_piece(piece, at(data, 0), own, dtype, op, "all_reduce");
-    gather_piece(piece, own, at(data, 0), size_bytes(dtype), "all_reduce");
+    reduce_piece(piece, at(data, 0), own, dtype, 1, op, "all_reduce");
+    gather_piece(piece, own, at(data, 0), element, "all_reduce");
   });
 }
 
-void Communicator::reduce_scatter(const void* input, void* shard, int64_t count, DType dtype, ReduceOp op) {
+void Communicator::reduce_scatter(const void* input, void* shard, int64_t count, DType dtype, ReduceOp op,
+                                  int64_t unit) {
   ++sequence_;
-  const auto element = static_cast<int64_t>(size_bytes(dtype));
+  const auto element = static_cast<int64_t>(size_bytes(dtype)) * unit;
   Piece::for_each(count, size(), element, [&](const Piece& piece) {
-    reduce_piece(piece, at(input, 0), at(shard, piece.offset * element), dtype, op, "reduce_scatter");
+    reduce_piece(piece, at(input, 0), at(shard, piece.offset * element), dtype, unit, op, "reduce_scatter");
   });
 }
 
-void Communicator::all_gather(const void* shard, void* output, int64_t count, DType dtype) {
+// The rounded sum of this rank's stretch.
+void Communicator::reduce_piece_bf16(const Piece& piece, const float* input, BFloat16* sum, const char* op_name) {
+  constexpr int64_t kElement = sizeof(BFloat16);
+  std::vector<std::vector<BFloat16>> sent(static_cast<size_t>(size()));
+  for (int r = 0; r < size(); ++r) {
+    sent[static_cast<size_t>(r)].resize(static_cast<size_t>(piece.size(r)));
+    narrow(input + piece.begin(r), sent[static_cast<size_t>(r)]);
+  }
+  const int64_t own = piece.size(rank_);
+  std::vector<BFloat16> received(static_cast<size_t>(own * size()));
+  std::vector<const void*> contributions;
+  std::vector<Request> receives, sends;
+  for (int r = 0; r < size(); ++r) {
+    BFloat16* slot = received.data() + own * r;
+    contributions.push_back(r == rank_ ? sent[static_cast<size_t>(r)].data() : slot);
+    if (r != rank_ && own > 0) receives.push_back(post_receive(slot, own * kElement, r, kCollectiveTag, op_name));
+  }
+  for (int i = 1; i < size(); ++i) {
+    const int r = (rank_ + i) % size();
+    if (piece.size(r) > 0)
+      sends.push_back(post_send(sent[static_cast<size_t>(r)].data(), piece.size(r) * kElement, r, kCollectiveTag, op_name));
+  }
+  wait_all(receives);
+  if (own > 0) reduce(ReduceOp::kSum, DType::kBF16, contributions, sum, own);
+  wait_all(sends);
+}
+
+void Communicator::all_reduce_bf16(float* data, int64_t count) {
+  ++sequence_;
+  if (size() == 1) return;
+  Piece::for_each(count, size(), sizeof(float), [&](const Piece& piece) {
+    int64_t longest = 0;
+    for (int r = 0; r < size(); ++r) longest = std::max(longest, piece.size(r));
+    // The pieces of all ranks side by side, as a buffer of which each is a shard.
+    std::vector<BFloat16> sums(static_cast<size_t>(longest * size()));
+    BFloat16* own = sums.data() + longest * rank_;
+    reduce_piece_bf16(piece, data, own, "all_reduce");
+    const Piece whole{longest * size(), size(), 0, longest};
+    gather_piece(whole, reinterpret_cast<std::byte*>(own), reinterpret_cast<std::byte*>(sums.data()), sizeof(BFloat16),
+                 "all_reduce");
+    for (int r = 0; r < size(); ++r)
+      widen(std::span(sums).subspan(static_cast<size_t>(longest * r), static_cast<size_t>(piece.size(r))),
+            data + piece.begin(r));
+  });
+}
+
+void Communicator::reduce_scatter_bf16(const float* input, float* shard, int64_t count) {
+  ++sequence_;
+  if (size() == 1) return;
+  Piece::for_each(count, size(), sizeof(float), [&](const Piece& piece) {
+    std::vector<BFloat16> sum(static_cast<size_t>(piece.size(rank_)));
+    reduce_piece_bf16(piece, input, sum.data(), "reduce_scatter");
+    widen(sum, shard + piece.offset);
+  });
+}
+
+void Communicator::all_gather(const void* shard, void* output, int64_t count, DType dtype, int64_t unit) {
   ++sequence_;
   const Piece whole{count, size(), 0, div_up(count, size())};
-  gather_piece(whole, at(shard, 0), at(output, 0), size_bytes(dtype), "all_gather");
+  gather_piece(whole, at(shard, 0), at(output, 0), static_cast<int64_t>(size_bytes(dtype)) * unit, "all_gather");
 }
 
 void Communicator::broadcast(void* data, int64_t count, DType dtype, int root) {

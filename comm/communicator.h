@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
@@ -38,6 +39,17 @@ class Request {
   Purpose purpose_{};
 };
 
+// Told what a rank waits for, by the thread that waits: for messages about failures (runtime/rank_status.h). Not
+// called for what is complete at once, and after an error the wait does not end. Must be quick and not throw.
+class WaitObserver {
+ public:
+  virtual ~WaitObserver() = default;
+  // `peer`: a rank of the job; `sequence` counts the collectives of the group, or its messages if op is send or
+  // recv.
+  virtual void wait_begins(std::string_view op, int64_t sequence, int peer) = 0;
+  virtual void wait_ends() = 0;
+};
+
 // Blocking calls, made by one thread at a time; every rank of the group makes the same collectives in the same
 // order. Buffers are raw: `count` elements of `dtype`. A shard is split_size(count, size(), rank()) elements
 // (base/shape.h): ceil(count / size()), the last ones shorter, or empty when there are fewer elements than ranks.
@@ -62,13 +74,20 @@ class Communicator {
   const std::string& name() const { return name_; }
   int rank() const { return rank_; }
   int size() const { return static_cast<int>(ranks_.size()); }
+  void observe(WaitObserver* observer) { observer_ = observer; }  // nullptr: none. It must outlive the waits.
 
   // data[count] of every rank becomes the sum or maximum over the ranks.
   void all_reduce(void* data, int64_t count, DType dtype, ReduceOp op = ReduceOp::kSum);
-  // input[count] -> this rank's shard of the sum. `shard` may be its own place in `input`.
-  void reduce_scatter(const void* input, void* shard, int64_t count, DType dtype, ReduceOp op = ReduceOp::kSum);
-  // The shards in rank order -> output[count]. `shard` may be its own place in `output`.
-  void all_gather(const void* shard, void* output, int64_t count, DType dtype);
+  // The sum of f32 over the ranks, with bf16 on the wire: what each rank gives is rounded, added in f32, and the sum
+  // rounded again. reduce_scatter_bf16 gives the shard of the same sum.
+  void all_reduce_bf16(float* data, int64_t count);
+  void reduce_scatter_bf16(const float* input, float* shard, int64_t count);
+  // input[count, unit] -> this rank's shard of the sum: a share of `count`, of `unit` elements each. `shard` may be
+  // its own place in `input`.
+  void reduce_scatter(const void* input, void* shard, int64_t count, DType dtype, ReduceOp op = ReduceOp::kSum,
+                      int64_t unit = 1);
+  // The shards in rank order -> output[count, unit]. `shard` may be its own place in `output`.
+  void all_gather(const void* shard, void* output, int64_t count, DType dtype, int64_t unit = 1);
   void broadcast(void* data, int64_t count, DType dtype, int root);
   // data[count] of every rank -> output[size, count] on `root`; `output` is not used elsewhere.
   void gather(const void* data, void* output, int64_t count, DType dtype, int root);
@@ -91,11 +110,13 @@ class Communicator {
 
   Request post_send(const void* data, int64_t bytes, int peer, int tag, const char* op);
   Request post_receive(void* data, int64_t bytes, int peer, int tag, const char* op);
-  void reduce_piece(const Piece& piece, const std::byte* input, std::byte* output, DType dtype, ReduceOp op,
-                    const char* name);
-  void gather_piece(const Piece& piece, const std::byte* shard, std::byte* output, size_t element,
+  void reduce_piece_bf16(const Piece& piece, const float* input, BFloat16* sum, const char* name);
+  void reduce_piece(const Piece& piece, const std::byte* input, std::byte* output, DType dtype, int64_t unit,
+                    ReduceOp op, const char* name);
+  void gather_piece(const Piece& piece, const std::byte* shard, std::byte* output, int64_t element,
                     const char* name);
   void wait(Message& message, const Request::Purpose& purpose) const;
+  bool observed_wait(Message& message, const Request::Purpose& purpose, Deadline deadline) const;
   std::string where(const Request::Purpose& purpose) const;
 
   std::string name_;
@@ -103,6 +124,7 @@ class Communicator {
   int rank_;
   std::unique_ptr<Transport> transport_;
   std::chrono::milliseconds timeout_;
+  WaitObserver* observer_ = nullptr;
   int64_t sequence_ = 0, messages_ = 0, bytes_sent_ = 0;
   std::vector<std::byte> scratch_;  // the contributions of the others
 };

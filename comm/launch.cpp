@@ -5,35 +5,97 @@
 #include <optional>
 #include <string_view>
 
+#include "base/error.h"
+#include "comm/transport.h"
+
 namespace trine {
 namespace {
 
-std::optional<int> environment(const char* name) {
-  const char* text = std::getenv(name);
-  if (text == nullptr) return std::nullopt;
-  const std::string_view view(text);
+// The integer that `text` begins with, which is taken off it. Too big for an int: none.
+std::optional<int> take_int(std::string_view& text) {
   int value = 0;
-  const auto [end, error] = std::from_chars(view.data(), view.data() + view.size(), value);
-  if (error != std::errc{} || end != view.data() + view.size()) return std::nullopt;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{}) return std::nullopt;
+  text.remove_prefix(static_cast<size_t>(end - text.data()));
   return value;
+}
+
+bool take(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+std::string_view environment(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? std::string_view() : text;
+}
+
+std::optional<int> environment_int(const char* name) {
+  std::string_view text = environment(name);
+  const std::optional<int> value = take_int(text);
+  return text.empty() ? value : std::nullopt;
+}
+
+// Slurm's list of tasks on each node of a step, such as "4(x2),3" for 4, 4 and 3.
+std::optional<int> tasks_of_node(std::string_view list, int node) {
+  do {
+    const std::optional<int> tasks = take_int(list);
+    std::optional<int> nodes = 1;
+    if (take(list, "(x")) {
+      nodes = take_int(list);
+      if (!take(list, ")")) return std::nullopt;
+    }
+    if (!tasks || !nodes) return std::nullopt;
+    if (node < *nodes) return tasks;
+    node -= *nodes;
+  } while (take(list, ","));
+  return std::nullopt;
+}
+
+// Slurm's own variables. Batch scripts and the shells of salloc are steps of one task, with the ids that Slurm
+// reserves at the end of 32 bits: no rank of many, even where other variables name the job's tasks.
+Launch slurm_step() {
+  const auto step = environment_int("SLURM_STEP_ID"), rank = environment_int("SLURM_PROCID"),
+             size = environment_int("SLURM_STEP_NUM_TASKS");
+  if (!step || !rank || !size) return {};
+  const int node = environment_int("SLURM_NODEID").value_or(0);
+  return {*rank, *size, tasks_of_node(environment("SLURM_STEP_TASKS_PER_NODE"), node).value_or(*size), true};
+}
+
+Launch detect() {
+  const Launch slurm = slurm_step();
+  struct Launcher {
+    const char *rank, *size, *local_size;
+  };
+  static constexpr Launcher launchers[] = {
+      {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"},  // Open MPI, also over PMIx
+      {"PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"},  // MPICH's Hydra; srun --mpi=pmi2 without the last
+  };
+  for (const Launcher& launcher : launchers) {
+    const auto rank = environment_int(launcher.rank), size = environment_int(launcher.size);
+    if (!rank || !size) continue;
+    const int on_host = slurm.num_ranks == *size ? slurm.ranks_on_host : *size;
+    return {*rank, *size, environment_int(launcher.local_size).value_or(on_host), true};
+  }
+  return slurm;  // also srun --mpi=pmix: PMIX_RANK has no size beside it
 }
 
 }  // namespace
 
 Launch detect_launch() {
-  struct Launcher {
-    const char *rank, *size, *local_size;
-  };
-  static constexpr Launcher launchers[] = {
-      {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"},
-      {"PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"},
-      {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"},
-  };
-  for (const Launcher& launcher : launchers) {
-    const auto rank = environment(launcher.rank), size = environment(launcher.size);
-    if (rank && size) return {*rank, *size, environment(launcher.local_size).value_or(*size), true};
-  }
-  return {};
+  const Launch launch = detect();
+  const bool sound = 0 <= launch.rank && launch.rank < launch.num_ranks && 1 <= launch.ranks_on_host &&
+                     launch.ranks_on_host <= launch.num_ranks;
+  return sound ? launch : Launch{};
+}
+
+void check_launch(const Launch& launch, const Fabric& fabric) {
+  if (!launch.launched || launch.num_ranks == fabric.num_ranks()) return;
+  throw ConfigError(fmt::format(
+      "[mpi] the launcher started {} ranks, but the MPI library of this program sees {}. Use the mpirun "
+      "of the MPI that the program was built with, or srun with its --mpi=pmix or --mpi=pmi2.",
+      launch.num_ranks, fabric.num_ranks()));
 }
 
 }  // namespace trine

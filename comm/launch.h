@@ -4,12 +4,20 @@
 
 namespace trine {
 
+class Fabric;
+
 struct Launch {
   int rank = 0, num_ranks = 1;
   int ranks_on_host = 1;
   bool launched = false;  // by a launcher, which then also forwards signals and ends all ranks
 };
 
+// The innermost launcher counts: mpirun within a Slurm job before Slurm. The batch script of a Slurm job is no rank
+// of many, whatever the size of its allocation; only srun's steps are.
 Launch detect_launch();
+
+// ConfigError unless `fabric` has as many ranks as the launcher started: each rank would train alone if the program
+// is linked to another MPI than the launcher's.
+void check_launch(const Launch& launch, const Fabric& fabric);
 
 }  // namespace trine

@@ -74,4 +74,12 @@ void reduce(ReduceOp op, DType dtype, std::span<const void* const> contributions
   TRINE_CHECK(false, "no reduction of {}", name(dtype));
 }
 
+void narrow(const float* from, std::span<BFloat16> to) {
+  for (size_t i = 0; i < to.size(); ++i) to[i] = from_float<BFloat16>(from[i]);
+}
+
+void widen(std::span<const BFloat16> from, float* to) {
+  for (size_t i = 0; i < from.size(); ++i) to[i] = to_float(from[i]);
+}
+
 }  // namespace trine

@@ -15,4 +15,8 @@ enum class ReduceOp : uint8_t { kSum, kMax };
 // contributions. REQUIRES: at least one contribution; dtype is not u8.
 void reduce(ReduceOp op, DType dtype, std::span<const void* const> contributions, void* out, int64_t count);
 
+// Between f32 and bf16, rounding to nearest even.
+void narrow(const float* from, std::span<BFloat16> to);
+void widen(std::span<const BFloat16> from, float* to);
+
 }  // namespace trine

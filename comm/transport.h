@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -44,6 +45,9 @@ class Fabric {
   // A transport among `ranks` (increasing, with this one), apart from all others. Collective over *all* ranks of
   // the job: each calls it as often and in the same order, with groups that together hold every rank once.
   virtual std::unique_ptr<Transport> connect(const std::vector<int>& ranks) = 0;
+  // To be called where an error is caught, before the stack unwinds: nobody shall wait for this rank any more, nor
+  // its own threads for others. Does nothing where only the end of the process tells the others.
+  virtual void give_up(std::exception_ptr) {}
 };
 
 }  // namespace trine

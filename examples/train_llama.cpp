@@ -1,18 +1,28 @@
 // train_llama: from the command line to a trained model. The story: flags -> Config -> Plan -> Trainer.
+#include <atomic>
 #include <csignal>
 #include <ctime>
 #include <fmt/core.h>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sched.h>
+#include <sstream>
 #include <unistd.h>
 
 #include "base/text.h"
+#include "comm/clock.h"
 #include "comm/launch.h"
+#include "comm/local/local_ranks.h"
+#include "comm/mpi/mpi_session.h"
 #include "examples/version.h"
 #include "models/llama_config.h"
+#include "plan/flag_values.h"
 #include "plan/flags.h"
 #include "plan/plan.h"
+#include "runtime/agreement.h"
+#include "runtime/failure_report.h"
+#include "runtime/failure_watch.h"
 #include "runtime/trainer.h"
 
 namespace trine {
@@ -25,7 +35,8 @@ std::string time_stamp() {
   return text;
 }
 
-// mpirun -np 1 binds its rank to one core; a rank that is alone on its host may use all of them.
+// The cores that the ranks of this host may use together. mpirun binds its ranks to cores; one that is alone on its
+// host may use all of them.
 int usable_cores(const Launch& launch) {
   const int online = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
   if (launch.launched && launch.ranks_on_host == 1) {
@@ -35,72 +46,230 @@ int usable_cores(const Launch& launch) {
     ::sched_setaffinity(0, sizeof all, &all);  // where a container forbids it, the old set stays
   }
   cpu_set_t allowed;
-  return ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? std::max(1, CPU_COUNT(&allowed))
-                                                               : std::max(1, online);
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return std::max(1, online);
+  const int own = std::max(1, CPU_COUNT(&allowed));
+  return own < online ? std::min(online, own * launch.ranks_on_host) : online;
 }
 
-bool print_and_stop(const Config& config, const Plan& plan) {
+bool looks_only(const Config& config) {
+  return config.print_graph || config.print_memory || config.print_plan || config.print_schedule || config.dry_run;
+}
+
+void look(const Plan& plan) {
+  const Config& config = plan.config;
   if (config.print_graph) std::cout << print_graph(plan);
   if (config.print_memory) std::cout << print_memory(plan);
   if (config.print_plan) std::cout << print_plan(plan);
-  return config.print_graph || config.print_memory || config.print_plan;
 }
 
-void greet(const Config& config, Log& log) {
+// The grid of ranks, as many lines as there are stages: "pp 0 (layers 0-3)   dp 0: ranks 0 1   dp 1: ranks 2 3".
+std::string grid(const Plan& plan) {
+  const Mesh& mesh = plan.config.mesh;
+  std::string text;
+  for (int pp = 0; pp < mesh.pp; ++pp) {
+    text += fmt::format("\n       pp {}: layers", pp);
+    for (const Stage& stage : plan.stages[static_cast<size_t>(pp)].chunks)
+      text += stage.end_layer - stage.first_layer == 1
+                  ? fmt::format(" {}", stage.first_layer)
+                  : fmt::format(" {}-{}", stage.first_layer, stage.end_layer - 1);
+    for (int dp = 0; dp < mesh.dp; ++dp) {
+      const int first = mesh.rank({pp, dp, 0}), last = mesh.rank({pp, dp, mesh.tp - 1});
+      text += dp == 0 ? "; " : ", ";
+      if (mesh.dp > 1) text += fmt::format("dp {} ", dp);
+      text += first == last ? fmt::format("rank {}", first) : fmt::format("ranks {}-{}", first, last);
+      if (dp == 7 && mesh.dp > 9) {
+        text += fmt::format(" ... (dp {})", mesh.dp);
+        break;
+      }
+    }
+  }
+  return text;
+}
+
+std::string layout_features(const Config& config) {
+  std::string text;
+  if (config.mesh.pp > 1) text += fmt::format(", schedule {}", name(config.schedule));
+  if (config.vpp > 1) text += fmt::format(" x {}", config.vpp);
+  if (config.mesh.tp > 1) text += config.sequence_parallel ? ", sequence parallel" : "";
+  if (config.mesh.dp > 1) text += config.zero > 0 ? ", ZeRO-1" : "";
+  if (config.recompute.kind != Recompute::Kind::kNone) text += ", recompute " + ValueText<Recompute>::print(config.recompute);
+  return text;
+}
+
+void greet(const Plan& plan, Log& log) {
+  const Config& config = plan.config;
   const LlamaConfig& m = config.model;
   log.info(fmt::format("model  {}: {} parameters ({} layers, hidden {}, {} / {} heads of {}, ffn {}, vocab {}{})",
                        config.model_name, format_count(parameter_count(m)), m.layers, m.hidden, m.heads, m.kv_heads,
                        m.head_dim, m.ffn, m.vocab, m.tie_embeddings ? ", tied" : ""));
   log.info(fmt::format(
-      "layout pp {} x dp {} x tp {}, {} thread{} per rank; {} steps of {} x {} tokens in {} microbatch{}, {}",
-      config.mesh.pp, config.mesh.dp, config.mesh.tp, config.threads, config.threads == 1 ? "" : "s", config.steps,
-      config.global_batch, config.seq, config.num_microbatches(), config.num_microbatches() == 1 ? "" : "es",
-      name(config.dtype)));
+      "layout pp {} x dp {} x tp {}, {} thread{} per rank{}; {} steps of {} x {} tokens in {} microbatch{}, {}{}",
+      config.mesh.pp, config.mesh.dp, config.mesh.tp, config.threads, config.threads == 1 ? "" : "s",
+      layout_features(config), config.steps, config.global_batch, config.seq, config.num_microbatches(),
+      config.num_microbatches() == 1 ? "" : "es", name(config.dtype),
+      config.mesh.num_ranks() > 1 ? grid(plan) : ""));
 }
 
-ExitCode evaluate_only(Trainer& trainer, Log& log) {
+ExitCode code_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error)) return ExitCode::kOutOfMemory;
+  const auto* known = dynamic_cast<const Error*>(&error);
+  return known ? known->code() : ExitCode::kOther;
+}
+
+ExitCode evaluate_only(Trainer& trainer, MpiSession* session, Log& log) {
   if (!trainer.has_validation())
     throw ConfigError(
         "[--eval-only] there is no validation data. Pass --valid-data, or --valid-fraction with --data.");
-  log.info(fmt::format("validation loss {:.6f}", trainer.validate()));
+  try {
+    log.info(fmt::format("validation loss {:.6f}", trainer.validate()));
+  } catch (const std::exception& error) {
+    if (!session) throw;
+    log.fail(error.what());
+    session->abort(static_cast<int>(code_of(error)));
+  }
   return ExitCode::kOk;
 }
 
-ExitCode run(int argc, char** argv, const Launch& launch, Log& log) {
-  const LaunchInfo info{launch.num_ranks, launch.ranks_on_host, usable_cores(launch), time_stamp()};
-  const CommandLine command = parse_train_flags(argc, argv, info, version_text());
-  if (const auto* request = std::get_if<TextRequest>(&command)) {
-    std::cout << request->text << '\n';
-    return ExitCode::kOk;
+// Rank 0 chooses the folder; the others are told.
+RunFolder make_run_folder(const Config& config, Communicator* world) {
+  struct Path {
+    char text[4096] = {};
+  };
+  Path path;
+  run_agreed(world, [&] {
+    if (world != nullptr && world->rank() != 0) return;
+    const RunFolder folder = RunFolder::create(config.out);
+    Config resolved = config;
+    resolved.out = folder.path();
+    folder.write_config(to_json(resolved).dump(2) + "\n");
+    folder.path().string().copy(path.text, sizeof path.text - 1);
+  });
+  if (world != nullptr) world->broadcast(path.text, sizeof path.text, DType::kU8, 0);
+  return RunFolder(path.text);
+}
+
+// What ends a job of several processes when one of them fails.
+struct Watch {
+  std::optional<StatusWriter> status;
+  std::optional<FailureWatch> failures;
+
+  Watch(const RunFolder& folder, CommWorld& world) {
+    Communicator& all = world[Group::kWorld];
+    run_agreed(&all, [&] { status.emplace(folder.path(), all.rank(), all.size()); });
+    status->observe(world);
+    all.barrier();
+    failures.emplace(*status);
   }
-  const Config& config = std::get<Config>(command);
-  const Plan plan = build_plan(config, &std::cout);
-  if (print_and_stop(config, plan)) return ExitCode::kOk;
+};
 
-  log.set_quiet(config.quiet);
-  greet(config, log);
-  Trainer trainer(plan, log);
-  trainer.prepare();
-  if (config.eval_only) return evaluate_only(trainer, log);
-
-  const RunFolder folder = RunFolder::create(config.out);
-  Config resolved = config;
-  resolved.out = folder.path();
-  folder.write_config(to_json(resolved).dump(2) + "\n");
-  log.open(folder.log());
+ExitCode train(Trainer& trainer, const Plan& plan, CommLanes* lanes, MpiSession* session, const Launch& launch,
+               Log& log) {
+  Communicator* const world = lanes ? &lanes->world()[Group::kWorld] : nullptr;
+  const RunFolder folder = make_run_folder(plan.config, world);
+  const bool first = world == nullptr || world->rank() == 0;
+  if (first || session) log.open(folder.log());
   log.info(fmt::format("run    {}", folder.path().string()));
-  StopSignal stop(launch.launched, folder.stop_file());
-  const MetricsHeader header{version_number(), version_commit(), config.mesh, config.model_name,
-                             parameter_count(config.model)};
-  const TrainingEnd end = trainer.train(folder, header, stop);
+
+  std::optional<Watch> watch;
+  if (session) watch.emplace(folder, lanes->world());
+  std::optional<StopSignal> stop;
+  if (first || session) stop.emplace(launch.launched, first ? folder.stop_file() : std::filesystem::path());
+  const MetricsHeader header{version_number(), version_commit(), plan.config.mesh, plan.config.model_name,
+                             parameter_count(plan.config.model)};
+  TrainingEnd end;
+  try {
+    end = trainer.train(folder, header, stop ? &*stop : nullptr, watch ? &*watch->status : nullptr);
+  } catch (const NonFiniteError&) {
+    throw;  // all ranks have it
+  } catch (const std::exception& error) {
+    if (!session) throw;
+    session->abort(static_cast<int>(report_failure(*watch->status, &error)));
+  }
   if (!end.stop_reason.empty())
     log.info(fmt::format("stopped after the step: {}. Nothing was saved: checkpoints are not built yet.",
                          end.stop_reason));
   if (end.output_failed) {
-    log.fail("[run folder] metrics or trace are incomplete: see the warning above.");
+    if (first) log.fail("[run folder] metrics or trace are incomplete: see the warning above.");
     return ExitCode::kData;
   }
   return ExitCode::kOk;
+}
+
+// One rank, from the plan to the end. `fabric`: nullptr if it is the only one; `session`: if it is MPI's.
+ExitCode run_rank(const Plan& plan, Fabric* fabric, MpiSession* session, const Launch& launch) {
+  Log log(fabric ? fabric->rank() : 0, plan.config.quiet);
+  greet(plan, log);
+  std::optional<CommWorld> world;
+  std::optional<CommLanes> lanes;
+  if (fabric) {
+    const auto timeout = std::chrono::milliseconds(static_cast<int64_t>(plan.config.timeout_s * 1e3));
+    world.emplace(*fabric, plan.config.mesh, timeout);
+    const std::vector<ClockOffset> clocks = align_clocks((*world)[Group::kWorld]);
+    lanes.emplace(*world, clocks[static_cast<size_t>(fabric->rank())]);
+  }
+  CommLanes* const connection = lanes ? &*lanes : nullptr;
+  Trainer trainer(plan, log, connection);
+  try {
+    trainer.prepare();
+    return plan.config.eval_only ? evaluate_only(trainer, session, log)
+                                 : train(trainer, plan, connection, session, launch, log);
+  } catch (...) {
+    if (fabric) fabric->give_up(std::current_exception());
+    lanes.reset();  // its threads use the trainer's memory until they are joined
+    throw;
+  }
+}
+
+ExitCode run_local(const Plan& plan, const Launch& launch) {
+  if (plan.config.local_ranks == 1) return run_rank(plan, nullptr, nullptr, launch);
+  std::atomic<int> code = 0;
+  run_local_ranks(plan.config.local_ranks, [&](Fabric& fabric) {
+    const ExitCode own = run_rank(plan, &fabric, nullptr, launch);
+    if (own != ExitCode::kOk) code = static_cast<int>(own);
+  });
+  return static_cast<ExitCode>(code.load());
+}
+
+// True of errors that all ranks have, as the trainer promises.
+bool on_all_ranks(const std::exception& error) {
+  return dynamic_cast<const Error*>(&error) && code_of(error) != ExitCode::kHang && code_of(error) != ExitCode::kPeerLost;
+}
+
+ExitCode explain(const std::exception& error, int rank) {
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+  if (rank == 0 || !on_all_ranks(error)) Log(rank, true).fail(memory ? "[memory] out of host memory." : error.what());
+  return code_of(error);
+}
+
+ExitCode run(int argc, char** argv, const Launch& launch, MpiSession* session) {
+  const LaunchInfo info{launch.num_ranks, launch.ranks_on_host, usable_cores(launch), time_stamp()};
+  const CommandLine command = parse_train_flags(argc, argv, info, version_text());
+  if (const auto* request = std::get_if<TextRequest>(&command)) {
+    if (launch.rank == 0) std::cout << request->text << '\n';
+    return ExitCode::kOk;
+  }
+  const Config& config = std::get<Config>(command);
+  std::ostringstream dump;
+  const Plan plan = build_plan(config, &dump);
+  if (launch.rank == 0) std::cout << dump.str();
+  if (looks_only(config)) {
+    if (launch.rank == 0) look(plan);
+    return ExitCode::kOk;
+  }
+  return session ? run_rank(plan, session, session, launch) : run_local(plan, launch);
+}
+
+// With MPI, an error that not all ranks have must end the job here, before Finalize would wait for them.
+ExitCode run_with_mpi(int argc, char** argv, const Launch& launch) {
+  MpiSession session;
+  check_launch(launch, session);
+  try {
+    return run(argc, argv, launch, &session);
+  } catch (const std::exception& error) {
+    const ExitCode code = explain(error, launch.rank);
+    if (!on_all_ranks(error)) session.abort(static_cast<int>(code));
+    return code;
+  }
 }
 
 }  // namespace
@@ -109,18 +278,10 @@ ExitCode run(int argc, char** argv, const Launch& launch, Log& log) {
 int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is a full disk, not a crash
   const trine::Launch launch = trine::detect_launch();
-  trine::Log log(launch.rank, false);
   try {
-    return static_cast<int>(trine::run(argc, argv, launch, log));
-  } catch (const trine::Error& error) {
-    // A configuration is wrong on all ranks alike, so one of them says it.
-    if (error.code() != trine::ExitCode::kConfig || launch.rank == 0) log.fail(error.what());
-    return static_cast<int>(error.code());
-  } catch (const std::bad_alloc&) {
-    log.fail("[memory] out of host memory.");
-    return static_cast<int>(trine::ExitCode::kOutOfMemory);
+    const bool mpi = launch.launched && launch.num_ranks > 1;
+    return static_cast<int>(mpi ? trine::run_with_mpi(argc, argv, launch) : trine::run(argc, argv, launch, nullptr));
   } catch (const std::exception& error) {
-    log.fail(error.what());
-    return static_cast<int>(trine::ExitCode::kOther);
+    return static_cast<int>(trine::explain(error, launch.rank));
   }
 }

@@ -33,8 +33,11 @@ Graph differentiate(Graph forward, ValueId loss, const GradientOps& ops) {
     sum = sum.valid() ? builder.emit(ops.add, {sum, piece}).at(0) : piece;
   };
   builder.enter(Region::kMicrobatch, Phase::kInputGrad);
-  builder.set_scope("loss");
-  contribute(loss, ops.seed(builder));
+  if (loss.valid()) {
+    builder.set_scope("loss");
+    builder.set_chunk(builder.graph()[builder.graph()[loss].producer].chunk);
+    contribute(loss, ops.seed(builder));
+  }
 
   for (size_t n = num_forward; n-- > 0;) {
     const Node node = builder.graph().nodes()[n];
@@ -45,8 +48,9 @@ Graph differentiate(Graph forward, ValueId loss, const GradientOps& ops) {
       dy.push_back(gradient[static_cast<size_t>(output.index)]);
       reached |= dy.back().valid();
     }
-    if (!reached) continue;
+    if (!reached && !node.op->leaves_stage()) continue;
     builder.set_scope(node.scope);
+    builder.set_chunk(node.chunk);
     for (size_t i = 0; i < dy.size(); ++i)
       if (dy[i].valid()) builder.pair_gradient(node.outputs[i], dy[i]);
     const std::vector<ValueId> dx = node.op->vjp(builder, node, dy);
@@ -60,6 +64,7 @@ Graph differentiate(Graph forward, ValueId loss, const GradientOps& ops) {
         contribute(node.inputs[i], dx[i]);
     }
   }
+  builder.set_chunk(0);
   return builder.finish();
 }
 

@@ -42,7 +42,8 @@ std::vector<ValueId> Builder::emit(OpPtr op, std::vector<ValueId> inputs, std::v
             .scope = scope_,
             .region = region_,
             .phase = phase_,
-            .lane = lane_,
+            .chunk = chunk_,
+            .lane = Lane::kCompute,
             .waits = {}};
   try {
     require(static_cast<int>(node.writes.size()) == node.op->num_writes(), "{} writes {} states, got {}",

@@ -21,7 +21,7 @@ class Builder {
   // Where the next nodes go.
   void enter(Region region, Phase phase = Phase::kForward) { region_ = region, phase_ = phase; }
   void set_scope(std::string scope) { scope_ = std::move(scope); }
-  void set_lane(Lane lane) { lane_ = lane; }
+  void set_chunk(int chunk) { chunk_ = chunk; }
 
   StateId add_state(State state);
   ValueId read(StateId state) const { return graph_[state].value; }
@@ -64,7 +64,7 @@ class Builder {
   Graph graph_;
   Region region_ = Region::kMicrobatch;
   Phase phase_ = Phase::kForward;
-  Lane lane_ = Lane::kCompute;
+  int chunk_ = 0;
   std::string scope_;
 };
 

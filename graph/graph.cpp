@@ -1,5 +1,7 @@
 #include "graph/graph.h"
 
+#include <numeric>
+
 #include "base/error.h"
 
 namespace trine {
@@ -11,8 +13,8 @@ std::string_view name(Region region) {
 char letter(Phase phase) { return phase == Phase::kForward ? 'F' : phase == Phase::kInputGrad ? 'I' : 'W'; }
 
 std::string_view name(StateRole role) {
-  constexpr std::array<std::string_view, 9> names = {"parameter", "gradient", "master", "momentum", "variance",
-                                                     "batch",     "scalar",   "cache",  "view"};
+  constexpr std::array<std::string_view, 10> names = {"parameter", "gradient", "master", "momentum", "variance",
+                                                      "batch",     "scalar",   "cache",  "buffer",   "view"};
   return names.at(static_cast<size_t>(role));
 }
 
@@ -69,10 +71,16 @@ int64_t Graph::first_element(StateId id, Coordinate coordinate) const {
 
 std::vector<int> Graph::last_uses() const {
   std::vector<int> last(values_.size(), -1);
-  for (size_t n = 0; n < nodes_.size(); ++n)
-    for (ValueId input : nodes_[n].inputs)
+  std::vector<size_t> root(values_.size());  // whose bytes a value shows
+  std::iota(root.begin(), root.end(), size_t{0});
+  for (size_t n = 0; n < nodes_.size(); ++n) {
+    const Node& node = nodes_[n];
+    for (ValueId input : node.inputs)
       if (static_cast<size_t>(input.index) < last.size())
-        last[static_cast<size_t>(input.index)] = static_cast<int>(n);
+        last[root[static_cast<size_t>(input.index)]] = static_cast<int>(n);
+    if (node.op->is_view()) root[static_cast<size_t>(node.outputs[0].index)] = root[static_cast<size_t>(node.inputs[0].index)];
+  }
+  for (size_t v = 0; v < last.size(); ++v) last[v] = last[root[v]];
   return last;
 }
 

@@ -30,6 +30,7 @@ enum class StateRole : uint8_t {
   kBatch,
   kScalar,
   kCache,
+  kBuffer,
   kView
 };
 std::string_view name(StateRole role);
@@ -42,12 +43,17 @@ struct Initializer {
   float stddev = 0;
 };
 
+// A tied embedding that two pipeline ranks use: the first owns it, the last has a copy, which the epilogue keeps
+// equal and which does not count (norm, parameters, checkpoint).
+enum class Tie : uint8_t { kNone, kOwner, kCopy };
+
 struct State {
   std::string name;
   TensorType type;
   StateRole role = StateRole::kScalar;
   Initializer init;           // parameters
   bool weight_decay = false;  // parameters
+  Tie tie = Tie::kNone;       // parameters, and their buckets
   StateId parameter;          // gradients, masters, moments: of which parameter (or bucket of parameters)
   // A state may be elements [offset, offset + size) of another's storage (a parameter in its bucket), in local
   // elements.
@@ -72,9 +78,11 @@ struct Node {
   std::string scope;              // "layers.3.attention"
   Region region = Region::kMicrobatch;
   Phase phase = Phase::kForward;
+  int chunk = 0;  // of the rank's model chunks (interleaved schedules), in the microbatch region
   Lane lane = Lane::kCompute;
   bool recompute = false;     // a clone that rebuilds what forward dropped
-  std::vector<NodeId> waits;  // nodes of other lanes that must have finished
+  std::vector<NodeId> waits;  // nodes of other lanes that must have finished (of the microbatch region: for the
+                              // last microbatch)
 };
 
 // A value and its gradient, kept so that the verifier can check that their placements are dual.
@@ -106,8 +114,7 @@ class Graph {
   // Where a state begins in its storage, in local elements: its offset, and for a state that is split over an axis
   // where its storage is not, the begin of this rank's shard.
   int64_t first_element(StateId state, Coordinate coordinate) const;
-  // The node that reads or writes each value last within the microbatch region (or its own region), -1 if none
-  // reads it.
+  // The node that reads each value last, through views too, -1 if none reads it.
   std::vector<int> last_uses() const;
 
  private:

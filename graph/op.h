@@ -43,6 +43,13 @@ class Attributes {
   std::vector<std::pair<std::string, std::string>> list_;
 };
 
+// What recomputation (graph/passes/recompute.h) may do with outputs that backward reads.
+enum class Rebuild : uint8_t {
+  kDear,    // keeps them, unless it rebuilds the whole layer
+  kCheap,   // many bytes for few FLOPs: selective recomputation drops them
+  kAlways,  // never keeps them, because the inputs are smaller
+};
+
 // Two operands of a node that may share storage: an output written over an input that nobody reads later.
 struct InPlace {
   int output, input;
@@ -75,6 +82,15 @@ class Op {
   // --- answers with a default ---
   virtual int num_writes() const { return 0; }
   virtual std::vector<InPlace> in_place() const { return {}; }
+  virtual Rebuild rebuild() const { return Rebuild::kDear; }
+  // True: the one output is the one input's bytes with another placement; nothing is computed.
+  virtual bool is_view() const { return false; }
+  // True: it moves its one operand between stages, which owns the bytes until it has arrived.
+  virtual bool is_transfer() const { return false; }
+  // True: what it takes leaves the stage, and its gradient comes from outside: vjp is called without any dy.
+  virtual bool leaves_stage() const { return false; }
+  // The same op for another compute type, if it has no input that says which (null: the inputs say it).
+  virtual std::shared_ptr<const Op> with_compute_type(DType) const { return nullptr; }
   // True: the outputs are column ranges of one row-major buffer, so that a product over all of them is one product.
   virtual bool outputs_side_by_side() const { return false; }
   // Upper bound of the scratch memory a kernel may use.

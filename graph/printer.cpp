@@ -47,6 +47,11 @@ std::string print_node(const Graph& graph, const Node& node) {
                         value_name(node.inputs[static_cast<size_t>(alias.input)]));
   if (node.lane != Lane::kCompute) line += fmt::format("   lane {}", name(node.lane));
   if (node.recompute) line += "   recomputed";
+  if (!node.waits.empty())
+    line += "   after " + list(node.waits, [&](NodeId id) {
+              const Node& other = graph[id];
+              return fmt::format("{}#{} {}", name(other.lane), id.index, other.op->name());
+            });
   return line;
 }
 

@@ -14,6 +14,8 @@
 
 namespace trine {
 
+class Communicator;
+
 // One operand in memory, as rows of columns. A vector is one row; dims before the last are flattened.
 struct TensorView {
   std::byte* data = nullptr;
@@ -57,6 +59,7 @@ struct KernelRequest {
   int threads = 1;
   int64_t workspace_bytes = 0;
   TypeSpan input_types = {}, output_types = {};  // logical: what an uneven split needs besides its own shard
+  Communicator* group = nullptr;                 // of a collective: the ranks along its axis
 };
 
 using KernelFactory = std::function<Kernel(const KernelRequest&)>;

@@ -11,6 +11,8 @@
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
+#include "ops/pipeline.h"
+#include "ops/repeat_heads.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
 #include "ops/swiglu.h"
@@ -21,8 +23,9 @@ namespace {
 
 class LlamaBuilder {
  public:
-  LlamaBuilder(const LlamaConfig& config, const BatchShape& batch, const Mesh& mesh, bool sequence_parallel)
-      : c_(config), batch_(batch), mesh_(mesh), tp_(mesh, sequence_parallel), b_(mesh) {
+  LlamaBuilder(const LlamaConfig& config, const BatchShape& batch, const Mesh& mesh, bool sequence_parallel,
+               std::span<const Stage> chunks)
+      : c_(config), batch_(batch), mesh_(mesh), tp_(mesh, sequence_parallel), chunks_(chunks), b_(mesh) {
     rope_.seq = batch.seq;
     rope_.head_dim = config.head_dim;
     rope_.inverse_frequencies = std::make_shared<const std::vector<double>>(rope_inverse_frequencies(config));
@@ -31,25 +34,54 @@ class LlamaBuilder {
   LlamaForward build() {
     load_step();
     b_.enter(Region::kMicrobatch, Phase::kForward);
-    b_.set_scope("embedding");
-    const ValueId ids = b_.add(TakeMicrobatch(batch_.tokens()), {b_.read(ids_)});
-    const ValueId labels = b_.add(TakeMicrobatch(batch_.tokens()), {b_.read(labels_)});
-    const StateId table =
-        matrix("model.embed_tokens.weight", c_.vocab, c_.hidden, c_.init_std, &TensorParallel::vocab);
-    ValueId x = tp_.leave(b_, b_.add(Embedding(), {ids, b_.read(table)}));
-    for (int64_t layer = 0; layer < c_.layers; ++layer) x = decoder_layer(layer, x);
-    b_.set_scope("head");
-    x = tp_.enter(b_, rms_norm("model.norm.weight", x));
-    const ValueId logits = b_.add(Linear(), {x, b_.read(head_weight(table))});
-    b_.name_value(logits, "logits");
-    const ValueId stats = tp_.gather_stats(b_, b_.add(VocabStats(mesh_.tp), {logits, labels}));
-    const ValueId loss = b_.add(CrossEntropy(), {stats, labels});
-    b_.write(Accumulate(1), {loss}, {sum_of(loss)});
-    return {b_.finish(), logits, loss};
+    LlamaForward forward;
+    for (size_t i = 0; i < chunks_.size(); ++i) {
+      b_.set_chunk(static_cast<int>(i));
+      const Stage& stage = chunks_[i];
+      ValueId x = stage.is_first() ? embedding() : receive(stage);
+      for (int64_t layer = stage.first_layer; layer < stage.end_layer; ++layer) x = decoder_layer(layer, x);
+      if (stage.is_last())
+        head(stage, x, forward);
+      else
+        send(stage, x);
+    }
+    b_.set_chunk(0);
+    forward.graph = b_.finish();
+    return forward;
   }
 
  private:
   using Place = TensorType (TensorParallel::*)(TensorType) const;
+
+  ValueId embedding() {
+    b_.set_scope("embedding");
+    const ValueId ids = b_.add(TakeMicrobatch(batch_.tokens()), {b_.read(ids_)});
+    table_ = matrix("model.embed_tokens.weight", c_.vocab, c_.hidden, c_.init_std, &TensorParallel::vocab);
+    if (c_.tie_embeddings && mesh_.pp > 1) b_.state(table_).tie = Tie::kOwner;
+    return tp_.leave(b_, b_.add(Embedding(), {ids, b_.read(table_)}));
+  }
+
+  void head(const Stage& stage, ValueId x, LlamaForward& forward) {
+    b_.set_scope("head");
+    const ValueId labels = b_.add(TakeMicrobatch(batch_.tokens()), {b_.read(labels_)});
+    x = tp_.enter(b_, rms_norm("model.norm.weight", x));
+    forward.logits = b_.add(Linear(), {x, b_.read(head_weight(stage))});
+    b_.name_value(forward.logits, "logits");
+    const ValueId stats = tp_.gather_stats(b_, b_.add(VocabStats(mesh_.tp), {forward.logits, labels}));
+    forward.loss = b_.add(CrossEntropy(), {stats, labels});
+    b_.write(Accumulate(1), {forward.loss}, {loss_sum_});
+  }
+
+  ValueId receive(const Stage& stage) {
+    b_.set_scope("pipeline");
+    const TensorType x = tp_.activation({DType::kF32, {batch_.tokens(), c_.hidden}});
+    return b_.add(Receive(stage.index - 1, false, x), {});
+  }
+
+  void send(const Stage& stage, ValueId x) {
+    b_.set_scope("pipeline");
+    b_.add_many(Send(stage.index + 1, false), {x});
+  }
 
   // x + attention(norm(x)), then + ffn(norm(x)).
   ValueId decoder_layer(int64_t layer, ValueId x) {
@@ -62,20 +94,34 @@ class LlamaBuilder {
 
   ValueId attention(const std::string& layer, ValueId x) {
     const std::string name = layer + ".self_attn.";
-    const int64_t q_size = c_.heads * c_.head_dim, kv_size = c_.kv_heads * c_.head_dim;  // H d, G d
-    const ValueId h = tp_.enter(b_, rms_norm(layer + ".input_layernorm.weight", x));
-    const ValueId wq =
-        b_.read(matrix(name + "q_proj.weight", q_size, c_.hidden, c_.init_std, &TensorParallel::column));
-    const ValueId wk =
-        b_.read(matrix(name + "k_proj.weight", kv_size, c_.hidden, c_.init_std, &TensorParallel::column));
-    const ValueId wv =
-        b_.read(matrix(name + "v_proj.weight", kv_size, c_.hidden, c_.init_std, &TensorParallel::column));
-    const auto qkv = b_.add_many(Linear(3), {h, wq, wk, wv});  // [N, H d], [N, G d], [N, G d]
+    const int64_t q_size = c_.heads * c_.head_dim;  // H d
+    const auto qkv = queries_keys_values(name, tp_.enter(b_, rms_norm(layer + ".input_layernorm.weight", x)));
     const ValueId q = b_.add(rope_, {qkv[0]}), k = b_.add(rope_, {qkv[1]});
     const ValueId o = b_.add_many(Attention(batch_.seq, c_.head_dim), {q, k, qkv[2]}).at(0);  // [N, H d]
     const ValueId wo =
         b_.read(matrix(name + "o_proj.weight", c_.hidden, q_size, output_std(), &TensorParallel::row));
     return tp_.leave(b_, b_.add(Linear(), {o, wo}));
+  }
+
+  // h [N, D]   ->   [N, H d], [N, G d], [N, G d]
+  // Where tp is a multiple of G, each rank computes all kv heads and keeps the one that its queries read: k and v
+  // are then [N, tp d].
+  std::vector<ValueId> queries_keys_values(const std::string& name, ValueId h) {
+    const int64_t q_size = c_.heads * c_.head_dim, kv_size = c_.kv_heads * c_.head_dim;  // H d, G d
+    const bool shared_heads = mesh_.tp > c_.kv_heads;
+    const Place column = &TensorParallel::column, kv = shared_heads ? &TensorParallel::whole : column;
+    const ValueId wq = b_.read(matrix(name + "q_proj.weight", q_size, c_.hidden, c_.init_std, column));
+    const ValueId wk = b_.read(matrix(name + "k_proj.weight", kv_size, c_.hidden, c_.init_std, kv));
+    const ValueId wv = b_.read(matrix(name + "v_proj.weight", kv_size, c_.hidden, c_.init_std, kv));
+    if (!shared_heads) return b_.add_many(Linear(3), {h, wq, wk, wv});
+    const auto all = b_.add_many(Linear(2), {h, wk, wv});
+    return {b_.add(Linear(), {h, wq}), own_kv_head(all[0]), own_kv_head(all[1])};
+  }
+
+  // [N, G d]   ->   [N, tp d], one head per rank
+  ValueId own_kv_head(ValueId x) {
+    const int64_t copies = div_exact(mesh_.tp, c_.kv_heads, "tp over kv heads");
+    return tp_.own_columns(b_, b_.add(RepeatHeads(c_.head_dim, copies), {x}));
   }
 
   ValueId feed_forward(const std::string& layer, ValueId x) {
@@ -109,13 +155,19 @@ class LlamaBuilder {
   }
 
   // A tied head reads the embedding's storage, but accumulates its own gradient: two uses, two sums, added once a
-  // step.
-  StateId head_weight(StateId table) {
+  // step. On another rank than the embedding it is a copy, which the epilogue keeps equal.
+  StateId head_weight(const Stage& stage) {
     if (!c_.tie_embeddings)
       return matrix("lm_head.weight", c_.vocab, c_.hidden, c_.init_std, &TensorParallel::vocab);
-    State tied = b_.graph()[table];
+    if (stage.count > 1) {
+      const StateId copy =
+          matrix("model.embed_tokens.weight", c_.vocab, c_.hidden, c_.init_std, &TensorParallel::vocab);
+      b_.state(copy).tie = Tie::kCopy;
+      return copy;
+    }
+    State tied = b_.graph()[table_];
     tied.name = "lm_head.weight";
-    tied.storage = table;
+    tied.storage = table_;
     return b_.add_state(std::move(tied));
   }
 
@@ -124,10 +176,6 @@ class LlamaBuilder {
 
   StateId scalar(const char* name, DType dtype, Shape shape = {1}) {
     return b_.add_state({.name = name, .type = {dtype, std::move(shape)}, .role = StateRole::kScalar});
-  }
-
-  StateId sum_of(ValueId loss) {
-    return b_.add_state({.name = step_state::kLossSum, .type = b_.type(loss), .role = StateRole::kScalar});
   }
 
   // Each dp rank counts its own samples; all divide by the sum.
@@ -149,10 +197,14 @@ class LlamaBuilder {
     const StateId rate = scalar(step_state::kLearningRate, DType::kF32),
                   scale = scalar(step_state::kLossScale, DType::kF32);
     const StateId valid = scalar(step_state::kValidTokens, DType::kF32);
+    TensorType loss{DType::kF32, {1}};
+    if (mesh_.dp > 1) loss.on(Axis::kDp) = Placement::partial();
+    loss_sum_ = b_.add_state({.name = step_state::kLossSum, .type = loss, .role = StateRole::kScalar});
     b_.enter(Region::kPrologue);
     b_.set_scope("step");
     b_.write(LoadBatch(tokens.shape[0], mesh_.dp > 1), {}, {ids_, labels_});
     b_.write(LoadScalars(), {}, {rate, scale});
+    if (!chunks_.back().is_last()) b_.write(Clear(loss), {}, {loss_sum_});
     count_valid_tokens(valid);
   }
 
@@ -160,16 +212,30 @@ class LlamaBuilder {
   const BatchShape batch_;
   const Mesh mesh_;
   const TensorParallel tp_;
+  const std::span<const Stage> chunks_;
   Rope rope_;
   Builder b_;
-  StateId ids_, labels_;
+  StateId ids_, labels_, loss_sum_, table_;
 };
 
 }  // namespace
 
 LlamaForward build_llama(const LlamaConfig& config, const BatchShape& batch, const Mesh& mesh,
-                         bool sequence_parallel) {
-  return LlamaBuilder(config, batch, mesh, sequence_parallel).build();
+                         bool sequence_parallel, std::span<const Stage> chunks) {
+  const Stage whole{.index = 0, .count = 1, .first_layer = 0, .end_layer = config.layers};
+  if (chunks.empty()) chunks = std::span(&whole, 1);
+  return LlamaBuilder(config, batch, mesh, sequence_parallel, chunks).build();
+}
+
+StageCosts stage_costs(const LlamaConfig& c, int64_t seq) {
+  const double hidden = static_cast<double>(c.hidden);
+  const double matrices = static_cast<double>((2 * c.heads + 2 * c.kv_heads) * c.head_dim + 3 * c.ffn) * hidden;
+  const double attention = static_cast<double>(c.heads * c.head_dim * seq);
+  // Looking up, adding and updating rows is all memory: a core does some 30 multiply-adds in the time of one element.
+  constexpr double kOpsPerElement = 30;
+  return {.layer = matrices + attention,
+          .embedding = 2 * kOpsPerElement * hidden,
+          .head = hidden * static_cast<double>(c.vocab)};
 }
 
 }  // namespace trine

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "graph/graph.h"
 #include "models/llama_config.h"
+#include "parallel/stages.h"
 
 namespace trine {
 
@@ -18,14 +20,20 @@ struct BatchShape {
 
 struct LlamaForward {
   Graph graph;
+  // Of the last stage, else invalid.
   ValueId logits;  // [B * T, V]
   ValueId loss;    // [1] f32, summed over the microbatch's counted tokens
 };
 
-// Parameters are states with Hugging Face's names; values are f32 until the precision pass. The graph's prologue
-// loads the samples and the step's numbers; its microbatch region adds the loss into state `loss_sum`.
+// The stages that one pipeline rank holds, in increasing order (none: the whole model is one stage); they become the
+// graph's chunks. Parameters are states with Hugging Face's names; values are f32 until the precision pass. The
+// graph's prologue loads the samples and the step's numbers; its microbatch region adds the loss into state
+// `loss_sum`.
 LlamaForward build_llama(const LlamaConfig& config, const BatchShape& batch, const Mesh& mesh,
-                         bool sequence_parallel);
+                         bool sequence_parallel, std::span<const Stage> chunks = {});
+
+// Multiply-adds of forward per token.
+StageCosts stage_costs(const LlamaConfig& config, int64_t seq);
 
 // Names of the states through which the host and the optimizer meet the graph.
 namespace step_state {

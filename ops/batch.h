@@ -46,6 +46,24 @@ struct TakeMicrobatch final : Op {
   void describe(Attributes& a) const override { a("tokens", num_tokens); }
 };
 
+// Zero: what an earlier step left must not count again.   ->   (state) x [1]
+struct Clear final : Op {
+  TensorType type;
+
+  explicit Clear(TensorType of) : type(std::move(of)) {}
+  std::string_view name() const override { return "clear"; }
+  std::string index_map() const override { return " -> x[one]"; }
+  Types infer(TypeSpan) const override { return {{type.dtype, type.shape}}; }
+  std::vector<ValueId> vjp(Builder&, const Node&, std::span<const ValueId>) const override { return no_vjp(*this); }
+  Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override { return streaming_cost(in, out, mesh, 0); }
+  void describe(Attributes&) const override {}
+  int num_writes() const override { return 1; }
+  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement>, Axis axis,
+                                                          const Mesh&) const override {
+    return std::vector{type.on(axis)};
+  }
+};
+
 // Labels that count in the loss (>= 0).   labels [M * N] i32   ->   (state) count [1] f32
 struct CountValid final : Op {
   std::string_view name() const override { return "count_valid"; }

@@ -13,6 +13,10 @@ Collective::Collective(Axis mesh_axis, Transition transition, int dims, bool wri
 
 CollectiveKind Collective::kind() const { return *collective_between(change.from, change.to); }
 
+bool Collective::is_local() const {
+  return kind() == CollectiveKind::kEnter || kind() == CollectiveKind::kSlice || kind() == CollectiveKind::kPad;
+}
+
 std::string_view Collective::name() const {
   switch (kind()) {
     case CollectiveKind::kEnter:
@@ -34,6 +38,11 @@ std::string_view Collective::name() const {
 std::string Collective::index_map() const {
   const char* dims = num_dims == 1 ? "[a]" : num_dims == 2 ? "[a,b]" : "[a,b,c]";
   return fmt::format("x{} -> y{} : x", dims, dims);
+}
+
+std::vector<InPlace> Collective::in_place() const {
+  if (kind() == CollectiveKind::kAllReduce && !into_state) return {{0, 0}};
+  return {};
 }
 
 std::vector<ValueId> Collective::vjp(Builder& b, const Node&, std::span<const ValueId> dy) const {
@@ -63,12 +72,20 @@ Cost Collective::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
     case CollectiveKind::kPad:
       break;
   }
+  if (in[0].dtype == DType::kF32) cost.wire_bytes = cost.wire_bytes / 4 * static_cast<int64_t>(size_bytes(wire));
   return cost;
 }
 
 void Collective::describe(Attributes& a) const {
   a("axis", trine::name(axis));
+  if (wire != DType::kF32) a("wire", trine::name(wire));
   a("change", to_string(change.from) + "->" + to_string(change.to));
+}
+
+// A gathered value is as large as all shards together; what enter gives is its input's bytes again.
+Rebuild Collective::rebuild() const {
+  if (change.from.is(PlacementKind::kSplit) && change.to.is(PlacementKind::kReplicated)) return Rebuild::kAlways;
+  return kind() == CollectiveKind::kEnter ? Rebuild::kCheap : Rebuild::kDear;
 }
 
 std::variant<std::vector<Placement>, std::string> Collective::place(std::span<const Placement> in, Axis on,

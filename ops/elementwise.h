@@ -27,6 +27,7 @@ struct Cast final : Op {
   std::vector<ValueId> vjp(Builder& b, const Node& node, std::span<const ValueId> dy) const override;
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override { return streaming_cost(in, out, mesh, 0); }
   void describe(Attributes& a) const override { a("to", trine::name(to)); }
+  Rebuild rebuild() const override { return Rebuild::kCheap; }
 };
 
 // Adds a gradient into an f32 state. With `overwrites`, the first write of a step overwrites.

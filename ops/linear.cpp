@@ -65,8 +65,8 @@ std::vector<ValueId> Linear::vjp(Builder& b, const Node& node, std::span<const V
   dx_inputs.insert(dx_inputs.end(), weights.begin(), weights.end());
   dw_inputs.insert(dw_inputs.end(), dy.begin(), dy.end());
   std::vector<ValueId> gradients(node.inputs.size());
+  gradients[0] = b.add(LinearGradInput(num_weights), dx_inputs);  // first: others wait for it
   b.write(LinearGradWeight(num_weights), dw_inputs, sinks);
-  gradients[0] = b.add(LinearGradInput(num_weights), dx_inputs);
   return gradients;
 }
 

@@ -17,6 +17,7 @@ struct RmsNorm final : Op {
   std::vector<ValueId> vjp(Builder& b, const Node& node, std::span<const ValueId> dy) const override;
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes& a) const override { a("eps", eps); }
+  Rebuild rebuild() const override { return Rebuild::kCheap; }
 };
 
 //   x [N, D]   weight [D]   rstd [N]   dy [N, D]   ->   dx [N, D]   dweight [D] f32

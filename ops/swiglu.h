@@ -13,6 +13,7 @@ struct SwiGlu final : Op {
   std::vector<ValueId> vjp(Builder& b, const Node& node, std::span<const ValueId> dy) const override;
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes&) const override {}
+  Rebuild rebuild() const override { return Rebuild::kCheap; }
 };
 
 //   gate, up, dh [N, F]   ->   dgate, dup [N, F], side by side

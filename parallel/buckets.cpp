@@ -14,6 +14,7 @@ struct Bucket {
 
 // Parameters may share a bucket if the optimizer and the collectives treat them alike.
 bool alike(const State& a, const State& b) {
+  if (a.tie != Tie::kNone || b.tie != Tie::kNone) return false;  // both ranks must see the same bucket
   if (a.weight_decay != b.weight_decay || a.type.dtype != b.type.dtype) return false;
   for (Axis axis : kAxes)
     if (a.type.on(axis).kind != b.type.on(axis).kind) return false;
@@ -69,6 +70,7 @@ void make_states(Builder& builder, const Bucket& bucket, size_t index, bool shar
                               .role = role,
                               .init = {},
                               .weight_decay = first.weight_decay,
+                              .tie = first.tie,
                               .parameter = weights});
   };
   const TensorType weights_type = bucket_type(graph, bucket, first.type.dtype);
@@ -77,9 +79,11 @@ void make_states(Builder& builder, const Bucket& bucket, size_t index, bool shar
   for (Axis axis : kAxes) gradient_type.on(axis) = dual(gradient_type.on(axis));
   const StateId weights = add("weights", StateRole::kParameter, weights_type, {});
   const StateId gradient = add("grad", StateRole::kGradient, gradient_type, weights);
-  add("master", StateRole::kMaster, f32, weights);
-  add("momentum", StateRole::kMomentum, f32, weights);
-  add("variance", StateRole::kVariance, f32, weights);
+  if (first.tie != Tie::kCopy) {
+    add("master", StateRole::kMaster, f32, weights);
+    add("momentum", StateRole::kMomentum, f32, weights);
+    add("variance", StateRole::kVariance, f32, weights);
+  }
   for (size_t i = 0; i < bucket.parameters.size(); ++i) {
     const StateId own_gradient = graph.companion(bucket.parameters[i], StateRole::kGradient);
     for (auto [view, storage] : {std::pair{bucket.parameters[i], weights}, std::pair{own_gradient, gradient}}) {
@@ -112,6 +116,15 @@ std::vector<StateId> buckets(const Graph& graph) {
       list.push_back(id);
   }
   return list;
+}
+
+StateId tied_copy(const Graph& graph) {
+  for (size_t i = 0; i < graph.states().size(); ++i) {
+    const State& state = graph.states()[i];
+    if (state.role == StateRole::kParameter && state.tie == Tie::kCopy && !state.storage.valid())
+      return {static_cast<int32_t>(i)};
+  }
+  return {};
 }
 
 std::vector<StateId> parameters_in(const Graph& graph, StateId bucket) {

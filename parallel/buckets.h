@@ -21,8 +21,10 @@ struct BucketOptions {
 // own.
 Graph assign_buckets(Graph graph, const BucketOptions& options);
 
-// The weights states of all buckets, in order.
+// The weights states of all buckets that this rank owns, in order.
 std::vector<StateId> buckets(const Graph& graph);
+// That of the copy of a tied embedding, which another stage owns; invalid if there is none.
+StateId tied_copy(const Graph& graph);
 // The parameters that live in a bucket, in order of offset; tied views are not counted again.
 std::vector<StateId> parameters_in(const Graph& graph, StateId bucket);
 

@@ -4,6 +4,7 @@
 #include "ops/collective.h"
 #include "ops/elementwise.h"
 #include "ops/optimizer.h"
+#include "ops/pipeline.h"
 #include "parallel/buckets.h"
 
 namespace trine {
@@ -17,8 +18,10 @@ class Epilogue {
     b_.enter(Region::kEpilogue);
     sum_tied_gradients();
     for (StateId weights : buckets(b_.graph())) reduced_.push_back({weights, reduce_gradient(weights)});
+    exchange_tied_gradient();
     clip();
     for (const auto& [weights, gradient] : reduced_) update(weights, gradient);
+    exchange_tied_weights();
     return b_.finish();
   }
 
@@ -39,6 +42,39 @@ class Epilogue {
     }
   }
 
+  // The bucket of a tied embedding that the last stage uses too, on the first and the last stage.
+  StateId tied_bucket() const {
+    for (const Reduced& bucket : reduced_)
+      if (b_.graph()[bucket.weights].tie == Tie::kOwner) return bucket.weights;
+    return {};
+  }
+
+  // The last stage sends what it has reduced over its ranks; the first adds it to its own.
+  void exchange_tied_gradient() {
+    b_.set_scope("tied embedding");
+    const int last = b_.graph().mesh().pp - 1;
+    if (const StateId copy = tied_copy(b_.graph()); copy.valid())
+      b_.write(SendState(0), {b_.read(reduce_gradient(copy))}, {});
+    if (const StateId owner = tied_bucket(); owner.valid()) {
+      StateId own;
+      for (const Reduced& bucket : reduced_)
+        if (bucket.weights == owner) own = bucket.gradient;
+      const TensorType type = b_.graph()[own].type;
+      const StateId received =
+          b_.add_state({.name = "grad.from_last_stage", .type = type, .role = StateRole::kBuffer});
+      b_.write(ReceiveState(last, type), {}, {received});
+      b_.write(Accumulate(1, false), {b_.read(received)}, {own});
+    }
+  }
+
+  void exchange_tied_weights() {
+    b_.set_scope("tied embedding");
+    if (const StateId copy = tied_copy(b_.graph()); copy.valid())
+      b_.write(ReceiveState(0, b_.graph()[copy].type), {}, {copy});
+    if (const StateId owner = tied_bucket(); owner.valid())
+      b_.write(SendState(b_.graph().mesh().pp - 1), {b_.read(owner)}, {});
+  }
+
   // The same storage with another placement on `axis`, without moving anything.
   StateId view(StateId of, Axis axis, Placement placement, const std::string& what) {
     State state{
@@ -49,31 +85,42 @@ class Epilogue {
 
   // The collective that gives `from` the placement of `to` on `axis`. In place where `to` is a view of `from`, or
   // the other way round.
-  void move(StateId from, StateId to, Axis axis) {
+  void move(StateId from, StateId to, Axis axis, DType wire = DType::kF32) {
     const Transition change{b_.graph()[from].type.on(axis), b_.graph()[to].type.on(axis)};
-    b_.write(Collective(axis, change, b_.graph()[from].type.shape.num_dims(), true), {b_.read(from)}, {to});
+    Collective collective(axis, change, b_.graph()[from].type.shape.num_dims(), true);
+    if (b_.graph()[from].type.dtype == DType::kF32) collective.wire = wire;
+    b_.write(std::move(collective), {b_.read(from)}, {to});
   }
 
-  // Sums a state over every axis on which it is partial; over dp a bucket of a sharded optimizer only gets its
-  // share.
-  StateId reduce(StateId state, bool shard_over_dp = false) {
+  // Sums a state over tp and dp where it is partial; over dp a bucket of a sharded optimizer only gets its share.
+  StateId reduce(StateId state, bool shard_over_dp = false, DType wire = DType::kF32) {
     for (Axis axis : {Axis::kTp, Axis::kDp}) {
       if (!b_.graph()[state].type.on(axis).is(PlacementKind::kPartial)) continue;
       const bool shard = shard_over_dp && axis == Axis::kDp;
-      const StateId sum = view(state, axis, shard ? Placement::split(0) : Placement::invariant(),
-                               fmt::format(".over_{}", name(axis)));
-      move(state, sum, axis);
-      state = sum;
+      state = sum_over(state, axis, shard ? Placement::split(0) : Placement::invariant(),
+                       axis == Axis::kDp ? wire : DType::kF32);
     }
     return state;
+  }
+
+  // Each stage has a part of what concerns the whole model.
+  StateId reduce_over_stages(StateId state) {
+    if (b_.graph().mesh().pp == 1) return state;
+    return sum_over(view(state, Axis::kPp, Placement::partial(), ".of_stage"), Axis::kPp, Placement::invariant(),
+                    DType::kF32);
+  }
+
+  StateId sum_over(StateId state, Axis axis, Placement to, DType wire) {
+    const StateId sum = view(state, axis, to, fmt::format(".over_{}", name(axis)));
+    move(state, sum, axis, wire);
+    return sum;
   }
 
   StateId companion(StateId weights, StateRole role) const { return b_.graph().companion(weights, role); }
 
   StateId reduce_gradient(StateId weights) {
     b_.set_scope("gradients");
-    const State& master = b_.graph()[companion(weights, StateRole::kMaster)];
-    return reduce(companion(weights, StateRole::kGradient), master.type.on(Axis::kDp).is(PlacementKind::kSplit));
+    return reduce(companion(weights, StateRole::kGradient), options_.shard_over_dp, options_.wire);
   }
 
   StateId scalar(const char* name, DType dtype) {
@@ -101,7 +148,7 @@ class Epilogue {
       b_.write(SquaredNorm(first), {b_.read(bucket.gradient)}, {home});
     }
     std::vector<ValueId> sums;
-    for (StateId state : bins) sums.push_back(b_.read(reduce(state)));
+    for (StateId state : bins) sums.push_back(b_.read(reduce_over_stages(reduce(state))));
     return sums;
   }
 
@@ -110,7 +157,7 @@ class Epilogue {
     std::vector<ValueId> inputs = square_norms();
     const int num_bins = static_cast<int>(inputs.size());
     inputs.push_back(named("step.loss_scale"));
-    inputs.push_back(b_.read(reduce(b_.graph().state_named("step.loss_sum"))));
+    inputs.push_back(b_.read(reduce_over_stages(reduce(b_.graph().state_named("step.loss_sum")))));
     const StateId norm = scalar("step.grad_norm", DType::kF32);
     factor_ = scalar("step.factor", DType::kF32);
     apply_ = scalar("step.apply", DType::kI32);

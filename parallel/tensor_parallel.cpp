@@ -10,10 +10,21 @@ TensorType TensorParallel::place(TensorType type, Placement on_tp) const {
   return type;
 }
 
+TensorType TensorParallel::activation(TensorType x) const {
+  if (sequence_) x.on(Axis::kTp) = Placement::split(0);
+  if (data_) x.on(Axis::kDp) = Placement::batch_split();
+  return x;
+}
+
 ValueId TensorParallel::enter(Builder& b, ValueId x) const {
   if (!active_) return x;
   const Placement from = sequence_ ? Placement::split(0) : Placement::invariant();
   return b.add(Collective(Axis::kTp, {from, Placement::replicated()}), {x});
+}
+
+ValueId TensorParallel::own_columns(Builder& b, ValueId x) const {
+  if (!active_) return x;
+  return b.add(Collective(Axis::kTp, {Placement::replicated(), Placement::split(1)}), {x});
 }
 
 ValueId TensorParallel::leave(Builder& b, ValueId partial) const {

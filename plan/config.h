@@ -13,13 +13,14 @@
 #include "base/error.h"
 #include "base/mesh.h"
 #include "models/llama_config.h"
+#include "parallel/schedules/schedule.h"
 
 namespace trine {
 
 // Enums that people write. enum_names() lists them in the order of the values.
 enum class LrSchedule { kCosine, kLinear, kConstant };
 enum class OnNonFinite { kStop, kSkip };
-enum class ScheduleKind { kGpipe, k1F1B, kInterleaved, kZeroBubble };
+using ScheduleKind = PipelineKind;
 enum class DeviceKind { kCpu, kCuda };
 enum class CommKind { kAuto, kMpi, kNccl };
 
@@ -153,6 +154,7 @@ struct Config {
   std::vector<std::string> dump_passes;
   std::vector<std::string> disabled_passes;
 
+  bool looks_only() const { return dry_run || print_graph || print_memory || print_schedule || print_plan; }
   int64_t num_microbatches() const { return global_batch / (micro_batch * mesh.dp); }  // per dp rank and step
   int64_t tokens_per_step() const { return global_batch * seq; }
   bool operator==(const Config&) const = default;

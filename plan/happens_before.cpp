@@ -1,13 +1,19 @@
 #include "plan/happens_before.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace trine {
 
 HappensBefore::HappensBefore(const Graph& graph) {
   Clock last_of_lane_clock[kLanes.size()] = {};
   std::array<int, kLanes.size()> issued = {};
+  const Node* previous = nullptr;
   for (const Node& node : graph.nodes()) {
+    if (previous && previous->region == Region::kMicrobatch &&
+        std::tie(previous->region, previous->phase, previous->chunk) != std::tie(node.region, node.phase, node.chunk))
+      for (Clock& clock : last_of_lane_clock) clock = issued;
+    previous = &node;
     const size_t lane = static_cast<size_t>(node.lane);
     Clock clock = last_of_lane_clock[lane];
     clock[lane] = issued[lane];

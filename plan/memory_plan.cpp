@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -12,11 +12,13 @@
 namespace trine {
 namespace {
 
+enum class Kind { kTransient, kKept, kReceived, kSent };
+
 // Bytes that one or several values share: an output, outputs side by side, and all that is written over them.
 struct Buffer {
   int64_t bytes = 0;
   std::vector<NodeId> accesses;
-  bool kept = false;  // accessed by more than one action of a microbatch
+  Kind kind = Kind::kTransient;
   std::string name;
 };
 
@@ -25,12 +27,44 @@ struct InBuffer {
   int64_t offset = 0, row_stride = 0;
 };
 
+// Runs in the same action (forward, input gradient, weight gradient) of one microbatch.
+bool same_action(const Node& a, const Node& b) {
+  return a.region == b.region && a.phase == b.phase && a.chunk == b.chunk;
+}
+
+struct Interval {
+  int begin = 0, end = 0;  // actions, both included
+};
+
+// Slots by microbatch, such that intervals of one slot do not meet.
+std::vector<int> assign_slots(const std::vector<Interval>& intervals) {
+  std::vector<size_t> order(intervals.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return intervals[a].begin < intervals[b].begin; });
+  std::vector<int> slots(intervals.size()), busy_until;
+  for (const size_t i : order) {
+    const auto free = std::find_if(busy_until.begin(), busy_until.end(), [&](int end) { return end < intervals[i].begin; });
+    slots[i] = static_cast<int>(free - busy_until.begin());
+    if (free == busy_until.end())
+      busy_until.push_back(intervals[i].end);
+    else
+      *free = intervals[i].end;
+  }
+  return slots;
+}
+
 class Planner {
  public:
-  Planner(const Graph& graph, const Schedule& schedule, int threads)
-      : graph_(graph), order_(graph), threads_(threads), in_buffer_(graph.values().size()) {
+  Planner(const Graph& graph, const Schedule& schedule, int threads, int send_slots)
+      : graph_(graph),
+        schedule_(schedule),
+        order_(graph),
+        threads_(threads),
+        send_slots_(send_slots),
+        in_buffer_(graph.values().size()) {
     plan_.values.resize(graph.values().size());
-    assign_frames(schedule);
+    for (const Action& action : schedule) num_microbatches_ = std::max(num_microbatches_, action.microbatch + 1);
+    for (const Node& node : graph.nodes()) num_chunks_ = std::max(num_chunks_, node.chunk + 1);
   }
 
   MemoryPlan run() {
@@ -42,28 +76,6 @@ class Planner {
   }
 
  private:
-  // A microbatch holds a frame from its forward until the last part of its backward.
-  void assign_frames(const Schedule& schedule) {
-    std::map<int, size_t> last_action;
-    for (size_t i = 0; i < schedule.size(); ++i) last_action[schedule[i].microbatch] = i;
-    std::vector<bool> busy;
-    plan_.frame_of_microbatch.resize(last_action.size());
-    for (size_t i = 0; i < schedule.size(); ++i) {
-      const size_t microbatch = static_cast<size_t>(schedule[i].microbatch);
-      if (schedule[i].kind == ActionKind::kForward) {
-        const auto free = std::find(busy.begin(), busy.end(), false);
-        plan_.frame_of_microbatch[microbatch] = static_cast<int>(free - busy.begin());
-        if (free == busy.end())
-          busy.push_back(true);
-        else
-          *free = true;
-      }
-      if (last_action[schedule[i].microbatch] == i)
-        busy[static_cast<size_t>(plan_.frame_of_microbatch[microbatch])] = false;
-    }
-    plan_.num_frames = std::max<int>(1, static_cast<int>(busy.size()));
-  }
-
   void place_states() {
     plan_.state_offsets.assign(graph_.states().size(), -1);
     std::map<StateRole, int64_t> bytes_by_role;
@@ -78,15 +90,18 @@ class Planner {
     }
     for (size_t i = 0; i < graph_.states().size(); ++i)
       plan_.state_offsets[i] = state_offset({static_cast<int32_t>(i)});
-    static const std::map<StateRole, const char*> names = {{StateRole::kParameter, "weights (compute copy)"},
-                                                           {StateRole::kGradient, "gradients (accumulated)"},
-                                                           {StateRole::kMaster, "Adam: master weights"},
-                                                           {StateRole::kMomentum, "Adam: momentum"},
-                                                           {StateRole::kVariance, "Adam: variance"},
-                                                           {StateRole::kBatch, "samples of a step"},
-                                                           {StateRole::kScalar, "step scalars"},
-                                                           {StateRole::kCache, "caches"}};
-    for (const auto& [role, bytes] : bytes_by_role) plan_.table.push_back({names.at(role), bytes});
+    static const std::map<StateRole, std::pair<const char*, const char*>> names = {
+        {StateRole::kParameter, {"weights", "weights (compute copy)"}},
+        {StateRole::kGradient, {"gradients", "gradients (accumulated)"}},
+        {StateRole::kMaster, {"Adam", "Adam: master weights"}},
+        {StateRole::kMomentum, {"Adam", "Adam: momentum"}},
+        {StateRole::kVariance, {"Adam", "Adam: variance"}},
+        {StateRole::kBatch, {"step", "samples of a step"}},
+        {StateRole::kScalar, {"step", "step scalars"}},
+        {StateRole::kCache, {"step", "caches"}},
+        {StateRole::kBuffer, {"step", "received states"}}};
+    for (const auto& [role, bytes] : bytes_by_role)
+      plan_.table.push_back({names.at(role).first, names.at(role).second, bytes});
   }
 
   int64_t state_offset(StateId id) const {  // a view may lie in a view (a tied head in an embedding in a bucket)
@@ -95,15 +110,21 @@ class Planner {
     return state_offset(state.storage) + state.offset * static_cast<int64_t>(size_bytes(state.type.dtype));
   }
 
+  // The bytes of a value whose bytes they are already.
+  void share(ValueId value, ValueId of) { in_buffer_[index(value)] = in_buffer_[index(of)]; }
+
   void make_buffers() {
     for (size_t n = 0; n < graph_.nodes().size(); ++n) {
       const Node& node = graph_.nodes()[n];
       const NodeId id{static_cast<int32_t>(n)};
       std::vector<bool> done(node.outputs.size(), false);
       for (const InPlace& alias : node.in_place) {
-        in_buffer_[index(node.outputs[static_cast<size_t>(alias.output)])] =
-            in_buffer_[index(node.inputs[static_cast<size_t>(alias.input)])];
+        share(node.outputs[static_cast<size_t>(alias.output)], node.inputs[static_cast<size_t>(alias.input)]);
         done[static_cast<size_t>(alias.output)] = true;
+      }
+      if (node.op->is_view()) {
+        share(node.outputs[0], node.inputs[0]);
+        done[0] = true;
       }
       if (node.op->outputs_side_by_side() && node.in_place.empty()) side_by_side(node, done);
       for (size_t i = 0; i < node.outputs.size(); ++i)
@@ -118,8 +139,10 @@ class Planner {
     const Shape shape = local_shape(graph_[value].type, graph_.mesh());
     in_buffer_[index(value)] = {buffers_.size(), 0, shape.num_columns()};
     const int64_t bytes = shape.num_elements() * static_cast<int64_t>(size_bytes(graph_[value].type.dtype));
-    buffers_.push_back(
-        {round_up(std::max<int64_t>(bytes, 1), kBufferAlignment), {}, false, buffer_name(node, value)});
+    buffers_.push_back({round_up(std::max<int64_t>(bytes, 1), kBufferAlignment),
+                        {},
+                        node.op->is_transfer() ? Kind::kReceived : Kind::kTransient,
+                        buffer_name(node, value)});
   }
 
   void side_by_side(const Node& node, std::vector<bool>& done) {
@@ -137,7 +160,7 @@ class Planner {
       done[i] = true;
     }
     buffers_.push_back(
-        {round_up(rows * columns * element, kBufferAlignment), {}, false, buffer_name(node, node.outputs[0])});
+        {round_up(rows * columns * element, kBufferAlignment), {}, Kind::kTransient, buffer_name(node, node.outputs[0])});
   }
 
   // "layers.3.ffn" -> "layers.ffn: linear": what the table calls the activations of all layers together.
@@ -152,11 +175,17 @@ class Planner {
     return fmt::format("{}: {}", scope, name.empty() ? std::string(node.op->name()) : name);
   }
 
-  void access(ValueId value, NodeId node) {
+  void access(ValueId value, NodeId id) {
     Buffer& buffer = buffers_[in_buffer_[index(value)].buffer];
-    const auto action = [&](NodeId id) { return std::pair(graph_[id].region, graph_[id].phase); };
-    if (!buffer.accesses.empty() && action(buffer.accesses[0]) != action(node)) buffer.kept = true;
-    buffer.accesses.push_back(node);
+    const bool here = buffer.accesses.empty() || same_action(graph_[buffer.accesses[0]], graph_[id]);
+    if (graph_[id].op->is_transfer() && !graph_[id].inputs.empty()) {
+      TRINE_CHECK(buffer.kind == Kind::kTransient && here, "{} is sent, and kept or received as well", buffer.name);
+      buffer.kind = Kind::kSent;
+    } else if (!here) {
+      TRINE_CHECK(buffer.kind != Kind::kSent, "{} is sent, and read by a later action", buffer.name);
+      if (buffer.kind == Kind::kTransient) buffer.kind = Kind::kKept;
+    }
+    buffer.accesses.push_back(id);
   }
 
   bool conflict(size_t a, size_t b) const {
@@ -165,38 +194,121 @@ class Planner {
     return !order_.all_before(x, y) && !order_.all_before(y, x);
   }
 
-  // With one frame a microbatch runs forward and backward before the next one begins, so all buffers share one
-  // stretch. With several, only what is kept goes into the frames: transients exist once.
-  void place_buffers() {
-    std::vector<size_t> in_frame, transient;
-    for (size_t i = 0; i < buffers_.size(); ++i)
-      (buffers_[i].kept || plan_.num_frames == 1 ? in_frame : transient).push_back(i);
-    place_region(in_frame, ValuePlace::Where::kFrame);
-    place_region(transient, ValuePlace::Where::kTransient);
+  int chunk_of(const Buffer& buffer) const { return graph_[buffer.accesses[0]].chunk; }
+
+  // The actions of each microbatch, in the order of the schedule, that run `phase` of a chunk.
+  std::vector<int> actions_of(int chunk, Phase phase) const {
+    std::vector<int> actions(static_cast<size_t>(num_microbatches_), -1);
+    for (size_t i = 0; i < schedule_.size(); ++i) {
+      const Action& action = schedule_[i];
+      if (action.stage / graph_.mesh().pp != chunk) continue;
+      const bool runs = phase == Phase::kForward      ? action.kind == ActionKind::kForward
+                        : phase == Phase::kInputGrad ? action.kind == ActionKind::kInputGrad || action.kind == ActionKind::kBackward
+                                                     : action.kind == ActionKind::kWeightGrad || action.kind == ActionKind::kBackward;
+      if (runs) actions[static_cast<size_t>(action.microbatch)] = static_cast<int>(i);
+    }
+    return actions;
   }
 
-  void place_region(const std::vector<size_t>& members, ValuePlace::Where where) {
+  // The first and the last phase that accesses them.
+  std::pair<Phase, Phase> span_of(const std::vector<size_t>& members) const {
+    Phase first = Phase::kWeightGrad, last = Phase::kForward;
+    for (const size_t member : members)
+      for (const NodeId id : buffers_[member].accesses)
+        first = std::min(first, graph_[id].phase), last = std::max(last, graph_[id].phase);
+    return {first, last};
+  }
+
+  // From which action to which each microbatch needs these buffers of a chunk; `ahead` actions earlier for what is
+  // posted then.
+  std::vector<Interval> lifetimes(const std::vector<size_t>& members, int chunk, int ahead) const {
+    const auto [first, last] = span_of(members);
+    const std::vector<int> begins = actions_of(chunk, first), ends = actions_of(chunk, last);
+    std::vector<Interval> intervals;
+    for (size_t m = 0; m < begins.size(); ++m) intervals.push_back({std::max(0, begins[m] - ahead), ends[m]});
+    return intervals;
+  }
+
+  void place_buffers() {
+    for (int chunk = 0; chunk < num_chunks_; ++chunk) {
+      const std::vector<size_t> kept = select(Kind::kKept, chunk);
+      if (kept.empty()) continue;
+      std::vector<int> slots = assign_slots(lifetimes(kept, chunk, 0));
+      const bool one = num_chunks_ == 1 && *std::max_element(slots.begin(), slots.end()) == 0;
+      if (one) return place_as_one(kept);
+      // Where backward is split, what only I or only W needs has slots for as many microbatches as wait for that.
+      std::map<std::pair<Phase, Phase>, std::vector<size_t>> by_span;
+      for (const size_t buffer : kept) by_span[span_of({buffer})].push_back(buffer);
+      for (const auto& [span, members] : by_span)
+        add_pool("activations", members, assign_slots(lifetimes(members, chunk, 0)));
+    }
+    for (size_t i = 0; i < buffers_.size(); ++i)
+      if (buffers_[i].kind == Kind::kReceived)
+        add_pool("received", {i}, assign_slots(lifetimes({i}, chunk_of(buffers_[i]), 1)));
+    for (size_t i = 0; i < buffers_.size(); ++i)
+      if (buffers_[i].kind == Kind::kSent) add_pool("sent", {i}, in_turn(buffers_[i]));
+    add_pool("transients", select(Kind::kTransient, -1), {});
+  }
+
+  // With one microbatch in flight it runs forward and backward before the next one begins: what is kept and what is
+  // not may share bytes.
+  void place_as_one(std::vector<size_t> members) {
+    for (size_t i = 0; i < buffers_.size(); ++i) {
+      if (buffers_[i].kind == Kind::kTransient) members.push_back(i);
+      if (buffers_[i].kind == Kind::kReceived)
+        add_pool("received", {i}, assign_slots(lifetimes({i}, chunk_of(buffers_[i]), 1)));
+      if (buffers_[i].kind == Kind::kSent) add_pool("sent", {i}, in_turn(buffers_[i]));
+    }
+    std::sort(members.begin(), members.end());
+    add_pool("activations", members, {});
+  }
+
+  std::vector<size_t> select(Kind kind, int chunk) const {
+    std::vector<size_t> members;
+    for (size_t i = 0; i < buffers_.size(); ++i)
+      if (buffers_[i].kind == kind && (chunk < 0 || chunk_of(buffers_[i]) == chunk)) members.push_back(i);
+    return members;
+  }
+
+  // The slots of a sent value, one after another in the order of the sends.
+  std::vector<int> in_turn(const Buffer& buffer) const {
+    const Node& node = graph_[buffer.accesses[0]];
+    const std::vector<int> actions = actions_of(node.chunk, node.phase);
+    std::vector<size_t> order(actions.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return actions[a] < actions[b]; });
+    std::vector<int> slots(actions.size());
+    for (size_t k = 0; k < order.size(); ++k) slots[order[k]] = static_cast<int>(k) % send_slots_;
+    return slots;
+  }
+
+  void add_pool(const std::string& name, const std::vector<size_t>& members, std::vector<int> slots) {
+    if (members.empty()) return;
     std::vector<int64_t> sizes;
     for (size_t member : members) sizes.push_back(buffers_[member].bytes);
     const Packing packing = pack(sizes, [&](size_t a, size_t b) { return conflict(members[a], members[b]); });
-    const bool frame = where == ValuePlace::Where::kFrame;
-    (frame ? plan_.frame_bytes : plan_.transient_bytes) = packing.total;
+    Pool pool{.name = name, .begin = plan_.workspace_begin(), .slot_bytes = packing.total};
+    if (!slots.empty()) pool.num_slots = *std::max_element(slots.begin(), slots.end()) + 1;
+    pool.slot_of_microbatch = std::move(slots);
+
     std::map<size_t, int64_t> offset_of;
     for (size_t i = 0; i < members.size(); ++i) {
       offset_of[members[i]] = packing.offsets[i];
-      for (int copy = 0; copy < (frame ? plan_.num_frames : 1); ++copy)
-        use((frame ? plan_.frame_begin(copy) : plan_.transients_begin()) + packing.offsets[i], sizes[i]);
+      for (int slot = 0; slot < pool.num_slots; ++slot)
+        use(pool.begin + slot * pool.slot_bytes + packing.offsets[i], sizes[i]);
     }
     for (size_t v = 0; v < in_buffer_.size(); ++v) {
       if (graph_.values()[v].state.valid() || !offset_of.contains(in_buffer_[v].buffer)) continue;
-      plan_.values[v] = {where, offset_of[in_buffer_[v].buffer] + in_buffer_[v].offset, in_buffer_[v].row_stride};
+      plan_.values[v] = {static_cast<int>(plan_.pools.size()), offset_of[in_buffer_[v].buffer] + in_buffer_[v].offset,
+                         in_buffer_[v].row_stride};
     }
-    describe_peak(members, packing.total, frame ? plan_.num_frames : 1, frame ? "activations" : "transients");
+    describe_peak(members, pool);
+    plan_.pools.push_back(std::move(pool));
   }
 
-  // Names what is live when most is: the lines add up to the region's size.
-  void describe_peak(const std::vector<size_t>& members, int64_t total, int copies, const char* what) {
-    if (total == 0) return;
+  // Names what is live when most is: the lines add up to the pool's size.
+  void describe_peak(const std::vector<size_t>& members, const Pool& pool) {
+    if (pool.slot_bytes == 0) return;
     std::vector<int64_t> change(graph_.nodes().size() + 1, 0);
     const auto first = [&](size_t b) { return static_cast<size_t>(buffers_[b].accesses.front().index); };
     const auto last = [&](size_t b) { return static_cast<size_t>(buffers_[b].accesses.back().index); };
@@ -205,16 +317,31 @@ class Planner {
     size_t peak = 0;
     for (size_t n = 0; n < graph_.nodes().size(); ++n)
       if ((live += change[n]) > most) most = live, peak = n;
-    std::map<std::string, int64_t> by_name;
-    for (size_t b : members)
-      if (first(b) <= peak && peak <= last(b)) by_name[buffers_[b].name] += buffers_[b].bytes;
+    std::map<std::string, MemoryLine> by_name;
+    for (size_t b : members) {
+      if (first(b) > peak || peak > last(b)) continue;
+      MemoryLine& line = by_name.try_emplace(buffers_[b].name, MemoryLine{.buffers = 0}).first->second;
+      line.bytes += buffers_[b].bytes * pool.num_slots;
+      ++line.buffers;
+    }
     std::vector<MemoryLine> lines;
-    const std::string in_flight = copies > 1 ? fmt::format(" x {} in flight", copies) : "";
-    for (const auto& [name, bytes] : by_name)
-      lines.push_back({fmt::format("{}: {}{}", what, name, in_flight), bytes * copies});
+    for (const auto& [name, line] : by_name)
+      lines.push_back({pool.name, fmt::format("{}: {}", pool.name, name), line.bytes, line.buffers, pool.num_slots});
     std::stable_sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
-    if (total > most) lines.push_back({fmt::format("{}: gaps between buffers", what), (total - most) * copies});
-    plan_.table.insert(plan_.table.end(), lines.begin(), lines.end());
+    if (pool.slot_bytes > most)
+      lines.push_back({pool.name, fmt::format("{}: gaps between buffers", pool.name),
+                       (pool.slot_bytes - most) * pool.num_slots, 1, pool.num_slots});
+    for (MemoryLine& line : lines) add_line(std::move(line));
+  }
+
+  // Chunks have pools of their own, but share lines where as many microbatches are in flight.
+  void add_line(MemoryLine line) {
+    for (MemoryLine& other : plan_.table)
+      if (other.name == line.name && other.in_flight == line.in_flight) {
+        other.bytes += line.bytes, other.buffers += line.buffers;
+        return;
+      }
+    plan_.table.push_back(std::move(line));
   }
 
   void reserve_workspace() {
@@ -225,15 +352,17 @@ class Planner {
                                                      graph_.mesh(), threads_),
                             kBufferAlignment));
     use(plan_.workspace_begin(), plan_.workspace_bytes);
-    plan_.table.push_back({"workspace of kernels", plan_.workspace_bytes});
+    plan_.table.push_back({"workspace", "workspace of kernels", plan_.workspace_bytes});
   }
 
   void use(int64_t begin, int64_t bytes) { plan_.used.push_back({begin, begin + bytes}); }
   static size_t index(ValueId id) { return static_cast<size_t>(id.index); }
 
   const Graph& graph_;
+  const Schedule& schedule_;
   const HappensBefore order_;
-  const int threads_;
+  const int threads_, send_slots_;
+  int num_microbatches_ = 0, num_chunks_ = 1;
   MemoryPlan plan_;
   std::vector<Buffer> buffers_;
   std::vector<InBuffer> in_buffer_;  // by value
@@ -241,17 +370,43 @@ class Planner {
 
 }  // namespace
 
-MemoryPlan plan_memory(const Graph& graph, const Schedule& schedule, int threads) {
-  return Planner(graph, schedule, threads).run();
+MemoryPlan plan_memory(const Graph& graph, const Schedule& schedule, int threads, int send_slots) {
+  return Planner(graph, schedule, threads, send_slots).run();
+}
+
+std::vector<SendWait> waits_for_send_slots(const Graph& graph, const Schedule& schedule, const MemoryPlan& plan,
+                                           int rank) {
+  std::vector<SendWait> waits;
+  for (const Node& node : graph.nodes()) {
+    if (!node.op->is_transfer() || node.inputs.empty()) continue;
+    const Pool& pool = plan.pools[static_cast<size_t>(plan.values[static_cast<size_t>(node.inputs[0].index)].pool)];
+    std::vector<int> last(static_cast<size_t>(pool.num_slots), -1);  // by slot, the action that sent from it
+    for (int i = 0; i < static_cast<int>(schedule.size()); ++i) {
+      const Action& action = schedule[static_cast<size_t>(i)];
+      const bool sends = node.phase == Phase::kForward
+                             ? action.kind == ActionKind::kForward
+                             : action.kind == ActionKind::kBackward || action.kind == ActionKind::kInputGrad;
+      if (!sends || action.stage / graph.mesh().pp != node.chunk) continue;
+      int& before = last[static_cast<size_t>(pool.slot(action.microbatch))];
+      if (before >= 0) waits.push_back({rank, i, before});
+      before = i;
+    }
+  }
+  return waits;
 }
 
 std::string print(const MemoryPlan& plan) {
   std::string text;
-  for (const MemoryLine& line : plan.table)
-    text +=
-        fmt::format("  {:<60} {:>16} B  {:>10}\n", line.name, format_count(line.bytes), format_bytes(line.bytes));
-  return text + fmt::format("  {:<60} {:>16} B  {:>10}\n", "total (peak of the arena)",
-                            format_count(plan.total_bytes()), format_bytes(plan.total_bytes()));
+  const auto add = [&](const std::string& name, const std::string& times, int64_t bytes) {
+    text += fmt::format("  {:<46} {:>15} {:>17} B  {:>10}\n", name, times, format_count(bytes), format_bytes(bytes));
+  };
+  for (const MemoryLine& line : plan.table) {
+    std::string times = line.buffers > 1 ? fmt::format("{}", line.buffers) : "";
+    if (line.in_flight > 1) times += fmt::format("{}{} in flight", times.empty() ? "" : " x ", line.in_flight);
+    add(line.name, times, line.bytes);
+  }
+  add("total (peak of the arena)", "", plan.total_bytes());
+  return text;
 }
 
 }  // namespace trine

@@ -1,17 +1,24 @@
 // The whole story: from a configuration to what runs.
 #include "plan/plan.h"
 
-#include "base/text.h"
+#include <algorithm>
+#include <iterator>
+
 #include "graph/autodiff.h"
 #include "graph/passes/in_place.h"
 #include "graph/passes/precision.h"
-#include "graph/printer.h"
+#include "graph/passes/recompute.h"
+#include "graph/passes/split_backward.h"
 #include "graph/verifier.h"
 #include "models/llama.h"
 #include "ops/batch.h"
 #include "ops/elementwise.h"
 #include "parallel/buckets.h"
+#include "parallel/lanes.h"
 #include "parallel/optimizer.h"
+#include "parallel/schedules/check.h"
+#include "parallel/stages.h"
+#include "plan/memory_budget.h"
 
 namespace trine {
 namespace {
@@ -25,82 +32,123 @@ GradientOps gradient_ops() {
           }};
 }
 
+// Several buckets, so that the first is reduced over dp while backward fills the others; few, because each is a
+// collective.
+int64_t bucket_elements(const Config& config) {
+  constexpr int64_t kBuckets = 8, kFewest = int64_t{1} << 16, kMost = int64_t{1} << 23;
+  if (config.mesh.dp == 1) return INT64_MAX;
+  return std::clamp(parameter_count(config.model) / (config.mesh.pp * config.mesh.tp * kBuckets), kFewest, kMost);
+}
+
+RecomputeOptions recompute_options(const Recompute& recompute) {
+  using Policy = RecomputeOptions::Policy;
+  if (recompute.kind == Recompute::Kind::kSelective) return {Policy::kSelective};
+  if (recompute.kind == Recompute::Kind::kGroup) return {Policy::kGroup, recompute.group};
+  if (recompute.kind == Recompute::Kind::kFull) return {Policy::kGroup, 1};
+  return {Policy::kNone};
+}
+
 std::vector<Pass> passes_for(const Config& config, ValueId loss) {
   const OptimizerOptions optimizer{.beta1 = static_cast<float>(config.beta1),
                                    .beta2 = static_cast<float>(config.beta2),
                                    .eps = static_cast<float>(config.eps),
                                    .weight_decay = static_cast<float>(config.weight_decay),
-                                   .clip = static_cast<float>(config.clip)};
-  return {
+                                   .clip = static_cast<float>(config.clip),
+                                   .shard_over_dp = config.zero > 0,
+                                   .wire = config.grad_reduce};
+  const BucketOptions buckets{.max_elements = bucket_elements(config), .shard_over_dp = config.zero > 0};
+  std::vector<Pass> passes = {
       {"precision", [&config](Graph g) { return apply_precision(std::move(g), config.dtype); }, true},
       {"autodiff", [loss](Graph g) { return differentiate(std::move(g), loss, gradient_ops()); }},
-      {"buckets", [](Graph g) { return assign_buckets(std::move(g), {}); }},
+      {"recompute",
+       [options = recompute_options(config.recompute)](Graph g) { return recompute(std::move(g), options); }, true},
+      {"split-backward", split_backward, true},
+      {"buckets", [buckets](Graph g) { return assign_buckets(std::move(g), buckets); }},
       {"optimizer", [optimizer](Graph g) { return add_optimizer(std::move(g), optimizer); }},
+      {"lanes", assign_lanes},
+      {"overlap", overlap_communication, true},
       {"in-place", choose_in_place, true},
+      {"waits", add_waits},
   };
+  if (config.schedule != ScheduleKind::kZeroBubble)
+    std::erase_if(passes, [](const Pass& pass) { return pass.name == "split-backward"; });
+  return passes;
 }
 
-StagePlan build_stage(const Config& config, int stage, std::ostream* dump) {
+// The stages of one pipeline rank: stage = chunk * pp + rank.
+std::vector<Stage> chunks_of(const std::vector<Stage>& stages, int rank, int pp) {
+  std::vector<Stage> chunks;
+  for (size_t s = static_cast<size_t>(rank); s < stages.size(); s += static_cast<size_t>(pp))
+    chunks.push_back(stages[s]);
+  return chunks;
+}
+
+StagePlan build_stage(const Config& config, std::vector<Stage> chunks, std::ostream* dump) {
   const BatchShape batch{config.micro_batch, config.seq, config.num_microbatches()};
-  LlamaForward forward = build_llama(config.model, batch, config.mesh, config.sequence_parallel);
+  LlamaForward forward = build_llama(config.model, batch, config.mesh, config.sequence_parallel, chunks);
   verify(forward.graph);
   PassRunner runner({.disabled = {config.disabled_passes.begin(), config.disabled_passes.end()},
                      .dumped = {config.dump_passes.begin(), config.dump_passes.end()},
                      .dump = dump});
-  StagePlan plan{.logits = forward.logits, .loss = forward.loss};
+  StagePlan plan{.chunks = std::move(chunks), .logits = forward.logits, .loss = forward.loss};
   plan.graph = runner.run(std::move(forward.graph), passes_for(config, forward.loss));
   plan.passes = runner.timings();
-  plan.schedule = one_forward_one_backward(stage, config.mesh.pp, static_cast<int>(config.num_microbatches()));
-  plan.memory = plan_memory(plan.graph, plan.schedule, config.threads);
+  return plan;
+}
+
+// The memory of all ranks, with as few buffers for sent values as the schedule needs to get to its end: training
+// with receives one action ahead, validation (forwards only) without.
+void plan_memory_of_all(Plan& plan) {
+  const int num_stages = static_cast<int>(plan.stages.size()) * plan.config.vpp;
+  const int microbatches = static_cast<int>(plan.config.num_microbatches());
+  std::vector<Schedule> schedules, forwards;
+  for (const StagePlan& stage : plan.stages) {
+    schedules.push_back(stage.schedule);
+    std::copy_if(stage.schedule.begin(), stage.schedule.end(), std::back_inserter(forwards.emplace_back()),
+                 [](const Action& action) { return action.kind == ActionKind::kForward; });
+  }
+  check_schedules(schedules, num_stages, microbatches);
+  for (int send_slots = 2;; ++send_slots) {
+    ExecuteOptions training, validation{.waits = {}, .receives_ahead = 0};
+    for (size_t rank = 0; rank < plan.stages.size(); ++rank) {
+      StagePlan& stage = plan.stages[rank];
+      stage.memory = plan_memory(stage.graph, stage.schedule, plan.config.threads, send_slots);
+      const auto add = [&](ExecuteOptions& options, const Schedule& schedule) {
+        const auto waits = waits_for_send_slots(stage.graph, schedule, stage.memory, static_cast<int>(rank));
+        options.waits.insert(options.waits.end(), waits.begin(), waits.end());
+      };
+      add(training, schedules[rank]);
+      add(validation, forwards[rank]);
+    }
+    try {
+      check_schedules(schedules, num_stages, microbatches, training);
+      execute(forwards, std::vector<StageCost>(static_cast<size_t>(num_stages)), validation);
+      return;
+    } catch (const ConfigError&) {
+      if (send_slots >= microbatches) throw;
+    }
+  }
+}
+
+Plan build_all(const Config& config, std::ostream* dump) {
+  const Mesh& mesh = config.mesh;
+  const std::vector<Stage> stages =
+      split_layers(config.model.layers, mesh.pp * config.vpp, stage_costs(config.model, config.seq));
+  const std::vector<Schedule> schedules =
+      make_schedules(config.schedule, mesh.pp, config.vpp, static_cast<int>(config.num_microbatches()));
+  Plan plan{.config = config, .stages = {}};
+  for (int rank = 0; rank < mesh.pp; ++rank) {
+    plan.stages.push_back(build_stage(config, chunks_of(stages, rank, mesh.pp), dump));
+    plan.stages.back().schedule = schedules[static_cast<size_t>(rank)];
+  }
+  plan_memory_of_all(plan);
   return plan;
 }
 
 }  // namespace
 
 Plan build_plan(const Config& config, std::ostream* dump) {
-  Plan plan{.config = config, .stages = {}};
-  for (int stage = 0; stage < config.mesh.pp; ++stage) plan.stages.push_back(build_stage(config, stage, dump));
-  return plan;
-}
-
-std::string print_plan(const Plan& plan) {
-  const Config& c = plan.config;
-  std::string text = fmt::format("mesh pp={} dp={} tp={}   microbatches {} of {} x {} tokens   {} parameters\n",
-                                 c.mesh.pp, c.mesh.dp, c.mesh.tp, c.num_microbatches(), c.micro_batch, c.seq,
-                                 format_count(parameter_count(c.model)));
-  for (size_t s = 0; s < plan.stages.size(); ++s) {
-    const StagePlan& stage = plan.stages[s];
-    text += fmt::format("stage {}: {} nodes, {} states, {} planned\n", s, stage.graph.nodes().size(),
-                        stage.graph.states().size(), format_bytes(stage.memory.total_bytes()));
-    for (const PassTiming& pass : stage.passes)
-      text += pass.skipped ? fmt::format("  pass {:<10} disabled\n", pass.name)
-                           : fmt::format("  pass {:<10} {:>4} -> {:>4} nodes {:>8.2f} ms\n", pass.name,
-                                         pass.nodes_before, pass.nodes_after, pass.seconds * 1e3);
-    double flops = 0;
-    for (size_t n = 0; n < stage.graph.nodes().size(); ++n) {
-      const bool repeated = stage.graph.nodes()[n].region == Region::kMicrobatch;
-      flops += stage.graph.cost({static_cast<int32_t>(n)}).flops *
-               (repeated ? static_cast<double>(c.num_microbatches()) : 1);
-    }
-    text += fmt::format("  {:.1f} GFLOP a step\n  schedule {}\n", flops * 1e-9, to_string(stage.schedule));
-  }
-  return text;
-}
-
-std::string print_memory(const Plan& plan) {
-  std::string text;
-  for (size_t s = 0; s < plan.stages.size(); ++s) {
-    text += fmt::format("memory of a rank in stage {}, by name\n{}", s, print(plan.stages[s].memory));
-    text += "  outside the plan: libraries, stacks, mapped files (measured after the first step)\n";
-  }
-  return text;
-}
-
-std::string print_graph(const Plan& plan) {
-  std::string text;
-  for (size_t s = 0; s < plan.stages.size(); ++s)
-    text += fmt::format("stage {}\n{}", s, print(plan.stages[s].graph));
-  return text;
+  return build_within_budget(config, [dump](const Config& c) { return build_all(c, dump); });
 }
 
 }  // namespace trine

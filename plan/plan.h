@@ -9,6 +9,7 @@
 #include "graph/graph.h"
 #include "graph/pass.h"
 #include "parallel/schedules/schedule.h"
+#include "parallel/stages.h"
 #include "plan/config.h"
 #include "plan/memory_plan.h"
 
@@ -16,6 +17,7 @@ namespace trine {
 
 // What one pipeline rank runs. All ranks of the same pp coordinate share it.
 struct StagePlan {
+  std::vector<Stage> chunks;  // the pipeline stages that it holds
   Graph graph;
   Schedule schedule;
   MemoryPlan memory;

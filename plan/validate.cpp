@@ -1,14 +1,10 @@
-#include "base/shape.h"
-#include "base/text.h"
 #include "plan/config.h"
 #include "plan/flag_table.h"
+#include "plan/layouts.h"
 
 namespace trine {
 namespace {
 
-constexpr int64_t kMaxBatch = 1 << 24;
-constexpr int64_t kMaxSeq = 1 << 24;
-constexpr int64_t kMaxTokens = INT32_MAX;  // of a microbatch: kernels and files index tokens with 32 bits
 constexpr int kMaxRanks = 1 << 20;
 
 class Checker {
@@ -64,18 +60,9 @@ void validate_batch(const Config& c, Problems& problems) {
   Checker check(problems);
   check.count("--global-batch", c.global_batch, 1, kMaxBatch);
   check.count("--micro-batch", c.micro_batch, 1, kMaxBatch);
-  if (c.global_batch < 1 || c.micro_batch < 1 || c.global_batch > kMaxBatch || c.micro_batch > kMaxBatch) return;
-  if (c.global_batch % (c.micro_batch * c.mesh.dp) != 0)
-    problems.add(
-        "batch",
-        "global batch {} is not a multiple of micro batch {} * dp {}. Change --global-batch or --micro-batch.",
-        c.global_batch, c.micro_batch, c.mesh.dp);
-  if (c.seq > 0 && c.seq <= kMaxSeq && c.micro_batch * c.seq > kMaxTokens)
-    problems.add("batch", "a microbatch of {} * {} tokens is more than {}. Lower --micro-batch.", c.micro_batch,
-                 c.seq, format_count(kMaxTokens));
 }
 
-void validate_layout(const Config& c, int num_ranks, Problems& problems) {
+void validate_parallelism(const Config& c, Problems& problems) {
   Checker check(problems);
   check.count("--tp", c.tp, 1, kMaxRanks);
   check.count("--pp", c.pp, 1, kMaxRanks);
@@ -85,30 +72,8 @@ void validate_layout(const Config& c, int num_ranks, Problems& problems) {
   if (c.planned_ranks) check.count("--ranks", *c.planned_ranks, 1, kMaxRanks);
   if (c.planned_ranks && !c.dry_run)
     problems.add("flags", "--ranks only plans. Add --dry-run, or start mpirun -np {}.", *c.planned_ranks);
+  if (c.json && !c.dry_run) problems.add("flags", "--json is a form of --dry-run. Add --dry-run.");
   if (c.grad_reduce == DType::kF16) problems.add("flags", "--grad-reduce is fp16; it needs f32 or bf16.");
-  if (c.tp < 1 || c.pp < 1 || c.vpp < 1) return;
-
-  const int64_t model_ranks = int64_t{c.tp} * c.pp;
-  const std::string ranks = fmt::format("{} rank{}", num_ranks, num_ranks == 1 ? "" : "s");
-  if (num_ranks % model_ranks != 0)
-    problems.add("mesh", "{} but tp*pp = {}. Start a multiple of {} ranks, or lower --tp or --pp.", ranks,
-                 model_ranks, model_ranks);
-  else if (c.expected_dp && *c.expected_dp != c.mesh.dp)
-    problems.add("mesh", "--dp {} but {} / (tp {} * pp {}) = {}. Start {} ranks, or leave --dp out.",
-                 *c.expected_dp, ranks, c.tp, c.pp, c.mesh.dp, *c.expected_dp * model_ranks);
-
-  const LlamaConfig& m = c.model;
-  if (m.heads % c.tp != 0)
-    problems.add("mesh", "{} heads cannot be split over tp {}. Take a divisor of the heads as --tp.", m.heads,
-                 c.tp);
-  else if (m.kv_heads > 0 && m.kv_heads % c.tp != 0 && c.tp % m.kv_heads != 0)
-    problems.add("mesh", "tp {} neither divides {} kv heads nor is a multiple of them. Change --tp.", c.tp,
-                 m.kv_heads);
-  if (m.layers > 0 && m.layers < int64_t{c.pp} * c.vpp)
-    problems.add("mesh", "{} layers are fewer than pp {} * vpp {} stages. Lower --pp or --vpp.", m.layers, c.pp,
-                 c.vpp);
-  if (c.vpp > 1 && c.schedule != ScheduleKind::kInterleaved)
-    problems.add("mesh", "--vpp {} needs --schedule interleaved, but it is {}.", c.vpp, name(c.schedule));
 }
 
 void validate_rest(const Config& c, Problems& problems) {
@@ -136,6 +101,7 @@ void validate(const Config& config, int num_ranks, Problems& problems) {
   validate(config.model, problems);
   validate_batch(config, problems);
   validate_training(config, problems);
+  validate_parallelism(config, problems);
   validate_layout(config, num_ranks, problems);
   validate_rest(config, problems);
 }
@@ -148,17 +114,6 @@ struct Unbuilt {
   bool (*wished)(const Config&, int num_ranks);
 };
 constexpr Unbuilt kUnbuilt[] = {
-    {"training on several ranks", [](const Config& c, int ranks) { return ranks > 1 && c.tp == 1 && c.pp == 1; }},
-    {"--tp above 1", [](const Config& c, int) { return c.tp > 1; }},
-    {"--pp above 1", [](const Config& c, int) { return c.pp > 1; }},
-    {"--vpp above 1", [](const Config& c, int) { return c.vpp > 1; }},
-    {"--local-ranks above 1", [](const Config& c, int) { return c.local_ranks > 1; }},
-    {"--schedule other than 1f1b", [](const Config& c, int) { return c.schedule != ScheduleKind::k1F1B; }},
-    {"--zero 1", [](const Config& c, int) { return c.zero > 0; }},
-    {"--grad-reduce other than f32", [](const Config& c, int) { return c.grad_reduce != DType::kF32; }},
-    {"--recompute other than none",
-     [](const Config& c, int) { return c.recompute.kind != Recompute::Kind::kNone; }},
-    {"--memory-budget", [](const Config& c, int) { return c.memory_budget.has_value(); }},
     {"--device cuda", [](const Config& c, int) { return c.device == DeviceKind::kCuda; }},
     {"--comm nccl", [](const Config& c, int) { return c.comm == CommKind::kNccl; }},
     {"--save-interval", [](const Config& c, int) { return c.save_interval.has_value(); }},
@@ -166,9 +121,6 @@ constexpr Unbuilt kUnbuilt[] = {
     {"--keep", [](const Config& c, int) { return c.keep.has_value(); }},
     {"--resume", [](const Config& c, int) { return c.resume.has_value(); }},
     {"--time-limit", [](const Config& c, int) { return c.time_limit_s.has_value(); }},
-    {"--dry-run", [](const Config& c, int) { return c.dry_run; }},
-    {"--json", [](const Config& c, int) { return c.json; }},
-    {"--print-schedule", [](const Config& c, int) { return c.print_schedule; }},
 };
 
 }  // namespace

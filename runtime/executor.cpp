@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
+#include <set>
 
 #include "base/error.h"
 #include "models/llama.h"
+#include "ops/collective.h"
+#include "ops/pipeline.h"
 
 namespace trine {
 namespace {
@@ -18,14 +22,15 @@ EventKind kind_of(const Node& node) {
 }  // namespace
 
 Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coordinate, Backend& backend,
-                   TraceRecorder& trace, std::optional<std::byte> fill)
+                   TraceRecorder& trace, CommLanes* lanes, std::optional<std::byte> fill)
     : stage_(stage),
       config_(config),
       coordinate_(coordinate),
       backend_(backend),
       trace_(trace),
-      regions_(3),
-      phases_(3) {
+      lanes_(lanes),
+      regions_(3) {
+  TRINE_CHECK(lanes != nullptr || config.mesh.num_ranks() == 1, "{} ranks need lanes", config.mesh.num_ranks());
   memory_ = backend.allocate(stage.memory.total_bytes());
   if (fill) {
     std::memset(memory_->data(), static_cast<int>(*fill), static_cast<size_t>(memory_->size()));
@@ -37,8 +42,40 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
   for (size_t n = 0; n < stage.graph.nodes().size(); ++n) {
     const Node& node = stage.graph.nodes()[n];
     instructions_.push_back(prepare(node, stage.graph.cost({static_cast<int32_t>(n)})));
-    regions_[static_cast<size_t>(node.region)].push_back(n);
-    if (node.region == Region::kMicrobatch) phases_[static_cast<size_t>(node.phase)].push_back(n);
+    if (node.region != Region::kMicrobatch) {
+      regions_[static_cast<size_t>(node.region)].push_back(n);
+      continue;
+    }
+    if (blocks_.size() <= static_cast<size_t>(node.chunk)) blocks_.resize(static_cast<size_t>(node.chunk) + 1);
+    Block& home = block(node.chunk, node.phase);
+    home.nodes.push_back(n);
+    if (node.op->is_transfer()) (node.inputs.empty() ? home.receives : home.sends).push_back(n);
+  }
+  prepare_early_collectives();
+}
+
+// A collective of the epilogue may start early if nothing in the epilogue comes before it but such collectives.
+void Executor::prepare_early_collectives() {
+  std::map<size_t, std::set<size_t>> awaited;  // by such a collective
+  for (const size_t index : regions_[static_cast<size_t>(Region::kEpilogue)]) {
+    const Node& node = stage_.graph.nodes()[index];
+    if (node.lane != Lane::kTp && node.lane != Lane::kDp) continue;
+    std::set<size_t> nodes;
+    bool early = true;
+    for (const NodeId wait : node.waits) {
+      const size_t other = static_cast<size_t>(wait.index);
+      if (stage_.graph[wait].region == Region::kMicrobatch && stage_.graph[wait].lane == Lane::kCompute)
+        nodes.insert(other);
+      else if (awaited.contains(other))
+        nodes.insert(awaited[other].begin(), awaited[other].end());
+      else
+        early = false;
+    }
+    if (early && !nodes.empty()) awaited[index] = nodes;
+  }
+  for (const auto& [index, nodes] : awaited) {
+    num_awaited_[index] = static_cast<int>(nodes.size());
+    for (const size_t node : nodes) waiting_for_[node].push_back(index);
   }
 }
 
@@ -53,91 +90,222 @@ TensorView Executor::view(StateId id) const {
           shape.num_columns(), shape.num_columns()};
 }
 
-TensorView Executor::value_view(ValueId id, int frame) const {
+Executor::Operand Executor::operand(ValueId id) const {
   const Value& value = stage_.graph[id];
-  if (value.state.valid()) return view(value.state);
+  if (value.state.valid()) return {view(value.state)};
   const Shape shape = local_shape(value.type, stage_.graph.mesh(), coordinate_);
   const ValuePlace& place = stage_.memory.values[static_cast<size_t>(id.index)];
-  TRINE_CHECK(place.where != ValuePlace::Where::kNowhere, "value %{} has no place in the plan", id.index);
-  const int64_t begin = place.where == ValuePlace::Where::kFrame ? stage_.memory.frame_begin(frame)
-                                                                 : stage_.memory.transients_begin();
-  return {memory_->data() + begin + place.offset, value.type.dtype, shape.num_rows(), shape.num_columns(),
-          place.row_stride};
+  TRINE_CHECK(place.pool >= 0, "value %{} has no place in the plan", id.index);
+  const Pool& pool = stage_.memory.pools[static_cast<size_t>(place.pool)];
+  const TensorView slot_0{memory_->data() + pool.begin + place.offset, value.type.dtype, shape.num_rows(),
+                          shape.num_columns(), place.row_stride};
+  return {slot_0, pool.num_slots > 1 ? &pool : nullptr};
+}
+
+TensorView Executor::value_view(ValueId id, int microbatch) const {
+  const Operand operand = this->operand(id);
+  TensorView view = operand.view;
+  if (operand.pool) view.data += operand.pool->slot(microbatch) * operand.pool->slot_bytes;
+  return view;
 }
 
 Executor::Instruction Executor::prepare(const Node& node, const Cost& cost) {
-  Instruction instruction{.kernel = {}, .inputs = {}, .outputs = {}, .cost = cost, .kind = kind_of(node)};
-  for (int frame = 0; frame < stage_.memory.num_frames; ++frame) {
-    std::vector<TensorView>&inputs = instruction.inputs.emplace_back(),
-    &outputs = instruction.outputs.emplace_back();
-    for (ValueId id : node.inputs) inputs.push_back(value_view(id, frame));
-    for (ValueId id : node.outputs) outputs.push_back(value_view(id, frame));
-    for (StateId id : node.writes) outputs.push_back(view(id));
-  }
+  Instruction instruction{.cost = cost, .kind = kind_of(node)};
+  for (ValueId id : node.inputs) instruction.operands.push_back(operand(id));
+  for (ValueId id : node.outputs) instruction.operands.push_back(operand(id));
+  for (StateId id : node.writes) instruction.operands.push_back({view(id)});
+  for (size_t i = 0; i < instruction.operands.size(); ++i)
+    (i < node.inputs.size() ? instruction.inputs : instruction.outputs).push_back(instruction.operands[i].view);
+  if (node.op->is_view() || node.op->is_transfer()) return instruction;
   const Types input_types = stage_.graph.input_types(node), output_types = stage_.graph.output_types(node);
-  instruction.kernel = backend_.kernels().make({*node.op, instruction.inputs[0], instruction.outputs[0],
-                                                stage_.graph.mesh(), coordinate_, config_.threads,
-                                                stage_.memory.workspace_bytes, input_types, output_types});
+  KernelRequest request{*node.op, instruction.inputs, instruction.outputs, stage_.graph.mesh(), coordinate_,
+                        config_.threads, stage_.memory.workspace_bytes, input_types, output_types};
+  if (node.lane != Lane::kCompute)
+    request.group = &lanes_->group(node.lane == Lane::kTp ? Axis::kTp : node.lane == Lane::kDp ? Axis::kDp : Axis::kPp);
+  instruction.kernel = backend_.kernels().make(request);
   return instruction;
 }
 
+// Points the operands to the slots of a microbatch.
+void Executor::bind(size_t index, int microbatch) {
+  Instruction& instruction = instructions_[index];
+  const size_t num_inputs = instruction.inputs.size();
+  for (size_t i = 0; i < instruction.operands.size(); ++i) {
+    const Operand& operand = instruction.operands[i];
+    if (operand.pool == nullptr) continue;
+    TensorView& view = i < num_inputs ? instruction.inputs[i] : instruction.outputs[i - num_inputs];
+    view.data = operand.view.data + operand.pool->slot(microbatch) * operand.pool->slot_bytes;
+  }
+}
+
+void Executor::begin(const HostStep& host, int step, Mode mode) {
+  host_ = &host, step_ = step, clock_ns_ = now_ns(), mode_ = mode;
+  num_missing_ = num_awaited_;
+  found_.reset();
+}
+
 StepResult Executor::train_step(const HostStep& host, int step) {
-  host_ = &host, step_ = step, clock_ns_ = now_ns();
+  begin(host, step, Mode::kTrain);
   run_region(Region::kPrologue);
-  for (const Action& action : stage_.schedule) run_action(action);
+  run_schedule();
   run_region(Region::kEpilogue);
-  return read_result(true);
+  record_lanes();
+  StepResult result = read_result();
+  result.loss = static_cast<double>(scalar<float>(step_state::kLossSum)) / result.valid_tokens;
+  result.grad_norm = static_cast<double>(scalar<float>(step_state::kGradNorm));
+  result.applied = scalar<int32_t>(step_state::kApply) != 0;
+  return result;
 }
 
 StepResult Executor::evaluate(const HostStep& host, int step) {
-  host_ = &host, step_ = step, clock_ns_ = now_ns();
+  begin(host, step, Mode::kEvaluate);
   run_region(Region::kPrologue);
-  for (const Action& action : stage_.schedule)
-    if (action.kind == ActionKind::kForward) run_action(action);
-  return read_result(false);
+  run_schedule();
+  if (lanes_) lanes_->discard_step();
+  StepResult result = read_result();
+  // Each dp rank's last stage has a part of the sum; its tp ranks all have the same.
+  const bool counts = stage_.loss.valid() && coordinate_.tp == 0;
+  std::vector<double> sums(static_cast<size_t>(config_.mesh.num_ranks()));
+  sums[static_cast<size_t>(config_.mesh.rank(coordinate_))] =
+      counts ? static_cast<double>(scalar<float>(step_state::kLossSum)) : 0;
+  if (lanes_) {
+    const double own = sums[static_cast<size_t>(config_.mesh.rank(coordinate_))];
+    lanes_->world()[Group::kWorld].all_gather(&own, sums.data(), static_cast<int64_t>(sums.size()), DType::kI64);
+  }
+  result.loss = std::accumulate(sums.begin(), sums.end(), 0.0) / result.valid_tokens;
+  return result;
 }
 
 std::optional<NonFinite> Executor::find_non_finite(const HostStep& host, int step) {
-  host_ = &host, step_ = step, clock_ns_ = now_ns();
-  checking_ = true;
-  found_.reset();
+  begin(host, step, Mode::kCheck);
   run_region(Region::kPrologue);
-  for (const Action& action : stage_.schedule) run_action(action);
-  checking_ = false;
+  run_schedule();
+  if (lanes_) lanes_->discard_step();
   return found_;
 }
 
 void Executor::run_region(Region region) {
-  for (size_t index : regions_[static_cast<size_t>(region)]) run_node(index, 0, -1);
+  if (status_) status_->set_action(name(region));
+  for (size_t index : regions_[static_cast<size_t>(region)])
+    if (region == Region::kPrologue || !num_awaited_.contains(index)) run_node(index, -1);
 }
 
-void Executor::run_action(const Action& action) {
+std::vector<Phase> Executor::phases_of(const Action& action) const {
   switch (action.kind) {
     case ActionKind::kForward:
-      return run_phase(Phase::kForward, action.microbatch);
+      return {Phase::kForward};
     case ActionKind::kInputGrad:
-      return run_phase(Phase::kInputGrad, action.microbatch);
+      return {Phase::kInputGrad};
     case ActionKind::kWeightGrad:
-      return run_phase(Phase::kWeightGrad, action.microbatch);
+      return {Phase::kWeightGrad};
     case ActionKind::kBackward:
-      run_phase(Phase::kInputGrad, action.microbatch);
-      return run_phase(Phase::kWeightGrad, action.microbatch);
+      return {Phase::kInputGrad, Phase::kWeightGrad};
+  }
+  return {};
+}
+
+// Training posts the receives of an action while the one before it runs; forwards alone post their own.
+void Executor::run_schedule() {
+  const Schedule& schedule = stage_.schedule;
+  for (size_t i = 0; i < schedule.size(); ++i) {
+    if (mode_ == Mode::kEvaluate && schedule[i].kind != ActionKind::kForward) continue;
+    wait_for_send_slots(schedule[i]);
+    if (i == 0 || mode_ == Mode::kEvaluate) post_receives(schedule[i]);
+    if (i + 1 < schedule.size() && mode_ != Mode::kEvaluate) post_receives(schedule[i + 1]);
+    run_action(schedule[i]);
+  }
+  posted_.clear();
+  sent_.clear();
+}
+
+void Executor::post_receives(const Action& action) {
+  for (const Phase phase : phases_of(action)) {
+    for (const size_t index : block(action.stage / config_.mesh.pp, phase).receives) {
+      bind(index, action.microbatch);
+      const TensorView& to = instructions_[index].outputs[0];
+      posted_[{index, action.microbatch}] =
+          lanes_->receive(to.data, to.num_elements() * static_cast<int64_t>(size_bytes(to.dtype)),
+                          edge_of(stage_.graph.nodes()[index]));
+    }
   }
 }
 
-void Executor::run_phase(Phase phase, int microbatch) {
-  const int frame = stage_.memory.frame_of_microbatch[static_cast<size_t>(microbatch)];
-  for (size_t index : phases_[static_cast<size_t>(phase)]) run_node(index, frame, microbatch);
+// What an earlier microbatch sent from the bytes that this action writes must have arrived.
+void Executor::wait_for_send_slots(const Action& action) {
+  for (const Phase phase : phases_of(action))
+    for (const size_t index : block(action.stage / config_.mesh.pp, phase).sends) {
+      const Pool* pool = instructions_[index].operands[0].pool;
+      const auto sent = sent_.find({index, pool ? pool->slot(action.microbatch) : 0});
+      if (sent != sent_.end()) lanes_->wait_sent(sent->second);
+    }
 }
 
-void Executor::run_node(size_t index, int frame, int microbatch) {
-  if (found_ && checking_) return;
+void Executor::run_action(const Action& action) {
+  if (status_) status_->set_action(to_string(action));
+  for (const Phase phase : phases_of(action)) {
+    Lane last_lane = Lane::kCompute;
+    LaneThread::Ticket last = 0;
+    for (const size_t index : block(action.stage / config_.mesh.pp, phase).nodes) {
+      run_node(index, action.microbatch);
+      if (stage_.graph.nodes()[index].lane == Lane::kTp) last_lane = Lane::kTp, last = instructions_[index].ticket;
+    }
+    if (last > 0) lanes_->thread(last_lane).wait(last);  // an action ends in all lanes
+  }
+}
+
+CommLanes::Edge Executor::edge_of(const Node& node) const {
+  if (const auto* send = dynamic_cast<const Send*>(node.op.get()))
+    return {send->to_stage % config_.mesh.pp, send->backward};
+  const auto& receive = dynamic_cast<const Receive&>(*node.op);
+  return {receive.from_stage % config_.mesh.pp, receive.backward};
+}
+
+void Executor::receive(size_t index, int microbatch) {
+  const auto posted = posted_.find({index, microbatch});
+  TRINE_CHECK(posted != posted_.end(), "node {} of microbatch {} was not posted", index, microbatch);
+  const int64_t bytes = instructions_[index].cost.bytes_written;
+  lanes_->wait_received(posted->second, edge_of(stage_.graph.nodes()[index]),
+                        {.bytes = bytes,
+                         .step = step_,
+                         .node = static_cast<int32_t>(index),
+                         .microbatch = microbatch,
+                         .lane = Lane::kPp});
+  posted_.erase(posted);
+  clock_ns_ = now_ns();
+}
+
+void Executor::send(size_t index, int microbatch) {
+  const Node& node = stage_.graph.nodes()[index];
+  wait_for_lanes(node);
+  bind(index, microbatch);
+  const TensorView& from = instructions_[index].inputs[0];
+  const Pool* pool = instructions_[index].operands[0].pool;
+  sent_[{index, pool ? pool->slot(microbatch) : 0}] = lanes_->send(
+      from.data, from.num_elements() * static_cast<int64_t>(size_bytes(from.dtype)), edge_of(node));
+}
+
+void Executor::wait_for_lanes(const Node& node) {
+  for (const NodeId wait : node.waits) {
+    const Node& other = stage_.graph[wait];
+    if (other.lane == Lane::kCompute || other.op->is_transfer()) continue;  // this thread ran it before
+    lanes_->thread(other.lane).wait(instructions_[static_cast<size_t>(wait.index)].ticket);
+    clock_ns_ = now_ns();
+  }
+}
+
+void Executor::run_node(size_t index, int microbatch) {
+  const Node& node = stage_.graph.nodes()[index];
+  if (status_) status_->set_node(static_cast<int>(index), node.op->name());
+  if (node.op->is_transfer()) return node.inputs.empty() ? receive(index, microbatch) : send(index, microbatch);
+  if (node.lane != Lane::kCompute) return run_on_lane(index, microbatch);
+  wait_for_lanes(node);
+  if (node.op->is_view()) return;
+  bind(index, microbatch);
   const Instruction& instruction = instructions_[index];
-  const size_t f = static_cast<size_t>(frame);
   const std::span<std::byte> workspace(memory_->data() + stage_.memory.workspace_begin(),
                                        static_cast<size_t>(stage_.memory.workspace_bytes));
-  instruction.kernel({.inputs = instruction.inputs[f],
-                      .outputs = instruction.outputs[f],
+  instruction.kernel({.inputs = instruction.inputs,
+                      .outputs = instruction.outputs,
                       .workspace = workspace,
                       .microbatch = microbatch,
                       .first_write = microbatch <= 0,
@@ -150,15 +318,67 @@ void Executor::run_node(size_t index, int frame, int microbatch) {
                  .step = step_,
                  .node = static_cast<int32_t>(index),
                  .microbatch = microbatch,
-                 .lane = stage_.graph.nodes()[index].lane,
+                 .lane = node.lane,
                  .kind = instruction.kind});
   clock_ns_ = end_ns;
-  if (checking_) check_outputs(index, frame, microbatch);
+  if (mode_ == Mode::kCheck) check_outputs(index, microbatch);
+  if (mode_ == Mode::kTrain && microbatch + 1 == config_.num_microbatches()) start_early_collectives(index);
 }
 
-void Executor::check_outputs(size_t index, int frame, int microbatch) {
+void Executor::run_on_lane(size_t index, int microbatch) {
   const Node& node = stage_.graph.nodes()[index];
-  const std::vector<TensorView>& outputs = instructions_[index].outputs[static_cast<size_t>(frame)];
+  bind(index, microbatch);
+  instructions_[index].ticket = lanes_->thread(node.lane).enqueue(
+      [this, node_index = static_cast<int32_t>(index), microbatch] {
+        execute_on_lane(static_cast<size_t>(node_index), microbatch);
+      });
+}
+
+// On the lane's thread. Nodes of the compute lane ran before this was enqueued.
+void Executor::execute_on_lane(size_t index, int microbatch) {
+  const Node& node = stage_.graph.nodes()[index];
+  for (const NodeId wait : node.waits) {
+    const Node& other = stage_.graph[wait];
+    if (other.lane == Lane::kCompute || other.lane == node.lane || other.op->is_transfer()) continue;
+    lanes_->thread(other.lane).wait(instructions_[static_cast<size_t>(wait.index)].ticket);
+  }
+  const Instruction& instruction = instructions_[index];
+  const int64_t begin_ns = now_ns();
+  instruction.kernel({.inputs = instruction.inputs,
+                      .outputs = instruction.outputs,
+                      .workspace = {},
+                      .microbatch = microbatch,
+                      .first_write = microbatch <= 0,
+                      .host = host_});
+  const TraceEvent event{.t0_ns = begin_ns,
+                         .t1_ns = now_ns(),
+                         .bytes = instruction.cost.wire_bytes,
+                         .step = step_,
+                         .node = static_cast<int32_t>(index),
+                         .microbatch = microbatch,
+                         .lane = node.lane};
+  if (dynamic_cast<const Collective*>(node.op.get()))
+    lanes_->record_collective(event);
+  else
+    lanes_->record_message(event);
+}
+
+void Executor::start_early_collectives(size_t index) {
+  const auto waiting = waiting_for_.find(index);
+  if (waiting == waiting_for_.end()) return;
+  for (const size_t collective : waiting->second)
+    if (--num_missing_[collective] == 0) run_on_lane(collective, -1);
+}
+
+void Executor::record_lanes() {
+  if (lanes_ == nullptr) return;
+  for (const TraceEvent& event : lanes_->finish_step()) trace_.record(event);
+}
+
+void Executor::check_outputs(size_t index, int microbatch) {
+  if (found_) return;
+  const Node& node = stage_.graph.nodes()[index];
+  const std::vector<TensorView>& outputs = instructions_[index].outputs;
   for (size_t i = 0; i < outputs.size(); ++i) {
     const int64_t count = backend_.count_non_finite(outputs[i]);
     if (count == 0) continue;
@@ -166,23 +386,16 @@ void Executor::check_outputs(size_t index, int frame, int microbatch) {
     const StateId state = is_state ? node.writes[i - node.outputs.size()] : StateId{};
     const ValueId value = is_state ? stage_.graph[state].value : node.outputs[i];
     const std::string& name = stage_.graph[value].name;
-    found_ =
-        NonFinite{fmt::format("{}: {} -> {} {}, microbatch {}: {} of {} elements", node.scope, node.op->name(),
+    found_ = NonFinite{
+        now_ns(), fmt::format("{}: {} -> {} {}, microbatch {}: {} of {} elements", node.scope, node.op->name(),
                               name.empty() ? fmt::format("%{}", value.index) : name,
                               to_string(stage_.graph[value].type), microbatch, count, outputs[i].num_elements())};
     return;
   }
 }
 
-StepResult Executor::read_result(bool trained) const {
-  StepResult result;
-  result.valid_tokens = static_cast<double>(scalar<float>(step_state::kValidTokens));
-  result.loss = static_cast<double>(scalar<float>(step_state::kLossSum)) / result.valid_tokens;
-  if (trained) {
-    result.grad_norm = static_cast<double>(scalar<float>(step_state::kGradNorm));
-    result.applied = scalar<int32_t>(step_state::kApply) != 0;
-  }
-  return result;
+StepResult Executor::read_result() const {
+  return {.valid_tokens = static_cast<double>(scalar<float>(step_state::kValidTokens))};
 }
 
 }  // namespace trine

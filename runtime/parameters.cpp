@@ -17,12 +17,14 @@ struct Slot {
   StateId parameter, bucket;
 };
 
-std::vector<Slot> owned_parameters(const Graph& graph) {
+std::vector<Slot> parameters_of(const Graph& graph, const std::vector<StateId>& of_buckets) {
   std::vector<Slot> slots;
-  for (StateId bucket : buckets(graph))
+  for (StateId bucket : of_buckets)
     for (StateId parameter : parameters_in(graph, bucket)) slots.push_back({parameter, bucket});
   return slots;
 }
+
+std::vector<Slot> owned_parameters(const Graph& graph) { return parameters_of(graph, buckets(graph)); }
 
 // Where this rank's shard begins in each dim of the logical tensor.
 struct ShardBox {
@@ -68,13 +70,33 @@ void parallel_rows(int64_t count, int threads, Body&& body) {
   if (failure) std::rethrow_exception(failure);
 }
 
-TensorView master_view(const Executor& executor, Slot slot) {
+// The f32 masters that this rank has of a parameter: elements [first, end) of its shard, row-major.
+struct MasterRange {
+  int64_t first = 0, end = 0;
+  std::byte* data = nullptr;  // of element `first`
+
+  // Calls f(begin, end) with the part of [begin, begin + count) that lies here.
+  template <typename F>
+  void overlap(int64_t begin, int64_t count, F&& f) const {
+    const int64_t from = std::max(begin, first), to = std::min(begin + count, end);
+    if (from < to) f(from, to);
+  }
+};
+
+MasterRange masters_of(const Executor& executor, Slot slot, int64_t num_elements) {
   const Graph& graph = executor.stage().graph;
-  TensorView view = executor.view(slot.parameter);
-  view.data =
-      executor.view(graph.companion(slot.bucket, StateRole::kMaster)).data + graph[slot.parameter].offset * 4;
-  view.dtype = DType::kF32;
-  return view;
+  const StateId state = graph.companion(slot.bucket, StateRole::kMaster);
+  if (!state.valid()) return {};  // a copy of a tied embedding
+  const TensorView masters = executor.view(state);
+  const Mesh& mesh = graph.mesh();
+  const int64_t elements = local_shape(graph[slot.bucket].type, mesh).num_elements();
+  const bool sharded = graph[state].type.on(Axis::kDp).is(PlacementKind::kSplit);
+  const int64_t begin = sharded ? split_begin(elements, mesh.dp, executor.coordinate().dp) : 0;
+  const int64_t offset = graph[slot.parameter].offset;  // of the parameter in the bucket
+  MasterRange range{std::max<int64_t>(0, begin - offset),
+                    std::min(num_elements, begin + masters.num_elements() - offset)};
+  range.data = masters.data + (offset + range.first - begin) * 4;
+  return range;
 }
 
 }  // namespace
@@ -82,16 +104,19 @@ TensorView master_view(const Executor& executor, Slot slot) {
 void set_parameters(Executor& executor, const ParameterSource& source, int threads) {
   const Graph& graph = executor.stage().graph;
   const Backend& backend = executor.backend();
-  for (StateId bucket : buckets(graph)) {
+  std::vector<StateId> all = buckets(graph);
+  for (StateId bucket : all) {
     for (StateRole role : {StateRole::kMomentum, StateRole::kVariance}) {
       const TensorView moment = executor.view(graph.companion(bucket, role));
       const std::vector<float> zeros(static_cast<size_t>(moment.num_elements()));
       backend.write(std::as_bytes(std::span(zeros)), moment.data);
     }
   }
-  for (const Slot& slot : owned_parameters(graph)) {
+  if (const StateId copy = tied_copy(graph); copy.valid()) all.push_back(copy);
+  for (const Slot& slot : parameters_of(graph, all)) {
     const State& state = graph[slot.parameter];
-    const TensorView weights = executor.view(slot.parameter), master = master_view(executor, slot);
+    const TensorView weights = executor.view(slot.parameter);
+    const MasterRange masters = masters_of(executor, slot, weights.num_elements());
     const ShardBox box = shard_of(graph, weights, state.type, executor.coordinate());
     // A long vector or whole rows are read in pieces of about this many elements.
     constexpr int64_t kPiece = int64_t{1} << 16;
@@ -101,7 +126,11 @@ void set_parameters(Executor& executor, const ParameterSource& source, int threa
       std::vector<float> values(static_cast<size_t>(count));
       source(state.name, (box.first_row + row) * box.logical_columns + box.first_column + column, values);
       const int64_t at = row * box.columns + column;
-      backend.write(std::as_bytes(std::span(values)), master.data + at * 4);
+      masters.overlap(at, count, [&](int64_t from, int64_t to) {
+        backend.write(std::as_bytes(std::span(values).subspan(static_cast<size_t>(from - at),
+                                                              static_cast<size_t>(to - from))),
+                      masters.data + (from - masters.first) * 4);
+      });
       store_rounded(backend, values, weights.dtype,
                     weights.data + at * static_cast<int64_t>(size_bytes(weights.dtype)));
     });
@@ -148,17 +177,30 @@ ParameterSource hugging_face_values(const std::string& folder, const Graph& grap
       [weights](const std::string& name, int64_t begin, std::span<float> out) { weights->read(name, begin, out); };
 }
 
-std::vector<float> read_master(const Executor& executor, const std::string& name) {
+void read_masters(const Executor& executor, const MasterSink& sink) {
   const Graph& graph = executor.stage().graph;
   for (const Slot& slot : owned_parameters(graph)) {
-    if (graph[slot.parameter].name != name) continue;
-    const TensorView view = master_view(executor, slot);
-    std::vector<float> values(static_cast<size_t>(view.num_elements()));
-    executor.backend().read(view.data, std::as_writable_bytes(std::span(values)));
-    return values;
+    const State& state = graph[slot.parameter];
+    const TensorView weights = executor.view(slot.parameter);
+    const MasterRange masters = masters_of(executor, slot, weights.num_elements());
+    const ShardBox box = shard_of(graph, weights, state.type, executor.coordinate());
+    for (int64_t row = 0; row < box.rows; ++row)
+      masters.overlap(row * box.columns, box.columns, [&](int64_t from, int64_t to) {
+        std::vector<float> values(static_cast<size_t>(to - from));
+        executor.backend().read(masters.data + (from - masters.first) * 4, std::as_writable_bytes(std::span(values)));
+        sink(state.name,
+             (box.first_row + row) * box.logical_columns + box.first_column + from - row * box.columns, values);
+      });
   }
-  TRINE_CHECK(false, "no parameter {}", name);
-  return {};
+}
+
+std::vector<float> read_master(const Executor& executor, const std::string& name) {
+  std::vector<float> all;
+  read_masters(executor, [&](const std::string& parameter, int64_t, std::span<const float> values) {
+    if (parameter == name) all.insert(all.end(), values.begin(), values.end());
+  });
+  TRINE_CHECK(!all.empty(), "no parameter {}", name);
+  return all;
 }
 
 }  // namespace trine

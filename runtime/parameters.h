@@ -13,6 +13,9 @@ namespace trine {
 // Gives elements [begin, begin + out.size()) of the flattened logical tensor.
 using ParameterSource = std::function<void(const std::string& name, int64_t begin, std::span<float> out)>;
 
+// Takes elements [begin, begin + values.size()) of the flattened logical tensor.
+using MasterSink = std::function<void(const std::string& name, int64_t begin, std::span<const float> values)>;
+
 // Fills this rank's shard of every parameter from `source`: f32 masters and compute copies; moments are zeroed.
 // Each element is asked for once, in rows, from several threads where `threads` > 1.
 void set_parameters(Executor& executor, const ParameterSource& source, int threads);
@@ -24,7 +27,10 @@ ParameterSource initial_values(const Graph& graph, uint64_t seed);
 // other weight than those (a head that repeats a tied embedding, and old files' rotary buffers, are passed over).
 ParameterSource hugging_face_values(const std::string& folder, const Graph& graph);
 
-// Reads the f32 masters of this rank's shard of a parameter, in rows.
+// The f32 masters that this rank owns, a row of a shard (or part of one) at a time. Over all ranks every element
+// comes once for each replica: once with ZeRO-1, else once for each dp rank; what tp ranks all hold, from each.
+void read_masters(const Executor& executor, const MasterSink& sink);
+// Those of one parameter.
 std::vector<float> read_master(const Executor& executor, const std::string& name);
 
 }  // namespace trine

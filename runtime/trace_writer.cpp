@@ -21,11 +21,6 @@ std::string json_string(std::string_view text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-int64_t wall_clock_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 bool is_wire(EventKind kind) {
   return kind == EventKind::kCommTp || kind == EventKind::kCommPp || kind == EventKind::kCommDp;
 }
@@ -33,12 +28,14 @@ bool is_wire(EventKind kind) {
 std::string header(int rank, int num_ranks, const TraceLabels& labels) {
   return fmt::format(
       "{{\"schemaVersion\": 1,\n"
-      "\"distributedInfo\": {{\"backend\": {}, \"rank\": {}, \"world_size\": {}}},\n"
+      "\"distributedInfo\": {{\"backend\": {}, \"rank\": {}, \"world_size\": {}, \"clock_offset_ns\": {}, "
+      "\"clock_error_ns\": {}}},\n"
       "\"deviceProperties\": [{{\"id\": 0, \"name\": {}}}],\n"
       "\"displayTimeUnit\": \"ms\",\n"
       "\"baseTimeNanoseconds\": {},\n"
       "\"traceEvents\": [",
-      json_string(labels.backend), rank, num_ranks, json_string(labels.device), wall_clock_ns() - now_ns());
+      json_string(labels.backend), rank, num_ranks, labels.clock.offset_ns, labels.clock.error_ns,
+      json_string(labels.device), labels.base_time_ns);
 }
 
 // Names and order of the rows.
@@ -112,17 +109,24 @@ void append_step_row(std::string& text, std::span<const TraceEvent> events, int 
 
 }  // namespace
 
+int64_t wall_clock_base_ns() {
+  const auto wall = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count() - now_ns();
+}
+
 TraceWriter::TraceWriter(const std::filesystem::path& path, int rank, int num_ranks, const TraceLabels& labels)
-    : file_(path), rank_(rank), unwritten_(header(rank, num_ranks, labels) + metadata(rank, labels)) {
+    : file_(path), rank_(rank), clock_offset_ns_(labels.clock.offset_ns), unwritten_(header(rank, num_ranks, labels) + metadata(rank, labels)) {
   write("");
 }
 
 void TraceWriter::write_step(const Graph& graph, std::span<const TraceEvent> events) {
   TRINE_CHECK(!closed_, "a step after close()");
   if (events.empty()) return;
+  std::vector<TraceEvent> aligned(events.begin(), events.end());
+  for (TraceEvent& event : aligned) event.t0_ns += clock_offset_ns_, event.t1_ns += clock_offset_ns_;
   std::string text;
-  append_step_row(text, events, rank_);
-  for (const TraceEvent& event : events) append_event(text, graph, event, rank_);
+  append_step_row(text, aligned, rank_);
+  for (const TraceEvent& event : aligned) append_event(text, graph, event, rank_);
   write(std::move(text));
 }
 

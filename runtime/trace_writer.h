@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/trace_event.h"
+#include "comm/clock.h"
 #include "graph/graph.h"
 #include "runtime/output_file.h"
 
@@ -16,10 +17,15 @@ struct TraceLabels {
   std::string device;           // "cpu avx512bf16, 2 threads"
   std::string coordinate;       // "pp 0 dp 0 tp 1": stands beside the rank's name
   std::string backend = "mpi";  // of distributedInfo: "mpi", "local", "nccl"
+  ClockOffset clock;            // to rank 0's clock
+  // What added to rank 0's monotonic clock gives the wall clock (wall_clock_base_ns() there), the same on all ranks.
+  int64_t base_time_ns = 0;
 };
 
-// A row per lane and one with the steps. Timestamps are microseconds of the rank's monotonic clock;
-// baseTimeNanoseconds + ts is wall-clock time. The file is complete JSON after every step, so a run that is killed
+int64_t wall_clock_base_ns();  // of this rank's clock
+
+// A row per lane and one with the steps. Timestamps are microseconds of rank 0's monotonic clock, right within
+// distributedInfo's clock_error_ns; baseTimeNanoseconds + ts is wall-clock time. The file is complete JSON after every step, so a run that is killed
 // leaves a trace that opens. A write that fails leaves its step out and does not stop training: see OutputFile.
 class TraceWriter {
  public:
@@ -36,6 +42,7 @@ class TraceWriter {
 
   OutputFile file_;
   int rank_;
+  int64_t clock_offset_ns_;
   std::string unwritten_;    // header and row names, until they are in the file
   int64_t tail_offset_ = 0;  // where the closing brackets begin
   bool closed_ = false;

@@ -8,39 +8,61 @@
 #include "data/datasets.h"
 #include "data/tokenizer.h"
 #include "plan/learning_rate.h"
+#include "runtime/agreement.h"
 #include "runtime/parameters.h"
 #include "runtime/process_memory.h"
+#include "runtime/time_summary.h"
 
 namespace trine {
 namespace {
 
-// A ring that holds two steps: the one that runs and the one that is written.
-size_t trace_capacity(const Plan& plan) {
-  const size_t nodes = plan.stages[0].graph.nodes().size();
-  const size_t microbatches = static_cast<size_t>(plan.config.num_microbatches());
-  return std::min<size_t>(2 * (nodes * microbatches + 64), size_t{1} << 22);
+// A ring that holds two steps: the one that runs and the one that is written. A communication gives two events.
+size_t trace_capacity(const StagePlan& stage, const Config& config) {
+  const size_t events = 2 * stage.graph.nodes().size();
+  const size_t microbatches = static_cast<size_t>(config.num_microbatches());
+  return std::min<size_t>(2 * (events * microbatches + 64), size_t{1} << 22);
 }
 
-OutOfMemoryError out_of_memory(const Plan& plan, const std::string& reason) {
+OutOfMemoryError out_of_memory(const MemoryPlan& memory, const std::string& reason) {
   return OutOfMemoryError(
-      fmt::format("[memory] the plan needs {} per rank, but {}:\n{}Lower --micro-batch, --seq or the "
-                  "model's size.",
-                  format_bytes(plan.stages[0].memory.total_bytes()), reason, print(plan.stages[0].memory)));
-}
-
-// Asked before anything is allocated, so that no process is killed halfway.
-void check_memory(const Plan& plan) {
-  const int64_t have = available_bytes();
-  if (plan.stages[0].memory.total_bytes() > have)
-    throw out_of_memory(plan, fmt::format("only {} can be had here", format_bytes(have)));
+      fmt::format("[memory] the plan needs {} per rank, but {}:\n{}Lower --micro-batch or --seq, recompute "
+                  "(--recompute selective or full), or spread the model over more ranks.",
+                  format_bytes(memory.total_bytes()), reason, print(memory)));
 }
 
 }  // namespace
 
-Trainer::Trainer(const Plan& plan, Log& log)
-    : plan_(plan), config_(plan.config), log_(log), trace_(trace_capacity(plan)), scaler_(config_.loss_scale) {}
+Trainer::Trainer(const Plan& plan, Log& log, CommLanes* lanes)
+    : plan_(plan),
+      config_(plan.config),
+      log_(log),
+      lanes_(lanes),
+      coordinate_(lanes ? lanes->world().coordinate() : Coordinate{}),
+      trace_(trace_capacity(stage(), config_)),
+      scaler_(config_.loss_scale) {}
 
-void Trainer::prepare() {
+// Asked before anything is allocated, so that no process is killed halfway: what all ranks of a host want together.
+void Trainer::check_memory() {
+  struct Need {
+    size_t host;
+    int64_t bytes;
+  };
+  const Need own{std::hash<std::string>{}(ProcessIdentity::own().space), stage().memory.total_bytes()};
+  const std::vector<Need> needs = gather_all(world(), own);
+  int64_t together = 0, ranks = 0;
+  for (const Need& need : needs)
+    if (need.host == own.host) together += need.bytes, ++ranks;
+  run_agreed(world(), [&] {
+    const int64_t have = available_bytes();
+    if (together > have)
+      throw out_of_memory(stage().memory,
+                          ranks == 1 ? fmt::format("only {} can be had here", format_bytes(have))
+                                     : fmt::format("the {} ranks of this host need {} and only {} can be had",
+                                                   ranks, format_bytes(together), format_bytes(have)));
+  });
+}
+
+void Trainer::open_data() {
   const auto tokenizer = make_tokenizer(config_.tokenizer);
   const bool own_text = config_.data.empty() && !config_.random_tokens;
   if (own_text && tokenizer->vocab_size() > config_.model.vocab)
@@ -62,74 +84,103 @@ void Trainer::prepare() {
                         format_count(data.train->size()), format_count(train_->sampler().samples_per_epoch()),
                         config_.seq,
                         valid_ ? fmt::format("; validation {} tokens", format_count(data.valid->size())) : ""));
+}
 
-  check_memory(plan_);
-  backend_ = make_cpu_backend(config_.threads);
-  try {
-    executor_ = std::make_unique<Executor>(plan_.stages[0], config_, Coordinate{}, *backend_, trace_);
-  } catch (const OutOfMemoryError& error) {
-    throw out_of_memory(plan_, error.what());
-  }
-  const Graph& graph = plan_.stages[0].graph;
-  set_parameters(
-      *executor_,
-      config_.load_weights.empty() ? initial_values(graph, seed) : hugging_face_values(config_.load_weights, graph),
-      config_.threads);
+void Trainer::prepare() {
+  run_agreed(world(), [&] { open_data(); });
+  check_memory();
+  run_agreed(world(), [&] {
+    backend_ = make_cpu_backend(config_.threads);
+    try {
+      executor_ = std::make_unique<Executor>(stage(), config_, coordinate_, *backend_, trace_, lanes_);
+    } catch (const OutOfMemoryError& error) {
+      throw out_of_memory(stage().memory, error.what());
+    }
+    const auto seed = static_cast<uint64_t>(config_.seed);
+    set_parameters(*executor_,
+                   config_.load_weights.empty() ? initial_values(stage().graph, seed)
+                                                : hugging_face_values(config_.load_weights, stage().graph),
+                   config_.threads);
+  });
   log_.info(fmt::format("device {}; {} planned per rank", backend_->describe(),
-                        format_bytes(plan_.stages[0].memory.total_bytes())));
+                        format_bytes(stage().memory.total_bytes())));
 }
 
 HostStep Trainer::load_samples(const BatchReader& reader, int64_t first_sample) {
   const int64_t rows = config_.global_batch / config_.mesh.dp;
   ids_.resize(static_cast<size_t>(rows * config_.seq));
   labels_.resize(ids_.size());
-  reader.fill(first_sample, rows, ids_.data(), labels_.data());
+  reader.fill(first_sample + coordinate_.dp * rows, rows, ids_.data(), labels_.data());
   return {.ids = ids_, .labels = labels_, .loss_scale = static_cast<float>(scaler_.scale())};
 }
 
-TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header, StopSignal& stop) {
-  MetricsWriter metrics(folder.metrics(), header);
+TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header, StopSignal* stop,
+                           StatusWriter* status) {
+  executor_->report_to(status);
+  std::optional<MetricsWriter> metrics;
   std::optional<TraceWriter> trace;
-  if (config_.trace.any())
-    trace.emplace(folder.trace(0), 0, 1, TraceLabels{.device = backend_->describe(), .coordinate = ""});
-  Progress progress(
-      log_, {.last_step = config_.steps, .log_interval = config_.log_interval, .memory_limit_bytes = std::nullopt});
+  const int64_t base_ns = gather_all(world(), wall_clock_base_ns())[0];
+  run_agreed(world(), [&] {
+    if (rank() == 0) metrics.emplace(folder.metrics(), header);
+    if (config_.trace.any())
+      trace.emplace(folder.trace(rank()), rank(), config_.mesh.num_ranks(),
+                    TraceLabels{.device = backend_->describe(),
+                                .coordinate = config_.mesh.num_ranks() == 1
+                                                  ? ""
+                                                  : fmt::format("pp {} dp {} tp {}", coordinate_.pp, coordinate_.dp,
+                                                                coordinate_.tp),
+                                .backend = config_.local_ranks > 1 ? "local" : "mpi",
+                                .clock = lanes_ ? lanes_->clock() : ClockOffset{},
+                                .base_time_ns = base_ns});
+  });
+  Progress progress(log_, {.last_step = config_.steps,
+                           .log_interval = config_.log_interval,
+                           .num_ranks = config_.mesh.num_ranks(),
+                           .memory_limit_bytes = std::nullopt});
+  TimeSummary summary;
   TrainingEnd end;
   step_begin_ns_ = now_ns();
   for (int64_t step = 1; step <= config_.steps; ++step) {
-    const StepMetrics now = run_step(step - 1);
-    metrics.write(now);
-    warn_output(metrics.file());
-    progress.step(now);
+    if (status) status->set_step(step), status->set_action("data");
+    const bool last = step == config_.steps;
+    bool stop_now = stop != nullptr && rank() == 0 && !last && stop->stop_requested();
+    const StepMetrics now = run_step(step - 1, stop_now, status);
+    summary.add(now.time);
+    if (metrics) {
+      metrics->write(now);
+      warn_output(metrics->file());
+      progress.step(now);
+    }
     if (trace && config_.trace.contains(step)) {
-      trace->write_step(plan_.stages[0].graph, trace_.step(static_cast<int>(step)));
+      trace->write_step(stage().graph, trace_.step(static_cast<int>(step)));
       warn_output(trace->file());
     }
     if (step == 1) report_outside_memory();
-    const bool last = step == config_.steps;
     if (valid_ && (last || step % config_.valid_interval == 0)) {
       const double loss = validate();
-      metrics.write_validation(step, loss);
+      if (metrics) metrics->write_validation(step, loss);
       log_.info(fmt::format("step {} | validation loss {:.4f}", step, loss));
       step_begin_ns_ = now_ns();
     }
-    if (!last && stop.stop_requested()) {
-      end.stop_reason = stop.reason();
+    if (stop_now) {
+      end.stop_reason = stop != nullptr && !stop->reason().empty() ? stop->reason() : "another rank";
       break;
     }
   }
   progress.finish();
+  log_.info(summary.text());
   if (trace) trace->close();
   if (trace_.dropped() > 0)
     log_.warn(fmt::format("{} trace events did not fit the ring: the times of metrics.jsonl miss them",
                           trace_.dropped()));
-  end.output_failed = metrics.file().failed() || (trace && trace->file().failed());
+  const int failed = (metrics && metrics->file().failed()) || (trace && trace->file().failed()) ? 1 : 0;
+  for (const int other : gather_all(world(), failed)) end.output_failed |= other != 0;
   return end;
 }
 
 // One optimizer step. Its time begins where the last one ended, so that what the host does in between (metrics,
 // trace, terminal) is part of it; validation is not.
-StepMetrics Trainer::run_step(int64_t index) {
+StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
   const int step = static_cast<int>(index + 1);
   const int64_t begin_ns = step_begin_ns_, start_ns = now_ns();
   HostStep host = load_samples(*train_, index * config_.global_batch);
@@ -144,22 +195,51 @@ StepMetrics Trainer::run_step(int64_t index) {
   bool skipped = false;
   const double scale = scaler_.scale();
   const StepResult result = run_until_finite_or_skipped(host, step, skipped);
+  if (status) status->set_action("metrics");
   const int64_t end_ns = step_begin_ns_ = now_ns();
-  const StepBreakdown time = account(trace_.step(step), begin_ns, end_ns);
   const double tokens = static_cast<double>(config_.tokens_per_step());
+  StepMetrics metrics{.step = step,
+                      .loss = result.loss,
+                      .grad_norm = skipped ? std::nullopt : std::optional(result.grad_norm),
+                      .lr = static_cast<double>(host.lr),
+                      .tokens = step * config_.tokens_per_step(),
+                      .mfu = std::nullopt,
+                      .memory_peak_bytes = peak_resident_bytes(),
+                      .loss_scale = scale,
+                      .skipped = skipped,
+                      .time = account(trace_.step(step), begin_ns, end_ns)};
+  exchange(metrics, stop);
   const double flops = model_flops_per_token(config_.model, config_.seq) * tokens / config_.mesh.num_ranks();
-  return {.step = step,
-          .loss = result.loss,
-          .grad_norm = skipped ? std::nullopt : std::optional(result.grad_norm),
-          .lr = static_cast<double>(host.lr),
-          .tokens = step * config_.tokens_per_step(),
-          .tokens_per_s = tokens / time.step_s,
-          .tflops = flops / time.step_s * 1e-12,
-          .mfu = std::nullopt,
-          .memory_peak_bytes = peak_resident_bytes(),
-          .loss_scale = scale,
-          .skipped = skipped,
-          .time = time};
+  metrics.tokens_per_s = tokens / metrics.time.step_s;
+  metrics.tflops = flops / metrics.time.step_s * 1e-12;
+  return metrics;
+}
+
+// Times become the mean over ranks, memory the most of any. The wait for the slowest is part of the next step.
+void Trainer::exchange(StepMetrics& metrics, bool& stop) {
+  if (world() == nullptr) return;
+  struct Report {
+    StepBreakdown time;
+    int64_t memory_peak_bytes;
+    bool stop;
+  };
+  const auto reports = gather_all(world(), Report{metrics.time, metrics.memory_peak_bytes, stop});
+  const double share = 1.0 / static_cast<double>(reports.size());
+  StepBreakdown mean;
+  for (const Report& report : reports) {
+    for (size_t k = 0; k < mean.seconds.size(); ++k) mean.seconds[k] += report.time.seconds[k] * share;
+    for (size_t a = 0; a < mean.hidden_comm_s.size(); ++a)
+      mean.hidden_comm_s[a] += report.time.hidden_comm_s[a] * share;
+    metrics.memory_peak_bytes = std::max(metrics.memory_peak_bytes, report.memory_peak_bytes);
+    stop |= report.stop;
+  }
+  for (const double seconds : mean.seconds) mean.step_s += seconds;
+  metrics.time = mean;
+  trace_.record({.t0_ns = step_begin_ns_,
+                 .t1_ns = now_ns(),
+                 .step = static_cast<int32_t>(metrics.step + 1),
+                 .lane = Lane::kHost,
+                 .kind = EventKind::kWait});
 }
 
 StepResult Trainer::run_until_finite_or_skipped(const HostStep& host, int step, bool& skipped) {
@@ -180,13 +260,27 @@ StepResult Trainer::run_until_finite_or_skipped(const HostStep& host, int step, 
 }
 
 void Trainer::stop_non_finite(const HostStep& host, int step, const StepResult& result) {
-  const auto culprit = executor_->find_non_finite(host, step);
+  struct Found {
+    int64_t time_ns = INT64_MAX;
+    int rank = 0;
+    char tensor[240] = {};
+  };
+  Found own{.rank = rank()};
+  if (const auto culprit = executor_->find_non_finite(host, step)) {
+    own.time_ns = culprit->time_ns + (lanes_ ? lanes_->clock().offset_ns : 0);
+    culprit->tensor.copy(own.tensor, sizeof own.tensor - 1);
+  }
+  Found first;
+  for (const Found& found : gather_all(world(), own))
+    if (found.time_ns < first.time_ns) first = found;
   throw NonFiniteError(
       fmt::format("[training] step {} is not finite (loss {}, gradient norm {}) and was not applied.\n  first "
                   "non-finite tensor: {}\n"
                   "Lower --lr, check the data, or pass --on-non-finite skip.",
                   step, result.loss, result.grad_norm,
-                  culprit ? culprit->tensor : "none when the step ran again (a fault of the machine?)"));
+                  first.time_ns == INT64_MAX ? "none when the step ran again (a sum over ranks, or a fault of the machine?)"
+                  : config_.mesh.num_ranks() == 1 ? std::string(first.tensor)
+                                                  : fmt::format("rank {}, {}", first.rank, first.tensor)));
 }
 
 double Trainer::validate() {

@@ -12,6 +12,7 @@
 #include "runtime/loss_scaler.h"
 #include "runtime/metrics.h"
 #include "runtime/progress.h"
+#include "runtime/rank_status.h"
 #include "runtime/run_folder.h"
 #include "runtime/stop_signal.h"
 #include "runtime/trace_writer.h"
@@ -26,21 +27,32 @@ struct TrainingEnd {
 
 class Trainer {
  public:
-  // `plan` outlives the trainer.
-  Trainer(const Plan& plan, Log& log);
+  // Of one rank: `lanes` connect it to the others (nullptr: it is alone). All outlive the trainer. All calls are
+  // collective; where one throws an Error, all ranks do, but for HangError, PeerLostError and, once prepared, a
+  // DataError of who reads a broken part.
+  Trainer(const Plan& plan, Log& log, CommLanes* lanes = nullptr);
 
   // Sets weights and opens the data; after it, files and memory are known to be good.
   void prepare();
-  // `folder`, `header` and `device` label the outputs.
-  TrainingEnd train(const RunFolder& folder, const MetricsHeader& header, StopSignal& stop);
+  // `folder` and `header` label the outputs. Only rank 0 is asked for `stop`, so others may have none. `status`
+  // (nullptr: none) is told what runs.
+  TrainingEnd train(const RunFolder& folder, const MetricsHeader& header, StopSignal* stop,
+                    StatusWriter* status = nullptr);
   // --eval-only: the validation loss.
   double validate();
   bool has_validation() const { return valid_ != nullptr; }
   Executor& executor() { return *executor_; }
 
  private:
+  Communicator* world() { return lanes_ ? &lanes_->world()[Group::kWorld] : nullptr; }
+  int rank() const { return config_.mesh.rank(coordinate_); }
+  const StagePlan& stage() const { return plan_.stages[static_cast<size_t>(coordinate_.pp)]; }
+  void open_data();
+  void check_memory();
+  void exchange(StepMetrics& metrics, bool& stop);
   HostStep load_samples(const BatchReader& reader, int64_t first_sample);
-  StepMetrics run_step(int64_t index);
+  // `stop`: this rank's wish, and then everybody's.
+  StepMetrics run_step(int64_t index, bool& stop, StatusWriter* status);
   StepResult run_until_finite_or_skipped(const HostStep& host, int step, bool& skipped);
   [[noreturn]] void stop_non_finite(const HostStep& host, int step, const StepResult& result);
   void report_outside_memory();
@@ -49,6 +61,8 @@ class Trainer {
   const Plan& plan_;
   const Config& config_;
   Log& log_;
+  CommLanes* const lanes_;
+  const Coordinate coordinate_;
   TraceRecorder trace_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Executor> executor_;

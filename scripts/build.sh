@@ -1,7 +1,8 @@
 #!/bin/bash
 # Configures and builds. Programs are in build/bin/ afterwards.
-# Usage: scripts/build.sh [--sanitize] [--programs] [TARGET...]
+# Usage: scripts/build.sh [--sanitize | --mpich] [--programs] [TARGET...]
 #   --sanitize  AddressSanitizer and UndefinedBehaviorSanitizer, in build-asan/ instead of build/
+#   --mpich     with MPICH instead of the machine's default MPI, in build-mpich/
 #   --programs  a new build folder is set up without tests and benchmarks, which need more packages
 #   TARGET      all by default
 # JOBS=N compiles N files at once; by default as many as cores and free memory allow.
@@ -17,9 +18,13 @@ for argument; do
       folder=build-asan
       options+=(-DTRINE_SANITIZE=ON -DTRINE_BENCH=OFF)
       ;;
+    --mpich)
+      folder=build-mpich
+      options+=(-DMPI_C_COMPILER=mpicc.mpich "-DMPIEXEC_EXECUTABLE=$(command -v mpiexec.mpich)" -DTRINE_BENCH=OFF)
+      ;;
     --programs) [ -f build/CMakeCache.txt ] && options=() || options=(-DTRINE_TESTS=OFF -DTRINE_BENCH=OFF) ;;
     -*)
-      echo "[build] $argument is none of: --sanitize --programs" >&2
+      echo "[build] $argument is none of: --sanitize --mpich --programs" >&2
       exit 2
       ;;
     *) targets+=("$argument") ;;

@@ -1,7 +1,8 @@
 #!/bin/bash
-# From a fresh Debian 12 to a trained model: installs what is missing, builds train_llama, trains the preset `tiny`
-# for a minute on 1.7 MB of English text, and says where to look at the result.
-# Usage: scripts/quickstart.sh [FLAG...]     flags go to train_llama; see build/bin/train_llama --help
+# From a fresh Debian 12 to a trained model: installs what is missing, builds train_llama, trains the preset `tiny` on
+# 1.7 MB of English text with four ranks (tensor parallel 2 x pipeline parallel 2), shows where the time went, and says
+# where to look at the result.
+# Usage: [RANKS=4] scripts/quickstart.sh [FLAG...]     flags go to train_llama; see build/bin/train_llama --help
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,16 +25,26 @@ $own_data || sets+=(text)
 scripts/install_packages.sh "${sets[@]}"
 scripts/build.sh --programs train_llama
 
-defaults=(--model tiny --steps 300 --trace 10:12)
-$own_config && defaults=()
+ranks=${RANKS:-4}
+defaults=(--model tiny --steps 200 --trace 10:12)
+[ "$ranks" = 4 ] && defaults+=(--tp 2 --pp 2)
+if $own_config; then
+  defaults=()
+  ranks=${RANKS:-1}
+fi
 if [ -z "$out" ]; then
   out=runs/quickstart-$(date +%Y%m%d-%H%M%S)
   defaults+=(--out "$out")
 fi
+launch=()
+if [ "$ranks" != 1 ]; then
+  launch=(mpirun --oversubscribe -np "$ranks")  # more ranks than cores are welcome
+  if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
+fi
 echo
-echo "build/bin/train_llama ${defaults[*]} $*"
+echo "${launch[*]} build/bin/train_llama ${defaults[*]} $*"
 code=0
-build/bin/train_llama "${defaults[@]}" "$@" || code=$?
+"${launch[@]}" build/bin/train_llama "${defaults[@]}" "$@" || code=$?
 # 8: stopped on request; what the run folder holds is good.
 if [ $code -ne 0 ] && [ $code -ne 8 ]; then exit $code; fi
 
@@ -46,12 +57,13 @@ cat <<END
 
 The run is in $out:
   metrics.jsonl          one line per step: loss, tokens per second, and where the time went
-  trace/rank-0000.json   every operation of a few steps; open it in https://ui.perfetto.dev (nothing is uploaded)
+  trace/rank-*.json      every operation of a few steps, with a row for each lane of a rank (compute, tp, pp, dp); open
+                         one in https://ui.perfetto.dev (nothing is uploaded)
   config.json            all that was chosen; train again with --config $out/config.json
   log.txt                what the terminal showed
-What runs, node by node, and where every byte lives:
-  build/bin/train_llama --model tiny --print-graph
-  build/bin/train_llama --model tiny --print-memory
-How it works: docs/walkthrough.md
+What runs node by node, where every byte lives, who works when, and what a layout costs before it runs:
+  build/bin/train_llama --tp 2 --pp 2 --local-ranks 4 --print-graph      (or --print-memory, --print-schedule)
+  build/bin/train_llama --model llama2-70b --tp 8 --pp 16 --ranks 2048 --dry-run
+How it works: docs/walkthrough.md, docs/parallelism.md
 END
 exit $code

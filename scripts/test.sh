@@ -2,16 +2,20 @@
 # Everything that must hold before a change lands: format, layers, warnings, symbols, all tests, and all tests again
 # under AddressSanitizer and UndefinedBehaviorSanitizer. Installs what is missing.
 # Usage: scripts/test.sh [--full] [--no-sanitize]
-#   --full         also the tests labelled "long"
+#   --full         also the tests labelled "long", and those of scripts/test_mpich.sh
 #   --no-sanitize  only the normal build
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 choose=(-LE long)
 sanitize=true
+mpich=false
 for argument; do
   case $argument in
-    --full) choose=() ;;
+    --full)
+      choose=()
+      mpich=true
+      ;;
     --no-sanitize) sanitize=false ;;
     *)
       echo "[test] $argument is none of: --full --no-sanitize" >&2
@@ -42,3 +46,4 @@ if $sanitize; then
   export LSAN_OPTIONS=suppressions=$PWD/scripts/leak_suppressions.txt:print_suppressions=0
   run_tests build-asan
 fi
+if $mpich; then scripts/test_mpich.sh; fi

@@ -80,6 +80,15 @@ class LocalFabric final : public Fabric {
   std::unique_ptr<Transport> connect(const std::vector<int>& ranks) override {
     return std::make_unique<LocalTransport>(hub_, num_groups_++, rank_, ranks);
   }
+  void give_up(std::exception_ptr error) override {
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& known) {
+      hub_.end(rank_, error, known.what());
+    } catch (...) {
+      hub_.end(rank_, error, "an unknown exception");
+    }
+  }
 
  private:
   Hub& hub_;
@@ -88,14 +97,12 @@ class LocalFabric final : public Fabric {
 };
 
 void run_rank(Hub& hub, int rank, const std::function<void(Fabric&)>& program) {
+  LocalFabric fabric(hub, rank);
   try {
-    LocalFabric fabric(hub, rank);
     program(fabric);
     hub.end(rank, nullptr, "");
-  } catch (const std::exception& error) {
-    hub.end(rank, std::current_exception(), error.what());
   } catch (...) {
-    hub.end(rank, std::current_exception(), "an unknown exception");
+    fabric.give_up(std::current_exception());
   }
 }
 

@@ -12,7 +12,8 @@ Graph apply_precision(Graph graph, DType compute) {
     state.type.dtype = compute;
     builder.value(state.value).type.dtype = compute;
   }
-  for (const Node& node : builder.graph().nodes()) {
+  for (Node& node : builder.nodes()) {
+    if (auto op = node.op->with_compute_type(compute)) node.op = std::move(op);
     const Types types = infer_types(*node.op, builder.graph().input_types(node), builder.graph().mesh());
     for (size_t i = 0; i < node.outputs.size(); ++i) builder.value(node.outputs[i]).type = types[i];
   }

@@ -26,6 +26,12 @@ void add_batch(KernelTable& table, const ContextPtr&) {
       *call.outputs[1].as<float>() = call.host->loss_scale;
     };
   });
+  table.add("clear", [](const KernelRequest&) -> Kernel {
+    return [](const KernelCall& call) {
+      const TensorView& to = call.outputs[0];
+      std::memset(to.data, 0, static_cast<size_t>(to.num_elements()) * size_bytes(to.dtype));
+    };
+  });
   table.add("take_microbatch", [](const KernelRequest&) -> Kernel {
     return [](const KernelCall& call) {
       const TensorView& to = call.outputs[0];

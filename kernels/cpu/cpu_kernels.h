@@ -33,11 +33,13 @@ int64_t count_non_finite(const SimdFunctions& simd, const TensorView& view, int 
 // One file per op adds its kernels.
 void add_attention(KernelTable& table, const ContextPtr& context);
 void add_batch(KernelTable& table, const ContextPtr& context);
+void add_collective(KernelTable& table, const ContextPtr& context);
 void add_cross_entropy(KernelTable& table, const ContextPtr& context);
 void add_elementwise(KernelTable& table, const ContextPtr& context);
 void add_embedding(KernelTable& table, const ContextPtr& context);
 void add_linear(KernelTable& table, const ContextPtr& context);
 void add_optimizer(KernelTable& table, const ContextPtr& context);
+void add_repeat_heads(KernelTable& table, const ContextPtr& context);
 void add_rms_norm(KernelTable& table, const ContextPtr& context);
 void add_rope(KernelTable& table, const ContextPtr& context);
 void add_swiglu(KernelTable& table, const ContextPtr& context);

@@ -93,7 +93,8 @@ std::string legend(const std::set<ActionKind>& kinds, size_t num_chunks, double 
 
 }  // namespace
 
-std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs) {
+std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs,
+                         std::string_view remark) {
   const Execution run = execute(schedules, costs);
   const double scale = pixels_per_time(run);
   std::string rows;
@@ -105,8 +106,8 @@ std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vect
     num_chunks = std::max(num_chunks, chunks(schedules[r]).size());
     for (const Action& action : schedules[r]) kinds.insert(action.kind), microbatches.insert(action.microbatch);
   }
-  const std::string title = fmt::format("pp {}, {} microbatches: bubble {:.1f} %", schedules.size(),
-                                        microbatches.size(), 100 * bubble_fraction(schedules, costs));
+  const std::string title = fmt::format("pp {}, {} microbatches: bubble {:.1f} %{}", schedules.size(),
+                                        microbatches.size(), 100 * bubble_fraction(schedules, costs), remark);
   const double legend_y = kTop + kPitch * static_cast<double>(schedules.size()) + 12;
   const double width = kLeft + std::max(run.end * scale, kLegendWidth * static_cast<double>(kinds.size())) + 16;
   const double height = legend_y + 22 * static_cast<double>(num_chunks) + 8;

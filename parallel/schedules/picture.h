@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "parallel/schedules/execute.h"
@@ -9,8 +10,9 @@
 namespace trine {
 
 // An SVG document: a row per rank, a box per action with its microbatch, coloured by kind and chunk, with a legend
-// and the share of the bubble in the title.
-std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs);
+// and the share of the bubble in the title, behind which `remark` stands.
+std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs,
+                         std::string_view remark = "");
 
 // The same as text, a row per rank and a cell per unit of time: "F0   B0-- .    F1". An action says its kind and
 // microbatch (its stage too where a rank has several), dashes its length, a dot is an idle unit. REQUIRES: costs

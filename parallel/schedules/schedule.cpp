@@ -25,4 +25,13 @@ std::vector<Schedule> make_schedules(PipelineKind kind, int pp, int vpp, int mic
   return schedules;
 }
 
+IdealBubble ideal_bubble(PipelineKind kind, int pp, int vpp, int64_t microbatches) {
+  const auto share = [&](int parts) {  // of the time of one forward and backward, that a rank can idle in
+    return (pp - 1) / static_cast<double>(parts * microbatches + pp - 1);
+  };
+  if (kind == PipelineKind::kInterleaved) return {share(vpp), "(p-1)/(v m+p-1)"};
+  if (kind == PipelineKind::kZeroBubble) return {share(3), "(p-1)/(3 m+p-1)"};
+  return {share(1), "(p-1)/(m+p-1)"};
+}
+
 }  // namespace trine

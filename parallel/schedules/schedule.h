@@ -4,6 +4,7 @@
 // pp ranks hold vpp chunks of the model each; stage = chunk * pp + rank.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -32,6 +33,13 @@ enum class PipelineKind { kGpipe, k1F1B, kInterleaved, kZeroBubble };
 // One schedule per rank. REQUIRES: vpp = 1, unless interleaved. ConfigError where the kind does not take
 // `microbatches`.
 std::vector<Schedule> make_schedules(PipelineKind kind, int pp, int vpp, int microbatches);
+
+// The share of the ranks' time in which they idle, in theory: equal stages, F = I = W, messages without time.
+struct IdealBubble {
+  double share = 0;
+  std::string_view formula;  // "(p-1)/(m+p-1)"
+};
+IdealBubble ideal_bubble(PipelineKind kind, int pp, int vpp, int64_t microbatches);
 
 // All forwards, then all backwards (Huang et al. 2019): every microbatch is in flight.
 Schedule gpipe(int stage, int num_microbatches);

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <latch>
 
-#include "comm/lane.h"
+#include "comm/lane_thread.h"
 #include "comm/world.h"
 #include "tests/comm/collective_checks.h"
 
@@ -53,12 +53,12 @@ TEST(LocalWorld, GroupsOfTheMeshOnTheirOwnLanes) {
   const Mesh mesh{.pp = 2, .dp = 3, .tp = 2};
   run_local_ranks(mesh.num_ranks(), [&](Fabric& fabric) {
     CommWorld world(fabric, mesh, 60s);
-    std::vector<std::unique_ptr<Lane>> lanes;
+    std::vector<std::unique_ptr<LaneThread>> lanes;
     std::vector<int64_t> sums(kGroups.size());
     for (int round = 0; round < 20; ++round) {
-      std::vector<std::pair<Lane*, Lane::Ticket>> tickets;
+      std::vector<std::pair<LaneThread*, LaneThread::Ticket>> tickets;
       for (size_t g = 0; g < kGroups.size(); ++g) {
-        if (round == 0) lanes.push_back(std::make_unique<Lane>(std::string(name(kGroups[g]))));
+        if (round == 0) lanes.push_back(std::make_unique<LaneThread>(std::string(name(kGroups[g]))));
         sums[g] = fabric.rank() + round;
         tickets.emplace_back(lanes[g].get(),
                              lanes[g]->enqueue([&, g] { world[kGroups[g]].all_reduce(&sums[g], 1, DType::kI64); }));

@@ -2,6 +2,7 @@
 // and every gradient, on one rank and on several; and 20 steps of training through buckets, clipping and AdamW.
 #include <filesystem>
 #include <gmock/gmock.h>
+#include <map>
 
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/safetensors.h"
@@ -9,6 +10,7 @@
 #include "graph/verifier.h"
 #include "models/llama.h"
 #include "ops/batch.h"
+#include "ops/collective.h"
 #include "ops/elementwise.h"
 #include "parallel/buckets.h"
 #include "parallel/optimizer.h"
@@ -92,16 +94,25 @@ TEST_P(HuggingFace, HasTheSameLogitsLossAndGradients) {
   EXPECT_EQ(compared, static_cast<size_t>(9 * config.layers + (config.tie_embeddings ? 2 : 3)));
 }
 
+std::string layout_name(const testing::TestParamInfo<std::tuple<const char*, Layout>>& test) {
+  const auto& [model, l] = test.param;
+  return fmt::format("{}_tp{}{}{}", model, l.tp, l.sequence_parallel ? "_sp" : "",
+                     l.one_sequence_each ? "_accumulated" : "");
+}
 INSTANTIATE_TEST_SUITE_P(Models, HuggingFace,
                          testing::Combine(testing::ValuesIn(kModels),
                                           testing::Values(Layout{1, false, false}, Layout{1, false, true},
                                                           Layout{2, false, false}, Layout{2, true, false})),
-                         [](const auto& test) {
-                           const Layout& layout = std::get<1>(test.param);
-                           return fmt::format("{}_tp{}{}{}", std::get<0>(test.param), layout.tp,
-                                              layout.sequence_parallel ? "_sp" : "",
-                                              layout.one_sequence_each ? "_accumulated" : "");
-                         });
+                         layout_name);
+// Two kv heads: two ranks, then three, read the same one.
+INSTANTIATE_TEST_SUITE_P(FewerKvHeadsThanRanks, HuggingFace,
+                         testing::Combine(testing::Values("head_dim", "deep"),
+                                          testing::Values(Layout{4, false, false}, Layout{4, true, true})),
+                         layout_name);
+INSTANTIATE_TEST_SUITE_P(FewerKvHeadsThanRanksTied, HuggingFace,
+                         testing::Combine(testing::Values("gqa_tied_llama3"),
+                                          testing::Values(Layout{6, false, true}, Layout{6, true, false})),
+                         layout_name);
 
 // A layout of ranks, with the optimizer's states whole on each dp rank or in shares (ZeRO-1).
 struct TrainingLayout {
@@ -129,7 +140,12 @@ TEST_P(HuggingFaceTraining, HasTheSameCurveAndFinalWeights) {
   const Graph graph =
       add_optimizer(assign_buckets(differentiate(std::move(forward.graph), forward.loss, gradient_ops()),
                                    {.shard_over_dp = layout.zero}),
-                    {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .clip = 1.0f});
+                    {.beta1 = 0.9f,
+                     .beta2 = 0.95f,
+                     .eps = 1e-8f,
+                     .weight_decay = 0.1f,
+                     .clip = 1.0f,
+                     .shard_over_dp = layout.zero});
   verify(graph);
 
   Interpreter interpreter(graph);
@@ -174,12 +190,41 @@ INSTANTIATE_TEST_SUITE_P(Layouts, HuggingFaceTraining,
                          testing::Combine(testing::Values("deep"),
                                           testing::Values(TrainingLayout{2, 1}, TrainingLayout{4, 1, false, true},
                                                           TrainingLayout{1, 2, true}, TrainingLayout{2, 2, false},
-                                                          TrainingLayout{2, 2, true, true})),
+                                                          TrainingLayout{2, 2, true, true},
+                                                          TrainingLayout{1, 4, false}, TrainingLayout{1, 4, true},
+                                                          TrainingLayout{2, 4, false, true},
+                                                          TrainingLayout{2, 4, true, true})),
                          training_name);
 INSTANTIATE_TEST_SUITE_P(TiedLayouts, HuggingFaceTraining,
                          testing::Combine(testing::Values("gqa_tied_llama3"),
                                           testing::Values(TrainingLayout{3, 2, true, true})),
                          training_name);
+
+// Which collectives a microbatch runs, and how often.
+std::map<std::string, int> collectives(const LlamaConfig& config, const Mesh& mesh, bool sequence_parallel) {
+  LlamaForward forward = build_llama(config, {.micro_batch = 1, .seq = 8}, mesh, sequence_parallel);
+  const Graph graph = differentiate(std::move(forward.graph), forward.loss, gradient_ops());
+  std::map<std::string, int> counts;
+  for (const Node& node : graph.nodes())
+    if (const auto* op = dynamic_cast<const Collective*>(node.op.get()); op && node.region == Region::kMicrobatch)
+      ++counts[std::string(op->name())];
+  return counts;
+}
+
+TEST(SharedKvHeads, CostNoCommunicationInAMicrobatch) {
+  const LlamaConfig config = read_hugging_face_config(kData / "deep");
+  for (bool sequence_parallel : {false, true}) {
+    const auto split = collectives(config, Mesh{.tp = 2}, sequence_parallel);
+    auto shared = collectives(config, Mesh{.tp = 4}, sequence_parallel);
+    for (const char* local : {"slice", "pad"}) {
+      EXPECT_EQ(shared[local], 2 * config.layers + (split.contains(local) ? split.at(local) : 0)) << local;
+      shared.erase(local);
+    }
+    auto want = split;
+    want.erase("slice"), want.erase("pad");
+    EXPECT_EQ(shared, want);
+  }
+}
 
 }  // namespace
 }  // namespace trine::reference

@@ -12,6 +12,7 @@
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/optimizer.h"
+#include "ops/repeat_heads.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
 #include "ops/swiglu.h"
@@ -174,6 +175,17 @@ void add_attention(Cases& cases, DType f, Heads s) {
   cases.push_back({.name = "rope_grad" + size, .op = make(rope), .inputs = {q}});
 }
 
+void add_repeat_heads(Cases& cases, DType f, int64_t n, int64_t g, int64_t copies, int64_t d) {
+  const std::string size = fmt::format("/n={},g={},copies={},d={}", n, g, copies, d);
+  cases.push_back({.name = "repeat_heads" + size,
+                   .op = make(RepeatHeads(d, copies)),
+                   .inputs = {normal(f, {n, g * d})},
+                   .num_dy = 1});
+  cases.push_back({.name = "repeat_heads_grad" + size,
+                   .op = make(RepeatHeadsGrad(d, copies)),
+                   .inputs = {normal(f, {n, g * copies * d})}});
+}
+
 void add_loss(Cases& cases, DType f, int64_t n, int64_t v, int64_t parts) {
   const std::string size = fmt::format("/n={},v={},parts={}", n, v, parts);
   const InputCase x = normal(f, {n, v}, 3), target = labels(n, v);
@@ -253,6 +265,10 @@ std::vector<OpCase> op_cases(DType compute) {
                       {1, 130, 2, 2, 32},
                       {1, 64, 8, 4, 24}})
     add_attention(cases, compute, heads);
+  add_repeat_heads(cases, compute, 1, 1, 1, 1);
+  add_repeat_heads(cases, compute, 1, 1, 2, 33);
+  add_repeat_heads(cases, compute, 7, 2, 3, 5);
+  add_repeat_heads(cases, compute, 130, 3, 4, 16);
   for (auto [n, v] : {std::pair<int64_t, int64_t>{1, 1}, {1, 7}, {9, 5}, {33, 131}, {66, 259}})
     for (int64_t parts : {1, 3}) add_loss(cases, compute, n, v, parts);
   for (int64_t e : {1, 7, 256, 1000}) add_step(cases, compute, e);
@@ -269,6 +285,7 @@ std::vector<OpCase> speed_cases(DType compute) {
   add_rms_norm(cases, compute, n, d);
   add_elementwise(cases, compute, n, 2048);
   add_attention(cases, compute, {4, 256, 12, 4, 64});
+  add_repeat_heads(cases, compute, n, 4, 4, 64);
   add_loss(cases, compute, n, 32000, 1);
   add_step(cases, compute, 4 << 20);
   std::erase_if(cases, [](const OpCase& c) { return c.name.ends_with("apply=0"); });

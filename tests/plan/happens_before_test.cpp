@@ -15,8 +15,8 @@ class HappensBeforeTest : public testing::Test {
     Builder b(Mesh{});
     const StateId state = b.add_state({.name = "x", .type = {DType::kF32, {4, 4}}});
     const auto add = [&](Lane lane, std::vector<NodeId> waits) {
-      b.set_lane(lane);
       b.add(Cast(DType::kF32), {b.read(state)});
+      b.nodes().back().lane = lane;
       b.nodes().back().waits = std::move(waits);
     };
     add(Lane::kCompute, {});

@@ -1,13 +1,15 @@
-// The memory plan, held against an execution: a shadow memory that knows, for each byte, which value wrote it last.
+// The memory plan, held against an execution on shadow memory.
 #include "plan/memory_plan.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <numeric>
 
 #include "models/presets.h"
-#include "plan/happens_before.h"
+#include "plan/flag_values.h"
 #include "plan/packing.h"
 #include "plan/plan.h"
+#include "tests/plan/shadow_execution.h"
 
 namespace trine {
 namespace {
@@ -20,71 +22,8 @@ Config small_config(int64_t micro_batch) {
   return config;
 }
 
-// Runs the schedule in order and checks that whoever reads finds the bytes that the producer wrote.
-class ShadowExecution {
- public:
-  ShadowExecution(const Graph& graph, const Schedule& schedule, const MemoryPlan& plan)
-      : graph_(graph), schedule_(schedule), plan_(plan), owner_(static_cast<size_t>(plan.total_bytes()), -1) {}
-
-  void run() {
-    region(Region::kPrologue);
-    for (const Action& action : schedule_) {
-      if (action.kind == ActionKind::kForward) phase(Phase::kForward, action.microbatch);
-      if (action.kind != ActionKind::kForward) phase(Phase::kInputGrad, action.microbatch);
-      if (action.kind != ActionKind::kForward) phase(Phase::kWeightGrad, action.microbatch);
-    }
-    region(Region::kEpilogue);
-  }
-  int64_t checked_bytes() const { return checked_; }
-
- private:
-  void region(Region region) {
-    for (const Node& node : graph_.nodes())
-      if (node.region == region && region != Region::kMicrobatch) execute(node, 0);
-  }
-  void phase(Phase phase, int microbatch) {
-    for (const Node& node : graph_.nodes())
-      if (node.region == Region::kMicrobatch && node.phase == phase) execute(node, microbatch);
-  }
-
-  void execute(const Node& node, int microbatch) {
-    for (ValueId input : node.inputs)
-      if (!graph_[input].state.valid())
-        for_each_byte(input, microbatch, [&](int64_t& owner) {
-          ASSERT_EQ(owner, tag(input, microbatch))
-              << node.scope << ": " << node.op->name() << " reads %" << input.index;
-          ++checked_;
-        });
-    for (ValueId output : node.outputs)
-      for_each_byte(output, microbatch, [&](int64_t& owner) { owner = tag(output, microbatch); });
-  }
-
-  int64_t tag(ValueId value, int microbatch) const { return int64_t{value.index} * 1000 + microbatch; }
-
-  template <typename F>
-  void for_each_byte(ValueId value, int microbatch, F&& f) {
-    const ValuePlace& place = plan_.values[static_cast<size_t>(value.index)];
-    const int frame = plan_.frame_of_microbatch[static_cast<size_t>(microbatch)];
-    const int64_t base =
-        (place.where == ValuePlace::Where::kFrame ? plan_.frame_begin(frame) : plan_.transients_begin()) +
-        place.offset;
-    const Shape shape = graph_[value].type.shape;
-    const auto element = static_cast<int64_t>(size_bytes(graph_[value].type.dtype));
-    for (int64_t row = 0; row < shape.num_rows(); ++row)
-      for (int64_t byte = 0; byte < shape.num_columns() * element; ++byte)
-        f(owner_.at(static_cast<size_t>(base + row * place.row_stride * element + byte)));
-  }
-
-  const Graph& graph_;
-  const Schedule& schedule_;
-  const MemoryPlan& plan_;
-  std::vector<int64_t> owner_;
-  int64_t checked_ = 0;
-};
-
-void check(const Graph& graph, const Schedule& schedule, int frames) {
-  const MemoryPlan plan = plan_memory(graph, schedule, 2);
-  EXPECT_EQ(plan.num_frames, frames);
+// The shadow finds nothing wrong, and the table says what the arena is.
+void check(const Graph& graph, const Schedule& schedule, const MemoryPlan& plan) {
   ShadowExecution shadow(graph, schedule, plan);
   shadow.run();
   EXPECT_GT(shadow.checked_bytes(), 100000);
@@ -97,6 +36,19 @@ void check(const Graph& graph, const Schedule& schedule, int frames) {
   }
 }
 
+int slots_of(const MemoryPlan& plan, std::string_view pool) {
+  int most = 0;
+  for (const Pool& p : plan.pools)
+    if (p.name == pool) most = std::max(most, p.num_slots);
+  return most;
+}
+
+void check(const Graph& graph, const Schedule& schedule, int frames) {
+  const MemoryPlan plan = plan_memory(graph, schedule, 2);
+  EXPECT_EQ(slots_of(plan, "activations"), frames);
+  check(graph, schedule, plan);
+}
+
 TEST(MemoryPlan, EveryReadFindsWhatWasWritten) {
   const Plan plan = build_plan(small_config(2));
   check(plan.stages[0].graph, plan.stages[0].schedule, 1);
@@ -106,10 +58,7 @@ TEST(MemoryPlan, WithSeveralMicrobatchesInFlight) {
   const Plan plan = build_plan(small_config(1));
   check(plan.stages[0].graph, one_forward_one_backward(0, 4, 8), 4);
   check(plan.stages[0].graph, one_forward_one_backward(3, 4, 8), 1);
-  Schedule gpipe;
-  for (int m = 0; m < 8; ++m) gpipe.push_back({0, ActionKind::kForward, m});
-  for (int m = 0; m < 8; ++m) gpipe.push_back({0, ActionKind::kBackward, m});
-  check(plan.stages[0].graph, gpipe, 8);
+  check(plan.stages[0].graph, gpipe(0, 8), 8);
 }
 
 TEST(MemoryPlan, WithoutInPlace) {
@@ -117,6 +66,68 @@ TEST(MemoryPlan, WithoutInPlace) {
   config.disabled_passes = {"in-place"};
   const Plan plan = build_plan(config);
   check(plan.stages[0].graph, plan.stages[0].schedule, 1);
+}
+
+// Receives that come one action ahead, sends that are under way while the next actions run, chunks, the W of a split
+// backward; tensor parallelism with its views and its shares of the tokens.
+class PipelineMemory : public testing::TestWithParam<std::tuple<int, ScheduleKind, int>> {};
+
+TEST_P(PipelineMemory, EveryReadFindsWhatWasWritten) {
+  const auto& [pp, schedule, tp] = GetParam();
+  for (const Recompute recompute : {Recompute{}, Recompute{Recompute::Kind::kSelective},
+                                    Recompute{Recompute::Kind::kGroup, 2}, Recompute{Recompute::Kind::kFull}}) {
+    Config config = small_config(1);
+    config.model.layers = 9;
+    config.recompute = recompute;
+    config.mesh = {.pp = pp, .dp = 1, .tp = tp};
+    config.pp = pp, config.tp = tp, config.sequence_parallel = tp > 1;
+    config.schedule = schedule, config.vpp = schedule == ScheduleKind::kInterleaved ? 2 : 1;
+    const Plan plan = build_plan(config);
+    for (int rank = 0; rank < pp; ++rank) {
+      const StagePlan& stage = plan.stages[static_cast<size_t>(rank)];
+      SCOPED_TRACE("stage " + std::to_string(rank) + " recompute " + ValueText<Recompute>::print(recompute));
+      check(stage.graph, stage.schedule, stage.memory);
+      for (const int send_slots : {1, 3})
+        check(stage.graph, stage.schedule, plan_memory(stage.graph, stage.schedule, 1, send_slots));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Schedules, PipelineMemory,
+                         testing::Combine(testing::Values(2, 4),
+                                          testing::Values(ScheduleKind::kGpipe, ScheduleKind::k1F1B,
+                                                          ScheduleKind::kInterleaved, ScheduleKind::kZeroBubble),
+                                          testing::Values(1, 2)),
+                         [](const auto& test) {
+                           std::string text = fmt::format("pp{}_{}_tp{}", std::get<0>(test.param),
+                                                          name(std::get<1>(test.param)), std::get<2>(test.param));
+                           std::replace(text.begin(), text.end(), '-', '_');
+                           return text;
+                         });
+
+// What a middle stage of 1F1B has: as many frames as microbatches in flight, a slot for each message under way.
+TEST(MemoryPlan, SlotsAreAsManyAsTheScheduleNeeds) {
+  Config config = small_config(1);
+  config.model.layers = 4;
+  config.mesh.pp = config.pp = 4;
+  const Plan plan = build_plan(config);
+  for (int rank = 0; rank < 4; ++rank) {
+    const StagePlan& stage = plan.stages[static_cast<size_t>(rank)];
+    EXPECT_EQ(slots_of(stage.memory, "activations"), 4 - rank);
+    EXPECT_EQ(slots_of(stage.memory, "sent"), 2);
+    int receiving = 0;
+    for (const Pool& pool : stage.memory.pools) receiving += pool.name == "received";
+    EXPECT_EQ(receiving, rank == 0 || rank == 3 ? 1 : 2) << "an input from the stage before, a gradient from the next";
+  }
+  const auto waits = waits_for_send_slots(plan.stages[0].graph, plan.stages[0].schedule, plan.stages[0].memory, 0);
+  ASSERT_EQ(waits.size(), 6u) << "8 sends from 2 slots";
+  for (const SendWait& wait : waits) {
+    const Action &action = plan.stages[0].schedule[static_cast<size_t>(wait.action)],
+                 &send = plan.stages[0].schedule[static_cast<size_t>(wait.send)];
+    EXPECT_EQ(action.kind, ActionKind::kForward);
+    EXPECT_EQ(send.kind, ActionKind::kForward);
+    EXPECT_EQ(action.microbatch, send.microbatch + 2);
+  }
 }
 
 TEST(MemoryPlan, StatesAreExactlyWhatAdamNeeds) {

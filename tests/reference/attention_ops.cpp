@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "ops/attention.h"
+#include "ops/repeat_heads.h"
 #include "ops/rope.h"
 #include "tests/reference/ops.h"
 
@@ -24,6 +25,29 @@ void rope(const Call& call) {
         call.y(0)(row, head + j) = a * c - b * s;
         call.y(0)(row, head + half + j) = b * c + a * s;
       }
+}
+
+// y of head h is x of head h / copies.
+void repeat_heads(const Call& call) {
+  const RepeatHeads& op = call.as<RepeatHeads>();
+  Tensor& y = call.y(0);
+  for (int64_t row = 0; row < y.rows(); ++row)
+    for (int64_t column = 0; column < y.columns(); ++column) {
+      const int64_t head = column / op.head_dim / op.copies;
+      y(row, column) = call.x(0)(row, head * op.head_dim + column % op.head_dim);
+    }
+}
+
+// The transpose: whoever got x of a head gives its gradient back.
+void repeat_heads_grad(const Call& call) {
+  const RepeatHeadsGrad& op = call.as<RepeatHeadsGrad>();
+  const Tensor& dy = call.x(0);
+  Tensor& dx = call.y(0) = Tensor(call.y(0).shape);
+  for (int64_t row = 0; row < dy.rows(); ++row)
+    for (int64_t column = 0; column < dy.columns(); ++column) {
+      const int64_t head = column / op.head_dim / op.copies;
+      dx(row, head * op.head_dim + column % op.head_dim) += dy(row, column);
+    }
 }
 
 // Views of one (sequence, query head): rows and columns where its q, k, v begin.
@@ -98,6 +122,8 @@ void attention_grad(const Call& call) {
 void add_attention_ops(std::map<std::string_view, ReferenceOp>& table) {
   table["rope"] = rope;
   table["rope_grad"] = rope;
+  table["repeat_heads"] = repeat_heads;
+  table["repeat_heads_grad"] = repeat_heads_grad;
   table["attention"] = attention;
   table["attention_grad"] = attention_grad;
 }

@@ -22,6 +22,8 @@ void load_scalars(const Call& call) {
   call.y(1)(0) = call.host->loss_scale;
 }
 
+void clear(const Call& call) { call.y(0) = Tensor(call.y(0).shape); }
+
 void take_microbatch(const Call& call) {
   const int64_t count = call.as<TakeMicrobatch>().num_tokens;
   call.y(0) = slice(call.x(0), 0, call.microbatch * count, count);
@@ -79,6 +81,7 @@ void adamw(const Call& call) {
 void add_step_ops(std::map<std::string_view, ReferenceOp>& table) {
   table["load_batch"] = load_batch;
   table["load_scalars"] = load_scalars;
+  table["clear"] = clear;
   table["take_microbatch"] = take_microbatch;
   table["count_valid"] = count_valid;
   table["loss_seed"] = loss_seed;

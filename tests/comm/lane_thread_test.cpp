@@ -1,4 +1,4 @@
-#include "comm/lane.h"
+#include "comm/lane_thread.h"
 
 #include <gtest/gtest.h>
 #include <latch>
@@ -8,10 +8,10 @@
 namespace trine {
 namespace {
 
-TEST(Lane, RunsInOrder) {
-  Lane lane("test");
+TEST(LaneThread, RunsInOrder) {
+  LaneThread lane("test");
   std::vector<int> order;
-  Lane::Ticket last = 0;
+  LaneThread::Ticket last = 0;
   for (int i = 0; i < 100; ++i) last = lane.enqueue([&order, i] { order.push_back(i); });
   lane.wait(last);
   EXPECT_TRUE(lane.done(last));
@@ -19,22 +19,22 @@ TEST(Lane, RunsInOrder) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(order[i], i);
 }
 
-TEST(Lane, AnOperationUnderWayIsNotDone) {
+TEST(LaneThread, AnOperationUnderWayIsNotDone) {
   std::latch go(1);
-  Lane lane("a name that is longer than a thread's");
-  const Lane::Ticket ticket = lane.enqueue([&] { go.wait(); });
+  LaneThread lane("a name that is longer than a thread's");
+  const LaneThread::Ticket ticket = lane.enqueue([&] { go.wait(); });
   EXPECT_TRUE(lane.done(0));
   EXPECT_FALSE(lane.done(ticket));
   go.count_down();
   lane.wait(ticket);
 }
 
-TEST(Lane, AnErrorSurfacesAtTheWaitAndStopsTheLane) {
+TEST(LaneThread, AnErrorSurfacesAtTheWaitAndStopsTheLane) {
   bool later_ran = false;
-  Lane lane("test");
-  const Lane::Ticket before = lane.enqueue([] {});
-  const Lane::Ticket broken = lane.enqueue([] { throw std::runtime_error("broken"); });
-  const Lane::Ticket later = lane.enqueue([&] { later_ran = true; });
+  LaneThread lane("test");
+  const LaneThread::Ticket before = lane.enqueue([] {});
+  const LaneThread::Ticket broken = lane.enqueue([] { throw std::runtime_error("broken"); });
+  const LaneThread::Ticket later = lane.enqueue([&] { later_ran = true; });
   lane.wait(before);
   EXPECT_THROW(lane.wait(broken), std::runtime_error);
   EXPECT_THROW(lane.wait(broken), std::runtime_error);
@@ -43,11 +43,11 @@ TEST(Lane, AnErrorSurfacesAtTheWaitAndStopsTheLane) {
   EXPECT_FALSE(later_ran);
 }
 
-TEST(Lane, EndsWithWhatHasBegun) {
+TEST(LaneThread, EndsWithWhatHasBegun) {
   std::latch begun(1);
   bool finished = false, later_ran = false;
   {
-    Lane lane("test");
+    LaneThread lane("test");
     lane.enqueue([&] {
       begun.count_down();
       std::this_thread::sleep_for(std::chrono::milliseconds(50));

@@ -12,17 +12,17 @@
 
 namespace trine {
 
-class Lane {
+class LaneThread {
  public:
   using Operation = std::function<void()>;
   using Ticket = int64_t;  // operations count from 1; 0 is always done
 
-  explicit Lane(const std::string& name);  // the thread's name, for debuggers: at most 15 characters are kept
+  explicit LaneThread(const std::string& name);  // the thread's name, for debuggers: at most 15 characters are kept
   // Drops what has not begun and waits for what has (which its own timeout ends). An error nobody waited for is
   // lost.
-  ~Lane();
-  Lane(const Lane&) = delete;
-  Lane& operator=(const Lane&) = delete;
+  ~LaneThread();
+  LaneThread(const LaneThread&) = delete;
+  LaneThread& operator=(const LaneThread&) = delete;
 
   Ticket enqueue(Operation operation);
   // Blocks until the operation and all before it are done. Throws what it threw; after an operation that threw, the

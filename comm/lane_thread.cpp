@@ -1,4 +1,4 @@
-#include "comm/lane.h"
+#include "comm/lane_thread.h"
 
 #include <pthread.h>
 
@@ -6,11 +6,11 @@
 
 namespace trine {
 
-Lane::Lane(const std::string& name) : thread_([this] { run(); }) {
+LaneThread::LaneThread(const std::string& name) : thread_([this] { run(); }) {
   pthread_setname_np(thread_.native_handle(), name.substr(0, 15).c_str());
 }
 
-Lane::~Lane() {
+LaneThread::~LaneThread() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
@@ -19,26 +19,26 @@ Lane::~Lane() {
   thread_.join();
 }
 
-Lane::Ticket Lane::enqueue(Operation operation) {
+LaneThread::Ticket LaneThread::enqueue(Operation operation) {
   const std::lock_guard lock(mutex_);
   queue_.push_back(std::move(operation));
   changed_.notify_all();
   return ++num_enqueued_;
 }
 
-void Lane::wait(Ticket ticket) {
+void LaneThread::wait(Ticket ticket) {
   std::unique_lock lock(mutex_);
   TRINE_CHECK(ticket <= num_enqueued_, "ticket {} of {}", ticket, num_enqueued_);
   changed_.wait(lock, [&] { return settled(ticket); });
   if (ticket > num_done_) std::rethrow_exception(error_);
 }
 
-bool Lane::done(Ticket ticket) {
+bool LaneThread::done(Ticket ticket) {
   const std::lock_guard lock(mutex_);
   return settled(ticket);
 }
 
-void Lane::run() {
+void LaneThread::run() {
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [&] { return stop_ || !queue_.empty(); });

@@ -1,0 +1,68 @@
+#include "comm/clock.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <gtest/gtest.h>
+
+#include "comm/local/local_ranks.h"
+#include "comm/world.h"
+
+namespace trine {
+namespace {
+
+using namespace std::chrono_literals;
+
+int64_t steady_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+TEST(Clock, FindsTheSkewOfEachRankWithinTheErrorItNames) {
+  constexpr int kRanks = 4;
+  // What each rank's clock shows more than the true time.
+  constexpr int64_t kSkew_ns[kRanks] = {5'000'000'000, 0, -3'600'000'000'000, 5'000'012'345};
+  run_local_ranks(kRanks, [&](Fabric& fabric) {
+    CommWorld world(fabric, {.dp = kRanks}, 60s);
+    const int rank = fabric.rank();
+    const auto offsets = align_clocks(world[Group::kWorld], [&] { return steady_ns() + kSkew_ns[rank]; });
+    ASSERT_EQ(offsets.size(), size_t{kRanks});
+    EXPECT_EQ(offsets[0].offset_ns, 0);
+    EXPECT_EQ(offsets[0].error_ns, 0);
+    for (int r = 1; r < kRanks; ++r) {
+      EXPECT_GT(offsets[r].error_ns, 0);
+      EXPECT_LT(offsets[r].error_ns, 20'000'000);
+      EXPECT_LE(std::abs(offsets[r].offset_ns - (kSkew_ns[0] - kSkew_ns[r])), offsets[r].error_ns) << "rank " << r;
+    }
+  });
+}
+
+// The quickest round counts: a clock that stands still in every other round but one hides nothing.
+TEST(Clock, TheQuickestRoundCounts) {
+  run_local_ranks(2, [](Fabric& fabric) {
+    CommWorld world(fabric, {.dp = 2}, 60s);
+    // Simulated time: rank 1's rounds last 100, 98, ... 2, then longer again; rank 0 always shows 1000.
+    int64_t calls = 0, time = 0;
+    const auto clock = [&]() -> int64_t {
+      if (fabric.rank() == 0) return 1000;
+      const int64_t round = calls++ / 2;
+      return time += std::abs(100 - 2 * round);
+    };
+    const auto offsets = align_clocks(world[Group::kWorld], clock, 60);
+    EXPECT_EQ(offsets[1].error_ns, 0);
+    // In round 50 the clock stands at twice the sum of all steps before it: 2 * (100 + 98 + ... + 2).
+    EXPECT_EQ(offsets[1].offset_ns, 1000 - 2 * 2550);
+  });
+}
+
+TEST(Clock, AloneThereIsNothingToAlign) {
+  run_local_ranks(1, [](Fabric& fabric) {
+    CommWorld world(fabric, {}, 60s);
+    const auto offsets = align_clocks(world[Group::kWorld]);
+    ASSERT_EQ(offsets.size(), 1u);
+    EXPECT_EQ(offsets[0].offset_ns, 0);
+    EXPECT_EQ(offsets[0].error_ns, 0);
+  });
+}
+
+}  // namespace
+}  // namespace trine

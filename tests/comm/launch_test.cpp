@@ -1,0 +1,117 @@
+#include "comm/launch.h"
+
+#include <cstdlib>
+#include <gtest/gtest.h>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "comm/local/local_ranks.h"
+
+namespace trine {
+namespace {
+
+using Variables = std::vector<std::pair<std::string, std::string>>;
+
+// What is detected with these variables and no others of any launcher.
+Launch detect_with(const Variables& variables) {
+  for (const char* name :
+       {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "PMI_RANK", "PMI_SIZE",
+        "MPI_LOCALNRANKS", "PMIX_RANK", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
+        "SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_NODEID"})
+    ::unsetenv(name);
+  for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
+  return detect_launch();
+}
+
+void expect(const Variables& variables, int rank, int num_ranks, int ranks_on_host) {
+  const Launch launch = detect_with(variables);
+  EXPECT_TRUE(launch.launched);
+  EXPECT_EQ(launch.rank, rank);
+  EXPECT_EQ(launch.num_ranks, num_ranks);
+  EXPECT_EQ(launch.ranks_on_host, ranks_on_host);
+}
+
+void expect_alone(const Variables& variables) {
+  const Launch launch = detect_with(variables);
+  EXPECT_FALSE(launch.launched);
+  EXPECT_EQ(launch.rank, 0);
+  EXPECT_EQ(launch.num_ranks, 1);
+  EXPECT_EQ(launch.ranks_on_host, 1);
+}
+
+Variables slurm_step(int rank, int node, const std::string& tasks_per_node, int num_tasks) {
+  return {{"SLURM_STEP_ID", "0"},
+          {"SLURM_PROCID", std::to_string(rank)},
+          {"SLURM_NODEID", std::to_string(node)},
+          {"SLURM_STEP_NUM_TASKS", std::to_string(num_tasks)},
+          {"SLURM_STEP_TASKS_PER_NODE", tasks_per_node}};
+}
+
+TEST(Launch, WithoutLauncher) { expect_alone({}); }
+
+TEST(Launch, OpenMpi) {
+  expect({{"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "8"}, {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}}, 3, 8,
+         4);
+}
+
+TEST(Launch, MpichHydra) { expect({{"PMI_RANK", "1"}, {"PMI_SIZE", "6"}, {"MPI_LOCALNRANKS", "2"}}, 1, 6, 2); }
+
+TEST(Launch, SlurmAloneOnUnevenNodes) {
+  expect(slurm_step(2, 0, "4(x2),3", 11), 2, 11, 4);
+  expect(slurm_step(7, 1, "4(x2),3", 11), 7, 11, 4);
+  expect(slurm_step(9, 2, "4(x2),3", 11), 9, 11, 3);
+  expect(slurm_step(0, 0, "5", 5), 0, 5, 5);
+  expect(slurm_step(5, 1, "5,1(x3)", 8), 5, 8, 1);
+  expect(slurm_step(1, 0, "nonsense", 2), 1, 2, 2);
+}
+
+TEST(Launch, SlurmWithPmiCountsTheTasksOfTheNode) {
+  Variables pmi2 = slurm_step(5, 1, "4,2", 6);
+  pmi2.insert(pmi2.end(), {{"PMI_RANK", "5"}, {"PMI_SIZE", "6"}});
+  expect(pmi2, 5, 6, 2);
+  Variables pmix = slurm_step(5, 1, "4,2", 6);
+  pmix.emplace_back("PMIX_RANK", "5");
+  expect(pmix, 5, 6, 2);
+}
+
+TEST(Launch, TheBatchScriptIsNotTheFirstOfManyRanks) {
+  const Variables batch = {{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}, {"SLURM_TASKS_PER_NODE", "4(x2)"}};
+  expect_alone(batch);
+  for (const char* reserved_step : {"4294967290", "4294967291"}) {  // a shell of salloc, a batch script
+    Variables step = batch;
+    step.insert(step.end(), {{"SLURM_STEP_ID", reserved_step}, {"SLURM_STEP_NUM_TASKS", "1"}});
+    expect_alone(step);
+  }
+}
+
+TEST(Launch, MpirunWithinSlurmIsNearer) {
+  // mpirun starts its daemons by srun, whose variables the ranks inherit: here the second daemon of two.
+  Variables both = slurm_step(1, 1, "1(x2)", 2);
+  both.insert(both.end(),
+              {{"OMPI_COMM_WORLD_RANK", "6"}, {"OMPI_COMM_WORLD_SIZE", "8"}, {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}});
+  expect(both, 6, 8, 4);
+  both = slurm_step(1, 1, "1(x2)", 2);
+  both.insert(both.end(), {{"PMI_RANK", "6"}, {"PMI_SIZE", "8"}, {"MPI_LOCALNRANKS", "4"}});
+  expect(both, 6, 8, 4);
+}
+
+TEST(Launch, NonsenseIsNoLauncher) {
+  expect_alone({{"OMPI_COMM_WORLD_RANK", "8"}, {"OMPI_COMM_WORLD_SIZE", "8"}});
+  expect_alone({{"PMI_RANK", "-1"}, {"PMI_SIZE", "4"}});
+  expect_alone({{"PMI_RANK", "1x"}, {"PMI_SIZE", "4"}});
+  expect_alone({{"PMI_RANK", ""}, {"PMI_SIZE", "4"}});
+}
+
+TEST(Launch, TheLibraryMustSeeAllRanks) {
+  run_local_ranks(2, [](Fabric& fabric) {
+    check_launch({.rank = 0, .num_ranks = 2, .ranks_on_host = 2, .launched = true}, fabric);
+    check_launch({}, fabric);
+    EXPECT_THROW(check_launch({.rank = 0, .num_ranks = 4, .ranks_on_host = 4, .launched = true}, fabric),
+                 ConfigError);
+  });
+}
+
+}  // namespace
+}  // namespace trine
