@@ -19,7 +19,9 @@
 #include "models/llama_config.h"
 #include "plan/flag_values.h"
 #include "plan/flags.h"
+#include "plan/layouts.h"
 #include "plan/plan.h"
+#include "plan/report.h"
 #include "runtime/agreement.h"
 #include "runtime/failure_report.h"
 #include "runtime/failure_watch.h"
@@ -51,48 +53,14 @@ int usable_cores(const Launch& launch) {
   return own < online ? std::min(online, own * launch.ranks_on_host) : online;
 }
 
-bool looks_only(const Config& config) {
-  return config.print_graph || config.print_memory || config.print_plan || config.print_schedule || config.dry_run;
-}
-
-void look(const Plan& plan) {
-  const Config& config = plan.config;
-  if (config.print_graph) std::cout << print_graph(plan);
-  if (config.print_memory) std::cout << print_memory(plan);
-  if (config.print_plan) std::cout << print_plan(plan);
-}
-
-// The grid of ranks, as many lines as there are stages: "pp 0 (layers 0-3)   dp 0: ranks 0 1   dp 1: ranks 2 3".
-std::string grid(const Plan& plan) {
-  const Mesh& mesh = plan.config.mesh;
-  std::string text;
-  for (int pp = 0; pp < mesh.pp; ++pp) {
-    text += fmt::format("\n       pp {}: layers", pp);
-    for (const Stage& stage : plan.stages[static_cast<size_t>(pp)].chunks)
-      text += stage.end_layer - stage.first_layer == 1
-                  ? fmt::format(" {}", stage.first_layer)
-                  : fmt::format(" {}-{}", stage.first_layer, stage.end_layer - 1);
-    for (int dp = 0; dp < mesh.dp; ++dp) {
-      const int first = mesh.rank({pp, dp, 0}), last = mesh.rank({pp, dp, mesh.tp - 1});
-      text += dp == 0 ? "; " : ", ";
-      if (mesh.dp > 1) text += fmt::format("dp {} ", dp);
-      text += first == last ? fmt::format("rank {}", first) : fmt::format("ranks {}-{}", first, last);
-      if (dp == 7 && mesh.dp > 9) {
-        text += fmt::format(" ... (dp {})", mesh.dp);
-        break;
-      }
-    }
-  }
-  return text;
-}
-
 std::string layout_features(const Config& config) {
   std::string text;
   if (config.mesh.pp > 1) text += fmt::format(", schedule {}", name(config.schedule));
   if (config.vpp > 1) text += fmt::format(" x {}", config.vpp);
   if (config.mesh.tp > 1) text += config.sequence_parallel ? ", sequence parallel" : "";
   if (config.mesh.dp > 1) text += config.zero > 0 ? ", ZeRO-1" : "";
-  if (config.recompute.kind != Recompute::Kind::kNone) text += ", recompute " + ValueText<Recompute>::print(config.recompute);
+  if (config.recompute.kind != Recompute::Kind::kNone)
+    text += ", recompute " + ValueText<Recompute>::print(config.recompute);
   return text;
 }
 
@@ -102,12 +70,14 @@ void greet(const Plan& plan, Log& log) {
   log.info(fmt::format("model  {}: {} parameters ({} layers, hidden {}, {} / {} heads of {}, ffn {}, vocab {}{})",
                        config.model_name, format_count(parameter_count(m)), m.layers, m.hidden, m.heads, m.kv_heads,
                        m.head_dim, m.ffn, m.vocab, m.tie_embeddings ? ", tied" : ""));
-  log.info(fmt::format(
-      "layout pp {} x dp {} x tp {}, {} thread{} per rank{}; {} steps of {} x {} tokens in {} microbatch{}, {}{}",
+  std::string layout = fmt::format(
+      "layout pp {} x dp {} x tp {}, {} thread{} per rank{}; {} steps of {} x {} tokens in {} microbatch{}, {}",
       config.mesh.pp, config.mesh.dp, config.mesh.tp, config.threads, config.threads == 1 ? "" : "s",
       layout_features(config), config.steps, config.global_batch, config.seq, config.num_microbatches(),
-      config.num_microbatches() == 1 ? "" : "es", name(config.dtype),
-      config.mesh.num_ranks() > 1 ? grid(plan) : ""));
+      config.num_microbatches() == 1 ? "" : "es", name(config.dtype));
+  if (config.mesh.num_ranks() > 1) layout += "\n" + layout_grid(config.mesh);
+  log.info(layout.substr(0, layout.find_last_not_of('\n') + 1));
+  for (const std::string& warning : layout_warnings(config)) log.warn(warning);
 }
 
 ExitCode code_of(const std::exception& error) {
@@ -138,9 +108,11 @@ RunFolder make_run_folder(const Config& config, Communicator* world) {
   Path path;
   run_agreed(world, [&] {
     if (world != nullptr && world->rank() != 0) return;
-    const RunFolder folder = RunFolder::create(config.out);
+    const bool goes_on = !config.resume_folder.empty() && config.out == config.resume_folder;
+    const RunFolder folder = goes_on ? RunFolder(config.out) : RunFolder::create(config.out);
     Config resolved = config;
     resolved.out = folder.path();
+    resolved.resume.reset();
     folder.write_config(to_json(resolved).dump(2) + "\n");
     folder.path().string().copy(path.text, sizeof path.text - 1);
   });
@@ -167,7 +139,7 @@ ExitCode train(Trainer& trainer, const Plan& plan, CommLanes* lanes, MpiSession*
   Communicator* const world = lanes ? &lanes->world()[Group::kWorld] : nullptr;
   const RunFolder folder = make_run_folder(plan.config, world);
   const bool first = world == nullptr || world->rank() == 0;
-  if (first || session) log.open(folder.log());
+  if (first) log.open(folder.log());
   log.info(fmt::format("run    {}", folder.path().string()));
 
   std::optional<Watch> watch;
@@ -186,13 +158,16 @@ ExitCode train(Trainer& trainer, const Plan& plan, CommLanes* lanes, MpiSession*
     session->abort(static_cast<int>(report_failure(*watch->status, &error)));
   }
   if (!end.stop_reason.empty())
-    log.info(fmt::format("stopped after the step: {}. Nothing was saved: checkpoints are not built yet.",
-                         end.stop_reason));
-  if (end.output_failed) {
-    if (first) log.fail("[run folder] metrics or trace are incomplete: see the warning above.");
+    log.info(
+        fmt::format("stopped after the step: {}. {}", end.stop_reason,
+                    end.saved ? "It is saved: --resume goes on." : "Nothing was saved (--save-interval does)."));
+  if (end.output_failed || end.save_failed) {
+    if (first)
+      log.fail(end.save_failed ? "[checkpoint] the last save failed: see the warning above."
+                               : "[run folder] metrics or trace are incomplete: see the warning above.");
     return ExitCode::kData;
   }
-  return ExitCode::kOk;
+  return end.saved ? ExitCode::kStopped : ExitCode::kOk;
 }
 
 // One rank, from the plan to the end. `fabric`: nullptr if it is the only one; `session`: if it is MPI's.
@@ -232,12 +207,14 @@ ExitCode run_local(const Plan& plan, const Launch& launch) {
 
 // True of errors that all ranks have, as the trainer promises.
 bool on_all_ranks(const std::exception& error) {
-  return dynamic_cast<const Error*>(&error) && code_of(error) != ExitCode::kHang && code_of(error) != ExitCode::kPeerLost;
+  return dynamic_cast<const Error*>(&error) && code_of(error) != ExitCode::kHang &&
+         code_of(error) != ExitCode::kPeerLost;
 }
 
 ExitCode explain(const std::exception& error, int rank) {
   const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-  if (rank == 0 || !on_all_ranks(error)) Log(rank, true).fail(memory ? "[memory] out of host memory." : error.what());
+  if (rank == 0 || !on_all_ranks(error))
+    Log(rank, true).fail(memory ? "[memory] out of host memory." : error.what());
   return code_of(error);
 }
 
@@ -252,8 +229,8 @@ ExitCode run(int argc, char** argv, const Launch& launch, MpiSession* session) {
   std::ostringstream dump;
   const Plan plan = build_plan(config, &dump);
   if (launch.rank == 0) std::cout << dump.str();
-  if (looks_only(config)) {
-    if (launch.rank == 0) look(plan);
+  if (config.looks_only()) {
+    if (launch.rank == 0) print_report(plan, std::cout);
     return ExitCode::kOk;
   }
   return session ? run_rank(plan, session, session, launch) : run_local(plan, launch);
@@ -280,7 +257,8 @@ int main(int argc, char** argv) {
   const trine::Launch launch = trine::detect_launch();
   try {
     const bool mpi = launch.launched && launch.num_ranks > 1;
-    return static_cast<int>(mpi ? trine::run_with_mpi(argc, argv, launch) : trine::run(argc, argv, launch, nullptr));
+    return static_cast<int>(mpi ? trine::run_with_mpi(argc, argv, launch)
+                                : trine::run(argc, argv, launch, nullptr));
   } catch (const std::exception& error) {
     return static_cast<int>(trine::explain(error, launch.rank));
   }

@@ -138,6 +138,8 @@ struct Config {
   std::string save;  // empty: in the run folder
   std::optional<int> keep;
   std::optional<std::string> resume;
+  std::string resume_folder;      // what `resume` means: the run that goes on; empty: a new one
+  std::string resume_checkpoint;  // empty: the newest good one of that run
   std::string load_weights;  // empty: random initial values
   // Observe.
   TraceSteps trace;

@@ -156,12 +156,13 @@ std::vector<Flag> make_table() {
   add("quiet", {}, "", "print errors and warnings only", FIELD(quiet));
 
   group = "Look, don't train";
-  add("dry-run", {}, "", "plan and check, then stop", FIELD(dry_run));
+  add("dry-run", {}, "", "plan any layout, say what it asks of a rank, and stop", FIELD(dry_run));
   add("json", {}, "", "what --dry-run finds, as JSON", FIELD(json));
   add("ranks", {}, "N", "plan for so many ranks, with --dry-run", FIELD(planned_ranks));
   add("print-graph", {}, "", "the graph of a step, as text", FIELD(print_graph));
-  add("print-memory", {}, "", "the memory of a rank, by name", FIELD(print_memory));
-  add("print-schedule", {}, "", "the pipeline's actions", FIELD(print_schedule));
+  add("print-memory", {}, "", "the memory of each pipeline rank, by name", FIELD(print_memory));
+  add("print-schedule", {}, "", "the pipeline's actions, and a picture in schedule.svg (in --out, else here)",
+      FIELD(print_schedule));
   add("print-plan", {}, "", "all of the plan", FIELD(print_plan));
   add("dump-pass", {}, "NAME...", "print the graph before and after these passes", FIELD(dump_passes));
   add("disable-pass", {}, "NAME...", "leave these passes out", FIELD(disabled_passes));

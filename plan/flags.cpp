@@ -6,6 +6,7 @@
 #include "base/mapped_file.h"
 #include "base/text.h"
 #include "plan/flag_table.h"
+#include "plan/resume.h"
 
 namespace trine {
 namespace {
@@ -105,6 +106,33 @@ GivenFlags merge(GivenFlags line, GivenFlags file) {
   return line;
 }
 
+std::string last_text(const GivenFlags& given, std::string_view flag) {
+  const auto it = given.find(flag);
+  return it == given.end() ? "" : it->second.texts.back();
+}
+
+std::optional<ResumePoint> resume_point(const GivenFlags& given) {
+  const auto it = given.find("resume");
+  if (it == given.end()) return std::nullopt;
+  const std::string model = last_text(given, "model");
+  return find_resume_point(it->second.texts.back(), last_text(given, "out"), model.empty() ? "tiny" : model);
+}
+
+// A run goes on with its own config.json, under what is given now. What follows from the number of ranks or from the
+// machine is found anew.
+GivenFlags go_on_with(GivenFlags given, const ResumePoint& point, const LaunchInfo& launch, Problems& problems) {
+  GivenFlags run;
+  read_config_file(point.run_folder / "config.json", run, problems);
+  for (const char* flag : {"threads", "dp", "eval-only", "load-weights", "trace", "quiet", "resume"}) run.erase(flag);
+  if (launch.num_ranks > 1) run.erase("local-ranks");
+  if (given.contains("tp") || given.contains("pp"))
+    for (const char* flag : {"sp", "zero", "vpp", "schedule"}) run.erase(flag);
+  if (given.contains("lr") && !given.contains("min-lr")) run.erase("min-lr");
+  given = merge(std::move(given), std::move(run));
+  if (!given.contains("out")) given["out"] = {{point.run_folder.string()}, "--resume"};
+  return given;
+}
+
 // The help with the default, where that is a plain value: those of presets and derived ones are told in words.
 std::string help_text(const Flag& flag) {
   const std::optional<std::vector<std::string>> texts = flag.get(Config{});
@@ -182,8 +210,14 @@ CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInf
   complain_about_extras(parser.extras(), problems);
   GivenFlags file;
   if (!parser.config_file().empty()) read_config_file(parser.config_file(), file, problems);
-  const GivenFlags given = merge(parser.given(), std::move(file));
-  if (problems.empty()) return resolve(given, launch);
+  GivenFlags given = merge(parser.given(), std::move(file));
+  const std::optional<ResumePoint> point = resume_point(given);
+  if (point) given = go_on_with(std::move(given), *point, launch, problems);
+  if (problems.empty()) {
+    Config config = resolve(given, launch);
+    if (point) config.resume_folder = point->run_folder, config.resume_checkpoint = point->checkpoint;
+    return config;
+  }
   std::string more;
   try {
     resolve(given, launch);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <ostream>
-#include <string>
 #include <vector>
 
 #include "graph/graph.h"
@@ -33,9 +32,5 @@ struct Plan {
 
 // REQUIRES: a validated configuration. `dump` is where --dump-pass prints.
 Plan build_plan(const Config& config, std::ostream* dump = nullptr);
-
-std::string print_plan(const Plan& plan);    // --print-plan: the passes, the schedule, sizes
-std::string print_memory(const Plan& plan);  // --print-memory
-std::string print_graph(const Plan& plan);   // --print-graph
 
 }  // namespace trine

@@ -67,8 +67,8 @@ std::string print_memory(const Plan& plan) {
                         format_count(num_parameters(stage)), format_count(bytes), format_bytes(bytes));
   }
   for (size_t rank = 0; rank < plan.stages.size(); ++rank) {
-    text +=
-        fmt::format("pp {}: a rank with the largest shards, by name\n{}", rank, print(plan.stages[rank].memory));
+    text += fmt::format("pp {}: a rank with the largest shards; name, buffers x microbatches in flight, bytes\n{}",
+                        rank, print(plan.stages[rank].memory));
     text += "  outside the plan: libraries, stacks, mapped files (measured after the first step)\n";
   }
   return text;

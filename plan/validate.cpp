@@ -116,11 +116,6 @@ struct Unbuilt {
 constexpr Unbuilt kUnbuilt[] = {
     {"--device cuda", [](const Config& c, int) { return c.device == DeviceKind::kCuda; }},
     {"--comm nccl", [](const Config& c, int) { return c.comm == CommKind::kNccl; }},
-    {"--save-interval", [](const Config& c, int) { return c.save_interval.has_value(); }},
-    {"--save", [](const Config& c, int) { return !c.save.empty(); }},
-    {"--keep", [](const Config& c, int) { return c.keep.has_value(); }},
-    {"--resume", [](const Config& c, int) { return c.resume.has_value(); }},
-    {"--time-limit", [](const Config& c, int) { return c.time_limit_s.has_value(); }},
 };
 
 }  // namespace

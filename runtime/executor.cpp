@@ -328,22 +328,26 @@ void Executor::run_node(size_t index, int microbatch) {
 void Executor::run_on_lane(size_t index, int microbatch) {
   const Node& node = stage_.graph.nodes()[index];
   bind(index, microbatch);
+  instructions_[index].enqueued_ns = now_ns();
   instructions_[index].ticket = lanes_->thread(node.lane).enqueue(
       [this, node_index = static_cast<int32_t>(index), microbatch] {
         execute_on_lane(static_cast<size_t>(node_index), microbatch);
       });
 }
 
-// On the lane's thread. Nodes of the compute lane ran before this was enqueued.
+// On the lane's thread. Nodes of the compute lane ran before this was enqueued. The event begins when the rank was
+// ready: what the thread takes to wake up belongs to the communication.
 void Executor::execute_on_lane(size_t index, int microbatch) {
   const Node& node = stage_.graph.nodes()[index];
+  int64_t& lane_end_ns = lane_end_ns_[static_cast<size_t>(node.lane)];
+  int64_t begin_ns = std::max(instructions_[index].enqueued_ns, lane_end_ns);
   for (const NodeId wait : node.waits) {
     const Node& other = stage_.graph[wait];
     if (other.lane == Lane::kCompute || other.lane == node.lane || other.op->is_transfer()) continue;
     lanes_->thread(other.lane).wait(instructions_[static_cast<size_t>(wait.index)].ticket);
+    begin_ns = now_ns();
   }
   const Instruction& instruction = instructions_[index];
-  const int64_t begin_ns = now_ns();
   instruction.kernel({.inputs = instruction.inputs,
                       .outputs = instruction.outputs,
                       .workspace = {},
@@ -351,7 +355,7 @@ void Executor::execute_on_lane(size_t index, int microbatch) {
                       .first_write = microbatch <= 0,
                       .host = host_});
   const TraceEvent event{.t0_ns = begin_ns,
-                         .t1_ns = now_ns(),
+                         .t1_ns = lane_end_ns = now_ns(),
                          .bytes = instruction.cost.wire_bytes,
                          .step = step_,
                          .node = static_cast<int32_t>(index),

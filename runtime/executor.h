@@ -77,7 +77,8 @@ class Executor {
     std::vector<TensorView> inputs, outputs;
     Cost cost;
     EventKind kind = EventKind::kCompute;
-    LaneThread::Ticket ticket = 0;  // of another lane's node: its last execution
+    LaneThread::Ticket ticket = 0;  // of another lane's node: its last execution, enqueued at
+    int64_t enqueued_ns = 0;
   };
   // What one action runs: a phase of a chunk.
   struct Block {
@@ -132,6 +133,7 @@ class Executor {
   int step_ = 0;
   int64_t clock_ns_ = 0;  // when the last node ended
   Mode mode_ = Mode::kTrain;
+  std::array<int64_t, kLanes.size()> lane_end_ns_{};  // of the last node, each written by its lane's thread
   std::optional<NonFinite> found_;
 };
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <fcntl.h>
 #include <filesystem>
+#include <fstream>
 #include <new>
 #include <set>
 #include <thread>
@@ -126,12 +127,23 @@ int lower_ranks_alive(const std::vector<RankStatus>& ranks, int rank) {
   }));
 }
 
+// A file of the run that its reporter makes, and fills once it has printed.
+std::filesystem::path claim_file(const std::filesystem::path& run_folder) {
+  return status_folder(run_folder) / "reported";
+}
+
 // True for the first rank of the run that asks.
 bool claim_report(const std::filesystem::path& run_folder) {
-  const std::filesystem::path path = status_folder(run_folder) / "reported";
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  const int fd = ::open(claim_file(run_folder).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd >= 0) ::close(fd);
   return fd >= 0 || errno != EEXIST;  // twice is better than never
+}
+
+// The end of the first process may be the end of all: nobody goes before the message is out.
+void wait_for_reporter(const std::filesystem::path& run_folder) {
+  std::error_code error;
+  for (int turn = 0; turn < kMostTurns && std::filesystem::file_size(claim_file(run_folder), error) == 0; ++turn)
+    std::this_thread::sleep_for(kTurn);
 }
 
 Failure about_itself(const std::exception& error) {
@@ -174,6 +186,9 @@ ExitCode report_failure(StatusWriter& own, const std::exception* error) {
     Log log(own.rank(), true);
     log.open(own.run_folder() / "log.txt");
     log.fail(failure.message);
+    std::ofstream(claim_file(own.run_folder())) << own.rank();
+  } else {
+    wait_for_reporter(own.run_folder());
   }
   own.set_end(RankEnd::kFailed);
   return failure.code;

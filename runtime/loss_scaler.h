@@ -16,6 +16,11 @@ class LossScaler {
   explicit LossScaler(const LossScale& setting);
 
   double scale() const { return scale_; }
+  int clean_steps() const { return clean_steps_; }  // since the scale changed
+  // As it was saved. A fixed scale stays what it is.
+  void restore(double scale, int clean_steps) {
+    if (dynamic_) scale_ = scale, clean_steps_ = clean_steps;
+  }
   bool dynamic() const { return dynamic_; }
   // After each step: were all gradients finite? If not, the step was not applied.
   void update(bool finite);

@@ -1,6 +1,7 @@
 #include "runtime/metrics.h"
 
 #include <fmt/core.h>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 namespace trine {
@@ -35,7 +36,29 @@ Json to_json(const StepMetrics& m) {
 
 }  // namespace
 
-MetricsWriter::MetricsWriter(const std::filesystem::path& path, const MetricsHeader& header) : file_(path) {
+namespace {
+
+// The lines up to a step, the header among them. A line that was cut off is left out.
+std::string lines_until(const std::filesystem::path& path, int64_t step) {
+  std::ifstream file(path);
+  std::string kept;
+  for (std::string line; std::getline(file, line);) {
+    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (json.is_object() && json.value("step", int64_t{0}) <= step) kept += line + "\n";
+  }
+  return kept;
+}
+
+}  // namespace
+
+MetricsWriter::MetricsWriter(const std::filesystem::path& path, const MetricsHeader& header,
+                             std::optional<int64_t> resumed_step)
+    : before_(resumed_step ? lines_until(path, *resumed_step) : std::string()), file_(path) {
+  if (!before_.empty()) {
+    unwritten_header_ = std::move(before_);
+    write_text("");
+    return;
+  }
   const Mesh& mesh = header.layout;
   unwritten_header_ = Json{{"version", header.version},
                            {"commit", header.commit},

@@ -38,7 +38,9 @@ struct StepMetrics {
 // write that fails does not stop training: see OutputFile.
 class MetricsWriter {
  public:
-  MetricsWriter(const std::filesystem::path& path, const MetricsHeader& header);
+  // With `resumed_step`, an existing file is cut back to the lines of that step and before, and goes on.
+  MetricsWriter(const std::filesystem::path& path, const MetricsHeader& header,
+                std::optional<int64_t> resumed_step = std::nullopt);
 
   void write(const StepMetrics& metrics);
   void write_validation(int64_t step, double valid_loss);
@@ -48,6 +50,7 @@ class MetricsWriter {
  private:
   void write_text(const std::string& line);
 
+  std::string before_;  // of the run that goes on; read before the file is made anew
   OutputFile file_;
   std::string unwritten_header_;  // until it is in the file
 };

@@ -20,12 +20,15 @@ using MasterSink = std::function<void(const std::string& name, int64_t begin, st
 // Each element is asked for once, in rows, from several threads where `threads` > 1.
 void set_parameters(Executor& executor, const ParameterSource& source, int threads);
 
+// As before the first step.
+void zero_moments(Executor& executor);
+
 // Initial values by (seed, name, element index): the same model on any layout.
 ParameterSource initial_values(const Graph& graph, uint64_t seed);
 
-// Weights of a Hugging Face folder. DataError unless it has every parameter of the graph in the right shape, and no
+// Weights of a Hugging Face folder. DataError unless it has every parameter of the model in the right shape, and no
 // other weight than those (a head that repeats a tied embedding, and old files' rotary buffers, are passed over).
-ParameterSource hugging_face_values(const std::string& folder, const Graph& graph);
+ParameterSource hugging_face_values(const std::string& folder, const Plan& plan);
 
 // The f32 masters that this rank owns, a row of a shard (or part of one) at a time. Over all ranks every element
 // comes once for each replica: once with ZeRO-1, else once for each dp rank; what tp ranks all hold, from each.

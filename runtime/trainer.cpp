@@ -6,11 +6,13 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "data/datasets.h"
-#include "data/tokenizer.h"
+#include "models/llama.h"
 #include "plan/learning_rate.h"
 #include "runtime/agreement.h"
 #include "runtime/parameters.h"
+#include "runtime/checkpointing.h"
 #include "runtime/process_memory.h"
+#include "runtime/saver.h"
 #include "runtime/time_summary.h"
 
 namespace trine {
@@ -63,20 +65,20 @@ void Trainer::check_memory() {
 }
 
 void Trainer::open_data() {
-  const auto tokenizer = make_tokenizer(config_.tokenizer);
+  tokenizer_ = make_tokenizer(config_.tokenizer);
   const bool own_text = config_.data.empty() && !config_.random_tokens;
-  if (own_text && tokenizer->vocab_size() > config_.model.vocab)
+  if (own_text && tokenizer_->vocab_size() > config_.model.vocab)
     throw ConfigError(
         fmt::format("[data] tokenizer {} has {} ids, the model's vocabulary {}. Use another --tokenizer or raise "
                     "--vocab.",
-                    tokenizer->name(), tokenizer->vocab_size(), config_.model.vocab));
+                    tokenizer_->name(), tokenizer_->vocab_size(), config_.model.vocab));
   const Datasets data = open_datasets({.data = {config_.data.begin(), config_.data.end()},
                                        .valid_data = config_.valid_data,
                                        .valid_fraction = config_.valid_fraction,
                                        .vocab_size = config_.model.vocab,
                                        .random = config_.random_tokens,
                                        .seed = static_cast<uint64_t>(config_.seed)},
-                                      *tokenizer);
+                                      *tokenizer_);
   const auto seed = static_cast<uint64_t>(config_.seed);
   train_ = std::make_unique<BatchReader>(data.train, config_.seq, seed, config_.shuffle);
   if (data.valid) valid_ = std::make_unique<BatchReader>(data.valid, config_.seq, seed, false);
@@ -96,14 +98,51 @@ void Trainer::prepare() {
     } catch (const OutOfMemoryError& error) {
       throw out_of_memory(stage().memory, error.what());
     }
+    if (!config_.resume_folder.empty()) return resume();
+    const std::string& from = config_.load_weights;
+    if (std::filesystem::exists(std::filesystem::path(from) / kManifestFile)) {
+      Checkpoint checkpoint = open_checkpoint({}, from, rank(), world(), log_);
+      return load_weights(*executor_, checkpoint);
+    }
     const auto seed = static_cast<uint64_t>(config_.seed);
-    set_parameters(*executor_,
-                   config_.load_weights.empty() ? initial_values(stage().graph, seed)
-                                                : hugging_face_values(config_.load_weights, stage().graph),
+    set_parameters(*executor_, from.empty() ? initial_values(stage().graph, seed) : hugging_face_values(from, plan_),
                    config_.threads);
   });
   log_.info(fmt::format("device {}; {} planned per rank", backend_->describe(),
                         format_bytes(stage().memory.total_bytes())));
+}
+
+void Trainer::resume() {
+  const std::filesystem::path folder =
+      config_.save.empty() ? RunFolder(config_.resume_folder).checkpoints() : std::filesystem::path(config_.save);
+  Checkpoint checkpoint = open_checkpoint(folder, config_.resume_checkpoint, rank(), world(), log_);
+  const Manifest& manifest = checkpoint.manifest();
+  check_same_training(manifest, config_, *tokenizer_);
+  load_state(*executor_, checkpoint);
+  const TrainingState& saved = manifest.state;
+  scaler_.restore(saved.loss_scale, static_cast<int>(saved.clean_steps));
+  first_step_ = saved.step + 1;
+  next_sample_ = saved.sample;
+  tokens_ = saved.tokens;
+  best_valid_loss_ = saved.best_valid_loss;
+  const SavedLayout now{.tp = config_.mesh.tp, .pp = config_.mesh.pp, .dp = config_.mesh.dp};
+  const std::string from = to_string(manifest.layout), to = to_string(now);
+  log_.info(fmt::format("resume {} after step {}{}; rank 0 read {}", checkpoint.folder().string(), saved.step,
+                        from == to ? "" : fmt::format(", resharding {} -> {}", from, to),
+                        format_bytes(checkpoint.bytes_read())));
+}
+
+// After `step`.
+TrainingState Trainer::state(int64_t step) const {
+  return {.step = step,
+          .sample = next_sample_,
+          .tokens = tokens_,
+          .adam_step = executor_->scalar<int32_t>(step_state::kAdamStep),
+          .loss_scale = scaler_.scale(),
+          .clean_steps = scaler_.clean_steps(),
+          .seed = config_.seed,
+          .best_valid_loss = best_valid_loss_,
+          .tokenizer_hash = fmt::format("{:016x}", tokenizer_->hash())};
 }
 
 HostStep Trainer::load_samples(const BatchReader& reader, int64_t first_sample) {
@@ -121,7 +160,8 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   std::optional<TraceWriter> trace;
   const int64_t base_ns = gather_all(world(), wall_clock_base_ns())[0];
   run_agreed(world(), [&] {
-    if (rank() == 0) metrics.emplace(folder.metrics(), header);
+    if (rank() == 0)
+      metrics.emplace(folder.metrics(), header, first_step_ > 1 ? std::optional(first_step_ - 1) : std::nullopt);
     if (config_.trace.any())
       trace.emplace(folder.trace(rank()), rank(), config_.mesh.num_ranks(),
                     TraceLabels{.device = backend_->describe(),
@@ -133,17 +173,22 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
                                 .clock = lanes_ ? lanes_->clock() : ClockOffset{},
                                 .base_time_ns = base_ns});
   });
-  Progress progress(log_, {.last_step = config_.steps,
+  Saver saver(config_, config_.save.empty() ? folder.checkpoints() : std::filesystem::path(config_.save), rank(), world(),
+              log_);
+  const int64_t start_ns = now_ns();
+  Progress progress(log_, {.first_step = first_step_,
+                           .last_step = config_.steps,
                            .log_interval = config_.log_interval,
                            .num_ranks = config_.mesh.num_ranks(),
                            .memory_limit_bytes = std::nullopt});
   TimeSummary summary;
   TrainingEnd end;
   step_begin_ns_ = now_ns();
-  for (int64_t step = 1; step <= config_.steps; ++step) {
+  for (int64_t step = first_step_; step <= config_.steps; ++step) {
     if (status) status->set_step(step), status->set_action("data");
     const bool last = step == config_.steps;
-    bool stop_now = stop != nullptr && rank() == 0 && !last && stop->stop_requested();
+    const bool out_of_time = config_.time_limit_s && static_cast<double>(now_ns() - start_ns) * 1e-9 >= *config_.time_limit_s;
+    bool stop_now = rank() == 0 && !last && (out_of_time || (stop != nullptr && stop->stop_requested()));
     const StepMetrics now = run_step(step - 1, stop_now, status);
     summary.add(now.time);
     if (metrics) {
@@ -155,18 +200,24 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
       trace->write_step(stage().graph, trace_.step(static_cast<int>(step)));
       warn_output(trace->file());
     }
-    if (step == 1) report_outside_memory();
+    if (step == first_step_) report_outside_memory();
     if (valid_ && (last || step % config_.valid_interval == 0)) {
       const double loss = validate();
+      best_valid_loss_ = std::min(loss, best_valid_loss_.value_or(loss));
       if (metrics) metrics->write_validation(step, loss);
       log_.info(fmt::format("step {} | validation loss {:.4f}", step, loss));
       step_begin_ns_ = now_ns();
     }
+    if (saver.wanted() && (saver.due(step) || last || stop_now)) save(saver, step);
     if (stop_now) {
-      end.stop_reason = stop != nullptr && !stop->reason().empty() ? stop->reason() : "another rank";
+      end.stop_reason = stop != nullptr && !stop->reason().empty() ? stop->reason() : "time limit";
+      end.saved = saver.wanted();
       break;
     }
   }
+  saver.finish();
+  end.save_failed = saver.failed();
+  end.saved = end.saved && !saver.failed();
   progress.finish();
   log_.info(summary.text());
   if (trace) trace->close();
@@ -178,12 +229,22 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   return end;
 }
 
+void Trainer::save(Saver& saver, int64_t step) {
+  const int64_t begin_ns = now_ns();
+  saver.save(*executor_, state(step));
+  trace_.record({.t0_ns = begin_ns,
+                 .t1_ns = now_ns(),
+                 .step = static_cast<int32_t>(step + 1),
+                 .lane = Lane::kHost,
+                 .kind = EventKind::kCheckpoint});
+}
+
 // One optimizer step. Its time begins where the last one ended, so that what the host does in between (metrics,
 // trace, terminal) is part of it; validation is not.
 StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
   const int step = static_cast<int>(index + 1);
   const int64_t begin_ns = step_begin_ns_, start_ns = now_ns();
-  HostStep host = load_samples(*train_, index * config_.global_batch);
+  HostStep host = load_samples(*train_, next_sample_);
   host.lr = static_cast<float>(learning_rate(config_, index));
   const int64_t loaded_ns = now_ns();
   const auto record = [&](int64_t from, int64_t to, EventKind kind) {
@@ -196,13 +257,15 @@ StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
   const double scale = scaler_.scale();
   const StepResult result = run_until_finite_or_skipped(host, step, skipped);
   if (status) status->set_action("metrics");
+  next_sample_ += config_.global_batch;
+  tokens_ += config_.tokens_per_step();
   const int64_t end_ns = step_begin_ns_ = now_ns();
   const double tokens = static_cast<double>(config_.tokens_per_step());
   StepMetrics metrics{.step = step,
                       .loss = result.loss,
                       .grad_norm = skipped ? std::nullopt : std::optional(result.grad_norm),
                       .lr = static_cast<double>(host.lr),
-                      .tokens = step * config_.tokens_per_step(),
+                      .tokens = tokens_,
                       .mfu = std::nullopt,
                       .memory_peak_bytes = peak_resident_bytes(),
                       .loss_scale = scale,

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/manifest.h"
 #include "data/sampler.h"
+#include "data/tokenizer.h"
 #include "runtime/executor.h"
 #include "runtime/log.h"
 #include "runtime/loss_scaler.h"
@@ -19,9 +21,13 @@
 
 namespace trine {
 
+class Saver;
+
 // How the training ended; an error is thrown instead.
 struct TrainingEnd {
   std::string stop_reason;     // empty: all steps done
+  bool saved = false;          // the last step is in a checkpoint
+  bool save_failed = false;    // the last save
   bool output_failed = false;  // metrics or trace could not be written whole
 };
 
@@ -48,11 +54,14 @@ class Trainer {
   int rank() const { return config_.mesh.rank(coordinate_); }
   const StagePlan& stage() const { return plan_.stages[static_cast<size_t>(coordinate_.pp)]; }
   void open_data();
+  void resume();
+  TrainingState state(int64_t step) const;
   void check_memory();
   void exchange(StepMetrics& metrics, bool& stop);
   HostStep load_samples(const BatchReader& reader, int64_t first_sample);
   // `stop`: this rank's wish, and then everybody's.
   StepMetrics run_step(int64_t index, bool& stop, StatusWriter* status);
+  void save(Saver& saver, int64_t step);
   StepResult run_until_finite_or_skipped(const HostStep& host, int step, bool& skipped);
   [[noreturn]] void stop_non_finite(const HostStep& host, int step, const StepResult& result);
   void report_outside_memory();
@@ -68,6 +77,9 @@ class Trainer {
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<BatchReader> train_, valid_;
   LossScaler scaler_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  int64_t first_step_ = 1, next_sample_ = 0, tokens_ = 0;
+  std::optional<double> best_valid_loss_;
   std::vector<int32_t> ids_, labels_;
   int64_t step_begin_ns_ = 0;
 };

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Configures and builds. Programs are in build/bin/ afterwards.
-# Usage: scripts/build.sh [--sanitize | --mpich] [--programs] [TARGET...]
+# Usage: scripts/build.sh [--sanitize | --sanitize-threads | --mpich] [--programs] [TARGET...]
 #   --sanitize  AddressSanitizer and UndefinedBehaviorSanitizer, in build-asan/ instead of build/
+#   --sanitize-threads  ThreadSanitizer and no OpenMP, in build-tsan/
 #   --mpich     with MPICH instead of the machine's default MPI, in build-mpich/
 #   --programs  a new build folder is set up without tests and benchmarks, which need more packages
 #   TARGET      all by default
@@ -18,13 +19,17 @@ for argument; do
       folder=build-asan
       options+=(-DTRINE_SANITIZE=ON -DTRINE_BENCH=OFF)
       ;;
+    --sanitize-threads)
+      folder=build-tsan
+      options+=(-DTRINE_SANITIZE=thread -DTRINE_BENCH=OFF)
+      ;;
     --mpich)
       folder=build-mpich
       options+=(-DMPI_C_COMPILER=mpicc.mpich "-DMPIEXEC_EXECUTABLE=$(command -v mpiexec.mpich)" -DTRINE_BENCH=OFF)
       ;;
     --programs) [ -f build/CMakeCache.txt ] && options=() || options=(-DTRINE_TESTS=OFF -DTRINE_BENCH=OFF) ;;
     -*)
-      echo "[build] $argument is none of: --sanitize --mpich --programs" >&2
+      echo "[build] $argument is none of: --sanitize --sanitize-threads --mpich --programs" >&2
       exit 2
       ;;
     *) targets+=("$argument") ;;

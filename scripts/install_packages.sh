@@ -1,15 +1,17 @@
 #!/bin/bash
 # Installs what Trine needs and this machine lacks. Nothing happens, and no network is used, where nothing is missing.
-# Usage: scripts/install_packages.sh [--check] [build] [test] [text]     (no set named: all three)
+# Usage: scripts/install_packages.sh [--check] [build] [test] [text] [mpich]     (no set named: the first three)
 #   build    compiler, build tools, libraries        test    what scripts/test.sh uses on top
+#   mpich    a second MPI, for scripts/test_mpich.sh
 #   text     the text that train_llama reads when no --data is given
 #   --check  only say what is missing: exit 0 if nothing is, else 1
 set -euo pipefail
 
 build_packages=(g++ cmake ninja-build ccache pkg-config
   libfmt-dev nlohmann-json3-dev libcli11-dev libdnnl-dev libopenmpi-dev openmpi-bin
-  libsentencepiece-dev libxxhash-dev libpcre2-dev zlib1g-dev)
-test_packages=(libgtest-dev libgmock-dev libbenchmark-dev python3 binutils clang-format-14)
+  libsentencepiece-dev libxxhash-dev libpcre2-dev zlib1g-dev libhdf5-dev)
+mpich_packages=(mpich libmpich-dev)
+test_packages=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-h5py binutils clang-format-14)
 
 fail() {
   printf '%s\n' "$@" >&2
@@ -108,8 +110,8 @@ sets=()
 for argument; do
   case $argument in
     --check) check=true ;;
-    build | test | text) sets+=("$argument") ;;
-    *) fail "[install] $argument is none of: --check build test text" ;;
+    build | test | text | mpich) sets+=("$argument") ;;
+    *) fail "[install] $argument is none of: --check build test text mpich" ;;
   esac
 done
 [ ${#sets[@]} -gt 0 ] || sets=(build test text)
@@ -120,6 +122,7 @@ for set in "${sets[@]}"; do
   case $set in
     build) packages+=("${build_packages[@]}") ;;
     test) packages+=("${test_packages[@]}") ;;
+    mpich) packages+=("${mpich_packages[@]}") ;;
     text) text=true ;;
   esac
 done

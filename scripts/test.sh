@@ -2,19 +2,19 @@
 # Everything that must hold before a change lands: format, layers, warnings, symbols, all tests, and all tests again
 # under AddressSanitizer and UndefinedBehaviorSanitizer. Installs what is missing.
 # Usage: scripts/test.sh [--full] [--no-sanitize]
-#   --full         also the tests labelled "long", and those of scripts/test_mpich.sh
+#   --full         also the tests labelled "long", ranks as threads under ThreadSanitizer, and scripts/test_mpich.sh
 #   --no-sanitize  only the normal build
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 choose=(-LE long)
 sanitize=true
-mpich=false
+full=false
 for argument; do
   case $argument in
     --full)
       choose=()
-      mpich=true
+      full=true
       ;;
     --no-sanitize) sanitize=false ;;
     *)
@@ -46,4 +46,11 @@ if $sanitize; then
   export LSAN_OPTIONS=suppressions=$PWD/scripts/leak_suppressions.txt:print_suppressions=0
   run_tests build-asan
 fi
-if $mpich; then scripts/test_mpich.sh; fi
+if $full; then
+  if $sanitize; then
+    scripts/build.sh --sanitize-threads train_llama prepare_data test_comm test_programs
+    TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp ctest --test-dir build-tsan --output-on-failure --no-tests=error \
+      -R '^(Sizes/)?(Local|LaneThread|Clock)|DamagedData.OneLocalRank'
+  fi
+  scripts/test_mpich.sh
+fi

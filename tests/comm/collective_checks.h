@@ -62,6 +62,15 @@ class CollectiveChecks {
       reductions(ReduceOp::kMax);
       moves();
     }
+    // Rows that stay whole: counts that no number of ranks divides, fewer rows than ranks, more than a bucket.
+    for (const auto& [rows, unit] : {std::pair<int64_t, int64_t>{0, 5},
+                                     {1, 7},
+                                     {n - 1, 3},
+                                     {n + 1, 1},
+                                     {2 * n + 1, 16},
+                                     {7, 13},
+                                     {37, above_bucket / 30}})
+      units(rows, unit);
   }
 
  private:
@@ -128,6 +137,38 @@ class CollectiveChecks {
     data = inputs_[rank_];
     comm_.reduce_scatter(data.data(), data.data() + split_begin(count_, n_, rank_), count_, kDType, op);
     expect("reduce_scatter in place", shard_of(data), shard_of(want));
+  }
+
+  // What the ranks have of [rows, unit]: whole rows.
+  void units(int64_t rows, int64_t unit) {
+    fill(rows * unit);
+    const Buffer sum = reference(ReduceOp::kSum);
+    const int64_t begin = split_begin(rows, n_, rank_) * unit, own = split_size(rows, n_, rank_) * unit;
+    const auto part = [&](const Buffer& whole) {
+      return Buffer(whole.begin() + begin, whole.begin() + begin + own);
+    };
+    Buffer shard(own), data = inputs_[rank_];
+    int64_t before = comm_.bytes_sent();
+    comm_.reduce_scatter(data.data(), shard.data(), rows, kDType, ReduceOp::kSum, unit);
+    expect("reduce_scatter of rows", shard, part(sum));
+    expect_sent("reduce_scatter of rows", before, count_ - own);
+    comm_.reduce_scatter(data.data(), data.data() + begin, rows, kDType, ReduceOp::kSum, unit);
+    expect("reduce_scatter of rows in place", part(data), part(sum));
+
+    data.assign(count_, T{});
+    before = comm_.bytes_sent();
+    comm_.all_gather(shard.data(), data.data(), rows, kDType, unit);
+    expect("all_gather of rows", data, sum);
+    expect_sent("all_gather of rows", before, own * (n_ - 1));
+    data.assign(count_, T{});
+    std::copy(shard.begin(), shard.end(), data.begin() + begin);
+    comm_.all_gather(data.data() + begin, data.data(), rows, kDType, unit);
+    expect("all_gather of rows in place", data, sum);
+  }
+
+  void expect_sent(const char* what, int64_t before, int64_t elements) {
+    if (comm_.bytes_sent() - before != elements * int64_t{sizeof(T)})
+      throw std::runtime_error(fmt::format("{} counts its bytes wrong", what));
   }
 
   void moves() {

@@ -5,6 +5,7 @@
 #include "comm/mpi/mpi_session.h"
 #include "comm/world.h"
 #include "tests/comm/collective_checks.h"
+#include "tests/comm/pipeline_checks.h"
 
 namespace trine {
 namespace {
@@ -17,6 +18,7 @@ Bytes results_on(Fabric& fabric, const Mesh& mesh, Group group) {
   Bytes results;
   check_collectives(world[group], results);
   check_message_storm(world[group], 1);
+  check_pipeline(world[group], results);
   return results;
 }
 

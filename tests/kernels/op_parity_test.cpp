@@ -114,7 +114,10 @@ INSTANTIATE_TEST_SUITE_P(Cpu, OpParity,
 // No kernel is forgotten: each is of an op in the table, or below with the test that covers it.
 TEST(OpParity, CoversEveryKernel) {
   std::set<std::string> covered = {"squared_norm", "clip_gradients",  // GradientNorm, below
-                                   "load_batch", "load_scalars"};     // HostInputs, below
+                                   "load_batch", "load_scalars",      // HostInputs, below
+                                   // on ranks, tests/kernels/collective_kernels_test.cpp
+                                   "enter", "all_reduce", "all_gather", "reduce_scatter", "slice", "pad",
+                                   "send_state", "receive_state"};
   for (const OpCase& c : op_cases(DType::kBF16)) covered.insert(std::string(c.op->name()));
   for (const std::string& op : cpu::make_cpu_kernels(cpu::best_isa(), 1).ops())
     EXPECT_TRUE(covered.contains(op)) << op;

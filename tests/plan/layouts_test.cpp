@@ -76,7 +76,8 @@ TEST(Layouts, EveryOfferedLayoutIsAccepted) {
       {4, {"--pp", "4", "--global-batch", "10", "--micro-batch", "4"}},
       {4, {"--tp", "4", "--seq", "1", "--micro-batch", "1"}},
       {4, {"--tp", "4", "--vocab", "9", "--bos", "1", "--eos", "2"}},
-      {8, {"--heads", "6", "--head-dim", "32", "--kv-heads", "2", "--tp", "3"}},
+      {3, {"--heads", "6", "--head-dim", "32", "--kv-heads", "2", "--tp", "3"}},
+      {6, {"--heads", "6", "--head-dim", "32", "--kv-heads", "2", "--tp", "3", "--pp", "3"}},
       {16, {"--dp", "2", "--tp", "2"}},
   };
   for (const auto& [ranks, args] : wrong) {
@@ -93,6 +94,9 @@ TEST(Layouts, EveryOfferedLayoutIsAccepted) {
 
 TEST(Layouts, EachProblemIsSaid) {
   const std::vector<std::tuple<int, Args, const char*>> cases = {
+      {3,
+       {"--heads", "6", "--head-dim", "32", "--kv-heads", "2", "--tp", "3"},
+       "tp 3 neither divides 2 kv heads nor is a multiple of them. Take --tp from 1, 2, 6."},
       {3, {"--tp", "3"}, "4 heads cannot be split over tp 3. Take --tp from 1, 2, 4."},
       {2, {"--vpp", "2", "--schedule", "interleaved"}, "--vpp 2 needs several pipeline ranks."},
       {4, {"--pp", "4", "--vpp", "2"}, "--vpp 2 needs --schedule interleaved, but it is 1f1b."},

@@ -24,6 +24,7 @@
 #include "models/presets.h"
 #include "plan/memory_budget.h"
 #include "plan/plan.h"
+#include "plan/report.h"
 
 namespace trine {
 namespace {

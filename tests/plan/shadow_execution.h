@@ -18,7 +18,8 @@ void for_each_byte(const Graph& graph, const MemoryPlan& plan, ValueId value, in
   const auto element = static_cast<int64_t>(size_bytes(graph[value].type.dtype));
   const int64_t begin = plan.address(place, microbatch);
   for (int64_t row = 0; row < shape.num_rows(); ++row)
-    for (int64_t byte = 0; byte < shape.num_columns() * element; ++byte) f(begin + row * place.row_stride * element + byte);
+    for (int64_t byte = 0; byte < shape.num_columns() * element; ++byte)
+      f(begin + row * place.row_stride * element + byte);
 }
 
 class ShadowExecution {
@@ -63,7 +64,8 @@ class ShadowExecution {
   template <typename F>
   void for_each_node(const Action& action, Phase phase, F&& f) {
     for (const Node& node : graph_.nodes())
-      if (node.region == Region::kMicrobatch && node.phase == phase && node.chunk == action.stage / graph_.mesh().pp)
+      if (node.region == Region::kMicrobatch && node.phase == phase &&
+          node.chunk == action.stage / graph_.mesh().pp)
         f(node);
   }
 
@@ -85,13 +87,13 @@ class ShadowExecution {
   }
 
   void complete_send(int action) {
-    const auto [value, microbatch] = sent_.at(action);
+    const auto [value, microbatch] = sent_.extract(action).mapped();
     int64_t changed = 0;
-    for_each_byte(graph_, plan_, value, microbatch,
-                  [&, tag = tag(value, microbatch)](int64_t byte) { changed += owner_[static_cast<size_t>(byte)] != tag; });
-    ASSERT_EQ(changed, 0) << "bytes of %" << value.index << ", microbatch " << microbatch << ", sent in action " << action
-                          << " and written before they had arrived";
-    sent_.erase(action);
+    for_each_byte(graph_, plan_, value, microbatch, [&, tag = tag(value, microbatch)](int64_t byte) {
+      changed += owner_[static_cast<size_t>(byte)] != tag;
+    });
+    ASSERT_EQ(changed, 0) << "bytes of %" << value.index << ", microbatch " << microbatch << ", sent in action "
+                          << action << " and written before they had arrived";
   }
 
   void execute(const Node& node, int microbatch) {
@@ -106,8 +108,8 @@ class ShadowExecution {
       wrong += owner_[static_cast<size_t>(byte)] != tag;
       ++checked_;
     });
-    ASSERT_EQ(wrong, 0) << "bytes of %" << value.index << ", microbatch " << microbatch << ", which " << node.scope << ": "
-                        << node.op->name() << " reads in action " << action_;
+    ASSERT_EQ(wrong, 0) << "bytes of %" << value.index << ", microbatch " << microbatch << ", which " << node.scope
+                        << ": " << node.op->name() << " reads in action " << action_;
   }
   void write(ValueId value, int microbatch) {
     for_each_byte(graph_, plan_, value, microbatch,

@@ -36,7 +36,7 @@ TEST_F(BadInput, ImpossibleSizesAreReportedTogether) {
   expect("train_llama --layers 0 --hidden 0", 2, {"--layers", "--hidden"});
   expect("train_llama --tp 2", 2, {"[mesh] 1 rank but tp*pp = 2"});
   expect("train_llama --device cuda", 2, {"not built yet"});
-  expect("train_llama --resume", 2, {"not built yet"});
+  expect("train_llama --resume", 7, {"--resume", "no run that began to save"});
   expect("train_llama --help", 0, {"--micro-batch-size", "Not built yet", "--device cuda"});
 }
 

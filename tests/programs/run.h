@@ -1,6 +1,7 @@
 // Runs the programs as a user does: a command line in a shell, its exit code and what it prints.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>
@@ -42,8 +43,9 @@ class ProgramTest : public testing::Test {
  protected:
   ProgramTest() {
     const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = std::filesystem::temp_directory_path() /
-              ("trine-" + std::to_string(::getpid()) + "-" + info->test_suite_name() + "-" + info->name());
+    std::string test = std::string(info->test_suite_name()) + "-" + info->name();
+    std::replace(test.begin(), test.end(), '/', '-');
+    folder_ = std::filesystem::temp_directory_path() / ("trine-" + std::to_string(::getpid()) + "-" + test);
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
     std::ofstream(folder_ / "text.txt") << [] {

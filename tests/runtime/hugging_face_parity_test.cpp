@@ -75,7 +75,7 @@ class HuggingFaceParity : public testing::TestWithParam<Case> {
     backend_ = make_cpu_backend(config_.threads);
     plan_ = build_plan(config_);
     executor_ = std::make_unique<Executor>(plan_.stages[0], config_, Coordinate{}, *backend_, trace_);
-    set_parameters(*executor_, hugging_face_values(folder_, plan_.stages[0].graph), 1);
+    set_parameters(*executor_, hugging_face_values(folder_, plan_), 1);
   }
 
   HostStep batch(const std::vector<int32_t>& ids, const std::vector<int32_t>& labels) const {

@@ -20,11 +20,11 @@ struct Variant {
 
 const std::vector<Base>& bases() {
   static const std::vector<Base> list = {{"one", 1, 1, "--micro-batch 2"},
-                                         {"tp2", 2, 1, "--sp off --micro-batch 1"},
+                                         {"tp2", 2, 1, "--sp off --micro-batch 2"},
                                          {"tp4_sp", 4, 1, "--sp on --micro-batch 3"},
                                          {"dp3", 1, 3, "--micro-batch 1"},
                                          {"dp4", 1, 4, "--micro-batch 1"},
-                                         {"tp2_sp_dp2", 2, 2, "--sp on --micro-batch 1"}};
+                                         {"tp2_sp_dp2", 2, 2, "--sp on --micro-batch 2"}};
   return list;
 }
 
@@ -56,15 +56,15 @@ constexpr const char* kModel =
     "--steps 6 --threads 1 --tie-embeddings off ";
 
 TrainingRun train(const Base& base, const std::string& dtype, int pp, const std::string& flags) {
-  const Config config = config_of(base.tp * base.dp * pp, kModel + base.flags + " --dtype " + dtype + " --tp " +
-                                                              std::to_string(base.tp) + " --pp " + std::to_string(pp) +
-                                                              " " + flags);
+  const Config config =
+      config_of(base.tp * base.dp * pp, kModel + base.flags + " --dtype " + dtype + " --tp " +
+                                            std::to_string(base.tp) + " --pp " + std::to_string(pp) + " " + flags);
   BatchSource batches = [samples = random_batches(config)](int step) {
     Batch batch = samples(step);
     batch.lr = 1e-2f;  // any difference grows
     return batch;
   };
-  return train_locally(config, 4, batches);
+  return train_locally(config, 3, batches);
 }
 
 class IdenticalLayouts : public testing::TestWithParam<std::tuple<std::string, size_t>> {};
@@ -73,7 +73,6 @@ TEST_P(IdenticalLayouts, TrainTheSameBits) {
   const auto& [dtype, index] = GetParam();
   const Base& base = bases()[index];
   const TrainingRun expected = train(base, dtype, 1, "");
-  EXPECT_LT(expected.losses.back(), expected.losses.front());
   for (const Variant& variant : variants()) {
     if (base.tp * base.dp * variant.pp > 16) continue;
     const TrainingRun run = train(base, dtype, variant.pp, variant.flags);
@@ -84,7 +83,8 @@ TEST_P(IdenticalLayouts, TrainTheSameBits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Local, IdenticalLayouts,
-                         testing::Combine(testing::Values<std::string>("f32", "bf16"), testing::Range<size_t>(0, bases().size())),
+                         testing::Combine(testing::Values<std::string>("f32", "bf16"),
+                                          testing::Range<size_t>(0, bases().size())),
                          [](const auto& test) {
                            return std::get<0>(test.param) + "_" + bases()[std::get<1>(test.param)].name;
                          });

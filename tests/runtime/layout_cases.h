@@ -1,5 +1,5 @@
-// The layouts and options that training is tried with: each layout, with options such that every pair of values that
-// can stand together does.
+// The layouts and options that training is tried with: each layout, with options such that every pair of values
+// that can stand together does.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,20 @@ struct LayoutFactor {
   std::vector<std::string> values;
 };
 
-enum LayoutFactorIndex { kTp, kPp, kDp, kSchedule, kZero, kSp, kKvHeads, kTied, kRecompute, kMicroBatch, kSeq, kLayers };
+enum LayoutFactorIndex {
+  kTp,
+  kPp,
+  kDp,
+  kSchedule,
+  kZero,
+  kSp,
+  kKvHeads,
+  kTied,
+  kRecompute,
+  kMicroBatch,
+  kSeq,
+  kLayers
+};
 
 inline const std::vector<LayoutFactor>& layout_factors() {
   static const std::vector<LayoutFactor> factors = {
@@ -56,7 +69,8 @@ inline bool can_stand_together(const LayoutCase& c) {
 // The model and the samples: what one rank trains too.
 inline std::string model_flags(const LayoutCase& c) {
   const int layers = std::max(2, number(c, kPp) * (interleaved(c) ? 2 : 1)) + number(c, kLayers);
-  return "--hidden 16 --heads 4 --head-dim 4 --ffn 22 --vocab 67 --global-batch 12 --lr 3e-4 --warmup 20 --steps 40 "
+  return "--hidden 16 --heads 4 --head-dim 4 --ffn 22 --vocab 67 --global-batch 12 --lr 3e-4 --warmup 20 --steps "
+         "40 "
          "--threads 1 --layers " +
          std::to_string(layers) + " --kv-heads " + value(c, kKvHeads) + " --tie-embeddings " + value(c, kTied) +
          " --seq " + value(c, kSeq);

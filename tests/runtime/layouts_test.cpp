@@ -55,7 +55,8 @@ void expect_same_model(const LayoutCase& c, const std::string& dtype, int steps 
     }
   }
   if (!f32 || steps < kSteps) return;
-  for (const auto& [name, weights] : want.masters) EXPECT_LT(relative_error(got.masters.at(name), weights), 3e-5) << name;
+  for (const auto& [name, weights] : want.masters)
+    EXPECT_LT(relative_error(got.masters.at(name), weights), 3e-5) << name;
 }
 
 std::string case_name(const testing::TestParamInfo<LayoutCase>& info) {

@@ -1,10 +1,15 @@
 #include "tests/runtime/local_training.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <mutex>
 #include <sstream>
+#include <stdexcept>
 
 #include "comm/local/local_ranks.h"
 #include "data/sampler.h"
+#include "parallel/buckets.h"
 #include "plan/flags.h"
 #include "plan/plan.h"
 #include "runtime/comm_lanes.h"
@@ -44,6 +49,16 @@ HostStep part_of(const Batch& batch, const Mesh& mesh, int dp) {
           .loss_scale = 1};
 }
 
+constexpr float kMissing = std::numeric_limits<float>::quiet_NaN();
+
+// Replicas must be alike, bit for bit.
+void put_together(const std::string& name, std::span<float> whole, std::span<const float> part) {
+  for (size_t i = 0; i < part.size(); ++i) {
+    if (!std::isnan(whole[i]) && whole[i] != part[i]) throw std::runtime_error("ranks differ in " + name);
+    whole[i] = part[i];
+  }
+}
+
 }  // namespace
 
 TrainingRun train_locally(const Config& config, int steps, const BatchSource& batches,
@@ -53,9 +68,10 @@ TrainingRun train_locally(const Config& config, int steps, const BatchSource& ba
   run.wire_bytes.resize(static_cast<size_t>(config.mesh.num_ranks()) * kGroups.size());
   std::mutex mutex;
   for (const StagePlan& stage : plan.stages)
-    for (const State& state : stage.graph.states())
-      if (state.role == StateRole::kParameter && !state.name.starts_with("bucket."))
-        run.masters[state.name].resize(static_cast<size_t>(state.type.shape.num_elements()));
+    for (const StateId bucket : buckets(stage.graph))
+      for (const StateId parameter : parameters_in(stage.graph, bucket))
+        run.masters[stage.graph[parameter].name].assign(
+            static_cast<size_t>(stage.graph[parameter].type.shape.num_elements()), kMissing);
   run_local_ranks(config.mesh.num_ranks(), [&](Fabric& fabric) {
     CommWorld world(fabric, config.mesh, std::chrono::seconds(60));
     CommLanes lanes(world);
@@ -63,8 +79,8 @@ TrainingRun train_locally(const Config& config, int steps, const BatchSource& ba
     const auto backend = make_cpu_backend(config.threads);
     TraceRecorder trace(1 << 12);
     Executor executor(stage, config, world.coordinate(), *backend, trace, &lanes, std::byte{0xFF});
-    set_parameters(executor,
-                   weights ? weights : initial_values(stage.graph, static_cast<uint64_t>(config.seed)), 1);
+    set_parameters(executor, weights ? weights : initial_values(stage.graph, static_cast<uint64_t>(config.seed)),
+                   1);
     std::array<int64_t, kGroups.size()> sent{};
     for (int step = 0; step < steps; ++step) {
       for (Group group : kGroups) sent[static_cast<size_t>(group)] = world[group].bytes_sent();
@@ -77,9 +93,13 @@ TrainingRun train_locally(const Config& config, int steps, const BatchSource& ba
           world[group].bytes_sent() - sent[static_cast<size_t>(group)];
     const std::lock_guard lock(mutex);
     read_masters(executor, [&](const std::string& name, int64_t begin, std::span<const float> values) {
-      std::copy(values.begin(), values.end(), run.masters.at(name).begin() + begin);
+      put_together(name, std::span(run.masters.at(name)).subspan(static_cast<size_t>(begin), values.size()),
+                   values);
     });
   });
+  for (const auto& [name, values] : run.masters)
+    if (std::any_of(values.begin(), values.end(), [](float x) { return std::isnan(x); }))
+      throw std::runtime_error("no rank has all of " + name);
   return run;
 }
 

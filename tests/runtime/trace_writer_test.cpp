@@ -57,7 +57,8 @@ TEST(TraceWriter, WritesRowsEventsAndSteps) {
   writer.close();
   const json trace = json::parse(read_file(path));
   EXPECT_EQ(trace["schemaVersion"], 1);
-  EXPECT_EQ(trace["distributedInfo"], json::parse(R"({"backend": "mpi", "rank": 5, "world_size": 16})"));
+  EXPECT_EQ(trace["distributedInfo"], json::parse(R"({"backend": "mpi", "rank": 5, "world_size": 16,
+                                                      "clock_offset_ns": 0, "clock_error_ns": 0})"));
   EXPECT_EQ(trace["deviceProperties"][0]["name"], "cpu \"x\"");
   EXPECT_EQ(event_named(trace, "process_labels")["args"]["labels"], "pp 0 dp 1 tp 1");
 
@@ -95,6 +96,18 @@ TEST(TraceWriter, WritesRowsEventsAndSteps) {
   EXPECT_EQ(rows[dp["tid"]], "dp");
   EXPECT_EQ(rows[step["tid"]], "steps");
   EXPECT_EQ(rows.size(), 7u);
+}
+
+TEST(TraceWriter, TimesAreThoseOfRankZerosClock) {
+  const ScratchFolder folder;
+  TraceWriter writer(folder / "t.json", 1, 2, {.clock = {.offset_ns = 7'000, .error_ns = 40}, .base_time_ns = 123});
+  writer.write_step(two_adds(), kEvents);
+  writer.close();
+  const json trace = json::parse(read_file(folder / "t.json"));
+  EXPECT_EQ(trace["distributedInfo"]["clock_offset_ns"], 7'000);
+  EXPECT_EQ(trace["distributedInfo"]["clock_error_ns"], 40);
+  EXPECT_EQ(trace["baseTimeNanoseconds"], 123);
+  EXPECT_NEAR(event_named(trace, "add")["ts"].get<double>(), 5'000'007.123, 1e-6);
 }
 
 TEST(TraceWriter, TheFileIsWholeAfterEveryStep) {

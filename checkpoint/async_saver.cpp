@@ -1,0 +1,55 @@
+#include <cstring>
+
+#include "base/error.h"
+#include "checkpoint/save.h"
+
+namespace trine {
+
+AsyncSaver::AsyncSaver(int64_t staging_limit_bytes, Copy copy)
+    : staging_limit_bytes_(staging_limit_bytes), copy_(std::move(copy)) {
+  if (!copy_) copy_ = [](void* to, const void* from, size_t size_bytes) { std::memcpy(to, from, size_bytes); };
+}
+
+AsyncSaver::~AsyncSaver() {
+  if (running_.valid()) running_.wait();
+}
+
+void AsyncSaver::reserve(int64_t size_bytes) {
+  if (size_bytes <= staging_bytes_ || size_bytes > staging_limit_bytes_) return;
+  TRINE_CHECK(!busy());
+  staging_.reset();
+  staging_ = std::make_unique<std::byte[]>(static_cast<size_t>(size_bytes));
+  staging_bytes_ = size_bytes;
+}
+
+void AsyncSaver::start(SaveJob job, std::vector<Slice> slices) {
+  TRINE_CHECK(!busy(), "the outcome of the last save was not asked for");
+  int64_t total_bytes = 0;
+  for (const Slice& slice : slices) total_bytes += slice.size_bytes();
+  const bool blocks = total_bytes > staging_limit_bytes_;
+  if (!blocks) {
+    reserve(total_bytes);
+    std::byte* to = staging_.get();
+    for (Slice& slice : slices) {
+      copy_(to, slice.data, static_cast<size_t>(slice.size_bytes()));
+      slice.data = to;
+      to += slice.size_bytes();
+    }
+  }
+  running_ = std::async(std::launch::async, [job = std::move(job), slices = std::move(slices)] {
+    return save_checkpoint(job, slices);
+  });
+  if (blocks) running_.wait();
+}
+
+std::optional<SaveOutcome> AsyncSaver::poll() {
+  if (!busy() || running_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return std::nullopt;
+  return running_.get();
+}
+
+std::optional<SaveOutcome> AsyncSaver::finish() {
+  if (!busy()) return std::nullopt;
+  return running_.get();
+}
+
+}  // namespace trine

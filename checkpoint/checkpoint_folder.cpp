@@ -1,0 +1,139 @@
+#include "checkpoint/checkpoint_folder.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <string_view>
+#include <tuple>
+
+#include "base/error.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/file_io.h"
+#include "checkpoint/manifest.h"
+
+namespace trine {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::string_view kPrefix = "step-", kTemporary = ".tmp-", kReplaced = ".old-", kDeleted = ".del-";
+
+struct StepName {
+  int64_t step = 0;
+  std::string suffix;  // "" or ".tmp-TOKEN"
+};
+
+std::optional<StepName> parse_name(const std::string& name) {
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  StepName parsed;
+  const char* begin = name.data() + kPrefix.size();
+  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), parsed.step);
+  if (error != std::errc{} || end - begin < 6 || parsed.step < 0) return std::nullopt;
+  parsed.suffix = end;
+  return parsed;
+}
+
+// The folders named step-..., in the order of their names.
+std::vector<std::pair<fs::path, StepName>> step_folders(const fs::path& folder) {
+  std::vector<std::pair<fs::path, StepName>> found;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (const auto name = parse_name(it->path().filename())) found.emplace_back(it->path(), *name);
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  return found;
+}
+
+}  // namespace
+
+std::vector<Candidate> CheckpointFolder::candidates() const {
+  std::vector<Candidate> list;
+  for (const auto& [path, name] : step_folders(path_)) {
+    if (!name.suffix.empty() && !name.suffix.starts_with(kReplaced)) continue;
+    Candidate candidate{path, name.step, -1, {}};
+    try {
+      candidate.sequence = load_manifest(path).sequence;
+    } catch (const Error& error) {
+      candidate.problem = error.what();
+    }
+    list.push_back(std::move(candidate));
+  }
+  std::sort(list.begin(), list.end(), [](const Candidate& a, const Candidate& b) {
+    return std::tuple(a.problem.empty(), -a.sequence, -a.step) < std::tuple(b.problem.empty(), -b.sequence, -b.step);
+  });
+  return list;
+}
+
+bool CheckpointFolder::ever_begun() const { return !step_folders(path_).empty(); }
+
+std::string CheckpointFolder::check_whole(const fs::path& path) {
+  try {
+    Checkpoint(path).check_files();
+    return {};
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+Chosen CheckpointFolder::choose(const std::vector<Candidate>& candidates, const Check& check) const {
+  Chosen chosen;
+  for (const Candidate& candidate : candidates) {
+    const std::string problem = candidate.problem.empty() ? check(candidate.path) : candidate.problem;
+    if (problem.empty()) {
+      chosen.path = candidate.path;
+      return chosen;
+    }
+    chosen.passed_over.push_back(fmt::format("{}: {}", candidate.path.filename().string(), problem));
+  }
+  std::string reasons;
+  for (const std::string& line : chosen.passed_over) reasons += "\n  " + line;
+  throw Error(ExitCode::kNoCheckpoint,
+              fmt::format("[checkpoint] {}: {}, need one that is whole. Check the path, restore a copy, or start "
+                          "anew in another folder.{}",
+                          path_.string(),
+                          candidates.empty() ? ever_begun() ? "only saves that were cut off" : "no checkpoint"
+                                             : fmt::format("none of {} checkpoints is good", candidates.size()),
+                          reasons));
+}
+
+fs::path CheckpointFolder::committed(int64_t step) const { return path_ / fmt::format("{}{:06}", kPrefix, step); }
+fs::path CheckpointFolder::temporary(int64_t step, const std::string& token) const {
+  return committed(step).string() + std::string(kTemporary) + token;
+}
+fs::path CheckpointFolder::replaced(int64_t step, const std::string& token) const {
+  return committed(step).string() + std::string(kReplaced) + token;
+}
+
+int64_t CheckpointFolder::next_sequence() const {
+  int64_t last = 0;
+  for (const Candidate& candidate : candidates()) last = std::max(last, candidate.sequence);
+  return last + 1;
+}
+
+void CheckpointFolder::remove_leftovers(const fs::path& except) const {
+  for (const auto& [path, name] : step_folders(path_)) {
+    if (path == except || !(name.suffix.starts_with(kTemporary) || name.suffix.starts_with(kDeleted))) continue;
+    remove_folder(path, kManifestFile);
+  }
+}
+
+void CheckpointFolder::rotate(int keep, const std::string& token) const {
+  for (const Candidate& candidate : candidates()) {
+    if (candidate.problem.empty() && keep-- <= 0) remove(candidate.path, candidate.step, token);
+  }
+}
+
+void CheckpointFolder::remove_replaced(const std::string& token) const {
+  for (const auto& [path, name] : step_folders(path_)) {
+    std::error_code ignored;
+    if (name.suffix.starts_with(kReplaced) && fs::exists(committed(name.step), ignored)) remove(path, name.step, token);
+  }
+}
+
+// Renamed first, so that no reader meets a checkpoint half gone.
+void CheckpointFolder::remove(const fs::path& checkpoint, int64_t step, const std::string& token) const {
+  const fs::path doomed = committed(step).string() + std::string(kDeleted) + token;
+  rename_path(checkpoint, doomed);
+  remove_folder(doomed, kManifestFile);
+}
+
+}  // namespace trine

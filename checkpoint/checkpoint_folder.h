@@ -1,0 +1,60 @@
+// The folder of all checkpoints of a run: which there are, which is the newest good one, which go.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace trine {
+
+struct Candidate {
+  std::filesystem::path path;
+  int64_t step = 0;       // by its name
+  int64_t sequence = -1;  // larger is newer; unknown if the manifest is damaged
+  std::string problem;    // of the manifest; empty: it is good
+};
+
+struct Chosen {
+  std::filesystem::path path;
+  std::vector<std::string> passed_over;  // a line each: which newer or damaged ones, and why
+};
+
+class CheckpointFolder {
+ public:
+  explicit CheckpointFolder(std::filesystem::path path) : path_(std::move(path)) {}
+  const std::filesystem::path& path() const { return path_; }
+
+  // Committed checkpoints: the damaged manifests, then the others, newest first. Unfinished saves are not among them.
+  std::vector<Candidate> candidates() const;
+  // Whether a save ever started here, finished or not.
+  bool ever_begun() const;
+
+  // What is wrong with a checkpoint, or nothing. Ranks that share the work call choose() with the same candidates and a
+  // check that gives all of them the same answer.
+  using Check = std::function<std::string(const std::filesystem::path&)>;
+  // The newest candidate that passes. Error with ExitCode::kNoCheckpoint, listing all reasons, if there is none.
+  Chosen choose(const std::vector<Candidate>& candidates, const Check& check) const;
+  Chosen newest_valid() const { return choose(candidates(), check_whole); }
+  static std::string check_whole(const std::filesystem::path& path);  // manifest, sizes and hashes of all files
+
+  std::filesystem::path committed(int64_t step) const;                             // step-000100
+  std::filesystem::path temporary(int64_t step, const std::string& token) const;   // step-000100.tmp-TOKEN
+  std::filesystem::path replaced(int64_t step, const std::string& token) const;    // step-000100.old-TOKEN
+
+  int64_t next_sequence() const;
+  // Removes what interrupted saves and rotations left, but not `except`. DataError.
+  void remove_leftovers(const std::filesystem::path& except) const;
+  // Removes all but the `keep` newest candidates. DataError.
+  void rotate(int keep, const std::string& token) const;
+  // Removes what replaced() named where a newer save of that step stands. DataError.
+  void remove_replaced(const std::string& token) const;
+
+ private:
+  void remove(const std::filesystem::path& checkpoint, int64_t step, const std::string& token) const;
+
+  std::filesystem::path path_;
+};
+
+}  // namespace trine

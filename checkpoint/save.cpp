@@ -1,0 +1,207 @@
+#include "checkpoint/save.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "checkpoint/checkpoint_folder.h"
+#include "checkpoint/file_io.h"
+#include "checkpoint/shard_file.h"
+
+namespace trine {
+namespace fs = std::filesystem;
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kMaxPartBytes = int64_t{1} << 30;
+constexpr std::chrono::milliseconds kFirstPause{1}, kLongestPause{100};
+
+fs::path part_path(const fs::path& folder, int rank) { return folder / fmt::format("part-{:04}.json", rank); }
+fs::path failed_path(const fs::path& folder, int rank) { return folder / fmt::format("failed-{:04}.json", rank); }
+
+void write_own_part(const SaveJob& job, const fs::path& folder, std::span<const Slice> slices) {
+  make_folder(folder);
+  require_free_bytes(folder, shard_bytes(slices));
+  const Part part = write_shard(folder, job.rank, slices);
+  write_whole_file(part_path(folder, job.rank), write_part(part));
+}
+
+// Best effort: on a full disk rank 0 may have to wait for its timeout instead.
+void leave_failure(const SaveJob& job, const fs::path& folder, const SaveOutcome& outcome) {
+  try {
+    make_folder(folder);
+    write_whole_file(failed_path(folder, job.rank),
+                     nlohmann::json{{"disk_full", outcome.disk_full}, {"problem", outcome.problem}}.dump());
+  } catch (const Error&) {
+  }
+}
+
+void add_failure(SaveOutcome& outcome, int rank, const fs::path& path) {
+  std::string problem = "left no reason";
+  try {
+    const auto json = parse_json(read_small_file(path, 1 << 16), path);
+    outcome.disk_full = outcome.disk_full || json.value("disk_full", false);
+    problem = json.value("problem", problem);
+  } catch (const std::exception&) {
+  }
+  outcome.problem += fmt::format("{}rank {}: {}", outcome.problem.empty() ? "" : "\n", rank, problem);
+}
+
+// Waits until every other rank has written its part or failed.
+void await_parts(const SaveJob& job, const fs::path& folder, SaveOutcome& outcome) {
+  const auto deadline = Clock::now() + job.timeout;
+  auto pause = kFirstPause;
+  const auto exists = [](const fs::path& path) {
+    std::error_code ignored;
+    return fs::exists(path, ignored);
+  };
+  for (int rank = 1; rank < job.num_ranks;) {
+    if (exists(part_path(folder, rank))) {
+      ++rank;
+    } else if (exists(failed_path(folder, rank))) {
+      add_failure(outcome, rank, failed_path(folder, rank));
+      ++rank;
+    } else if (Clock::now() >= deadline) {
+      outcome.problem += fmt::format("{}rank {}: [checkpoint] {}: no part came within {}. Raise --timeout, or look at "
+                                     "that rank's disk.",
+                                     outcome.problem.empty() ? "" : "\n", rank, folder.string(),
+                                     format_duration(std::chrono::duration<double>(job.timeout).count()));
+      ++rank;
+    } else {
+      std::this_thread::sleep_for(pause);
+      pause = std::min(2 * pause, kLongestPause);
+    }
+  }
+}
+
+void write_manifest_file(const SaveJob& job, const CheckpointFolder& checkpoints, const fs::path& folder) {
+  std::vector<Part> parts;
+  for (int rank = 0; rank < job.num_ranks; ++rank) {
+    const fs::path path = part_path(folder, rank);
+    parts.push_back(read_part(read_small_file(path, kMaxPartBytes), path));
+  }
+  Manifest manifest;
+  manifest.sequence = checkpoints.next_sequence();
+  manifest.state = job.state;
+  manifest.layout = job.layout;
+  manifest.config = job.config;
+  merge_parts(std::move(parts), manifest, folder);
+  manifest.files.push_back(write_view(folder, manifest));
+  const std::string text = write_manifest(manifest);
+  File file = File::create(folder / kManifestFile);
+  file.write(0, std::as_bytes(std::span(text)));
+  file.sync();
+  for (int rank = 0; rank < job.num_ranks; ++rank) remove_file(part_path(folder, rank));
+  sync_folder(folder);
+}
+
+// Up to the rename that makes it a checkpoint.
+fs::path commit(const SaveJob& job, const CheckpointFolder& checkpoints, const fs::path& folder) {
+  const fs::path target = checkpoints.committed(job.state.step);
+  const fs::path aside = checkpoints.replaced(job.state.step, job.token);
+  std::error_code ignored;
+  const bool replaces = fs::exists(target, ignored);
+  if (replaces) rename_path(target, aside);
+  try {
+    rename_path(folder, target);
+  } catch (...) {
+    if (replaces) fs::rename(aside, target, ignored);
+    throw;
+  }
+  return target;
+}
+
+// None of it can undo the commit. Older checkpoints go only after the new one is sure to stay.
+void after_commit(const SaveJob& job, const CheckpointFolder& checkpoints, SaveOutcome& outcome) {
+  try {
+    sync_folder(job.folder);
+    write_whole_file(job.folder / "latest", outcome.path.filename().string() + "\n");
+    sync_folder(job.folder);
+    checkpoints.remove_replaced(job.token);
+    if (job.keep) checkpoints.rotate(*job.keep, job.token);
+  } catch (const Error& error) {
+    outcome.warnings.emplace_back(error.what());
+  }
+}
+
+void discard(const fs::path& folder, SaveOutcome& outcome) {
+  try {
+    remove_folder(folder);
+  } catch (const Error& error) {
+    outcome.warnings.emplace_back(error.what());
+  }
+}
+
+void set_problem(SaveOutcome& outcome, const Error& error) {
+  outcome.problem = error.what();
+  outcome.disk_full = dynamic_cast<const DiskFullError*>(&error) != nullptr;
+}
+
+void run_rank_0(const SaveJob& job, const CheckpointFolder& checkpoints, const fs::path& folder,
+                std::span<const Slice> slices, SaveOutcome& outcome) {
+  try {
+    make_folder(job.folder);
+    checkpoints.remove_leftovers(folder);
+  } catch (const Error& error) {
+    outcome.warnings.emplace_back(error.what());
+  }
+  try {
+    write_own_part(job, folder, slices);
+  } catch (const Error& error) {
+    set_problem(outcome, error);
+    if (job.num_ranks > 1) outcome.problem = "rank 0: " + outcome.problem;
+  }
+  await_parts(job, folder, outcome);
+  if (outcome.problem.empty()) {
+    try {
+      write_manifest_file(job, checkpoints, folder);
+      outcome.path = commit(job, checkpoints, folder);
+      outcome.ok = true;
+      return after_commit(job, checkpoints, outcome);
+    } catch (const Error& error) {
+      set_problem(outcome, error);
+    }
+  }
+  discard(folder, outcome);
+}
+
+}  // namespace
+
+SaveOutcome save_checkpoint(const SaveJob& job, std::span<const Slice> slices) {
+  TRINE_CHECK(0 <= job.rank && job.rank < job.num_ranks && is_tensor_name(job.token), "rank {} of {}, token {}",
+              job.rank, job.num_ranks, job.token);
+  const auto start = Clock::now();
+  const CheckpointFolder checkpoints(job.folder);
+  const fs::path folder = checkpoints.temporary(job.state.step, job.token);
+  SaveOutcome outcome;
+  for (const Slice& slice : slices) outcome.bytes += slice.size_bytes();
+  if (job.rank == 0) {
+    run_rank_0(job, checkpoints, folder, slices, outcome);
+  } else {
+    try {
+      write_own_part(job, folder, slices);
+      outcome.ok = true;
+    } catch (const Error& error) {
+      set_problem(outcome, error);
+      leave_failure(job, folder, outcome);
+    }
+  }
+  outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return outcome;
+}
+
+std::optional<std::string> free_space_problem(const fs::path& folder, int64_t state_bytes) {
+  constexpr int64_t kMarginBytes = 16 << 20;
+  try {
+    make_folder(folder);
+    require_free_bytes(folder, state_bytes + state_bytes / 64 + kMarginBytes);
+    return std::nullopt;
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+}  // namespace trine

@@ -1,0 +1,77 @@
+// Saving: every rank writes its part, rank 0 commits (checkpoint/format.md). Ranks meet in the folder alone.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <future>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "checkpoint/manifest.h"
+#include "checkpoint/slice.h"
+
+namespace trine {
+
+struct SaveJob {
+  std::filesystem::path folder;  // of all checkpoints
+  std::string token;             // letters and digits; the same on all ranks, another one for every save
+  int rank = 0;
+  int num_ranks = 1;
+  std::optional<int> keep;               // the newest so many stay; none: all
+  std::chrono::milliseconds timeout{0};  // how long rank 0 waits for the others' parts, from its own on
+  TrainingState state;
+  SavedLayout layout;
+  nlohmann::json config = nlohmann::json::object();
+};
+
+struct SaveOutcome {
+  bool ok = false;         // rank 0: committed; others: their part is written
+  bool disk_full = false;  // if not ok
+  std::string problem;     // if not ok: every rank's reason
+  // After the commit something did not work: durability of the name, `latest`, rotation.
+  std::vector<std::string> warnings;
+  std::filesystem::path path;  // rank 0: of the checkpoint
+  int64_t bytes = 0;           // of this rank's slices
+  double seconds = 0;
+};
+
+// Does the whole of a save; failures of the system come back as an outcome, and older checkpoints stay as they are.
+SaveOutcome save_checkpoint(const SaveJob& job, std::span<const Slice> slices);
+
+// For rank 0 to ask before any rank starts: room for `state_bytes` of tensors of all ranks? Nothing, or what is wrong.
+std::optional<std::string> free_space_problem(const std::filesystem::path& folder, int64_t state_bytes);
+
+// Saves behind training: start() returns when a snapshot is taken. One save at a time.
+class AsyncSaver {
+ public:
+  // Copies to host memory: memcpy, or a device's own.
+  using Copy = std::function<void(void* to, const void* from, size_t size_bytes)>;
+  // A state above `staging_limit_bytes` is written without a snapshot: start() then blocks until it is on disk.
+  explicit AsyncSaver(int64_t staging_limit_bytes = INT64_MAX, Copy copy = {});
+  ~AsyncSaver();  // waits
+  AsyncSaver(AsyncSaver&&) = delete;
+
+  // Takes and touches the memory of a snapshot, so that the first one costs no more than the next.
+  void reserve(int64_t size_bytes);
+  // REQUIRES: no save is running or unreported (finish()).
+  void start(SaveJob job, std::vector<Slice> slices);
+  bool busy() const { return running_.valid(); }
+  // The outcome, once. poll(): if the save is done by now; finish(): waits. Nothing if none was started.
+  std::optional<SaveOutcome> poll();
+  std::optional<SaveOutcome> finish();
+
+ private:
+  int64_t staging_limit_bytes_;
+  Copy copy_;
+  std::unique_ptr<std::byte[]> staging_;
+  int64_t staging_bytes_ = 0;
+  std::future<SaveOutcome> running_;
+};
+
+}  // namespace trine

@@ -1,0 +1,53 @@
+// Checkpoints of a training that goes on: when to save, behind which step, and what became of it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/save.h"
+#include "data/tokenizer.h"
+#include "runtime/executor.h"
+#include "runtime/log.h"
+
+namespace trine {
+
+// Collective, as training is: all ranks make the same calls.
+class Saver {
+ public:
+  // `folder`: of all checkpoints; `world`: nullptr for one rank. Saves nothing unless the configuration asks for it.
+  Saver(const Config& config, std::filesystem::path folder, int rank, Communicator* world, Log& log);
+
+  bool wanted() const { return config_.save_interval.has_value() || !config_.save.empty(); }
+  bool due(int64_t step) const { return config_.save_interval && step % *config_.save_interval == 0; }
+  // Waits for the save before, takes a snapshot and writes behind. A save that can not be made is a warning.
+  void save(const Executor& executor, const TrainingState& state);
+  // The last save is done, well or not.
+  void finish();
+
+  bool saved(int64_t step) const { return last_step_ == step; }  // begun, and not known to have failed
+  bool failed() const { return failed_; }                        // the newest one
+
+ private:
+  void report(const std::optional<SaveOutcome>& outcome);
+
+  const Config& config_;
+  const std::filesystem::path folder_;
+  const int rank_;
+  Communicator* const world_;
+  Log& log_;
+  int64_t last_step_ = 0, num_saves_ = 0;
+  bool failed_ = false;
+  AsyncSaver saver_;
+};
+
+// A checkpoint that all ranks have agreed on and checked together: `checkpoint` if it is named, else the newest good
+// one of `folder`; what was passed over is logged. Error with ExitCode::kNoCheckpoint.
+Checkpoint open_checkpoint(const std::filesystem::path& folder, const std::filesystem::path& checkpoint, int rank,
+                           Communicator* world, Log& log);
+
+// ConfigError that lists what may not differ between a checkpoint and the run that goes on: the model, the tokenizer,
+// the data.
+void check_same_training(const Manifest& manifest, const Config& config, const Tokenizer& tokenizer);
+
+}  // namespace trine

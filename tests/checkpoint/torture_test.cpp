@@ -1,0 +1,214 @@
+// Saves that are cut off or fail at every call that changes a file: afterwards a whole checkpoint loads, the one of
+// before or the new one.
+#include <algorithm>
+#include <cerrno>
+#include <gtest/gtest.h>
+#include <random>
+#include <set>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/checkpoint/fault_injection.h"
+#include "tests/checkpoint/saved_model.h"
+#include "tests/data/scratch.h"
+
+namespace trine {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace testing;
+
+const std::vector<SavedTensor> kTensors = {{"w", {5, 6}, 0}, {"v", {9}, -1}};
+constexpr TestLayout kLayout = {2, 1, 1, true};
+
+SaveOutcome save_small(const fs::path& folder, int64_t step, std::optional<int> keep = 2) {
+  return save(folder, step, kLayout, keep, kTensors);
+}
+
+// A folder with steps 1 and 2.
+struct Saved {
+  Saved() {
+    EXPECT_TRUE(save_small(scratch.path(), 1).ok);
+    EXPECT_TRUE(save_small(scratch.path(), 2).ok);
+  }
+  // The step that loads; its every value is checked.
+  int64_t newest() const {
+    const CheckpointFolder folder(scratch.path());
+    Checkpoint checkpoint(folder.newest_valid().path);
+    const int64_t step = checkpoint.manifest().state.step;
+    expect_state_of(checkpoint, step, kTensors);
+    EXPECT_EQ(checkpoint.verify(), std::vector<std::string>{});
+    return step;
+  }
+  // Training goes on: the next save works and cleans up.
+  void expect_recovery() const {
+    const SaveOutcome outcome = save_small(scratch.path(), 9);
+    EXPECT_TRUE(outcome.ok) << outcome.problem;
+    EXPECT_TRUE(outcome.warnings.empty()) << outcome.warnings[0];
+    EXPECT_EQ(newest(), 9);
+    EXPECT_EQ(read_file(scratch / "latest"), "step-000009\n");
+    EXPECT_EQ(scratch.names().size(), 3u);  // two checkpoints and latest
+  }
+  ScratchFolder scratch;
+};
+
+// How often a save of `step` makes each call.
+std::vector<int> count_calls(int64_t step) {
+  const Saved saved;
+  arm({});
+  EXPECT_TRUE(save_small(saved.scratch.path(), step).ok);
+  std::vector<int> counts(std::size(kCalls));
+  for (const Record& record : disarm()) ++counts[static_cast<size_t>(record.call)];
+  return counts;
+}
+
+int run_in_child(const std::function<void()>& f) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    f();
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+void die_at_every_call(int64_t step) {
+  const std::vector<int> counts = count_calls(step);
+  std::set<int64_t> loaded;
+  int deaths = 0;
+  for (Call call : kCalls) {
+    ASSERT_GE(counts[static_cast<size_t>(call)], 1) << name(call);
+    for (Fault::Action action : {Fault::Action::kDie, Fault::Action::kDieHalfway}) {
+      if (action == Fault::Action::kDieHalfway && call != Call::kWrite) continue;
+      for (int n = 1; n <= counts[static_cast<size_t>(call)]; ++n, ++deaths) {
+        const Saved saved;
+        const int status = run_in_child([&] {
+          arm({call, n, action});
+          save_small(saved.scratch.path(), step);
+        });
+        ASSERT_EQ(status, kDied) << name(call) << " " << n;
+        const int64_t newest = saved.newest();
+        EXPECT_TRUE(newest == 2 || newest == step) << newest;
+        loaded.insert(newest);
+        saved.expect_recovery();
+        ASSERT_FALSE(::testing::Test::HasFailure()) << "died at " << name(call) << " " << n;
+      }
+    }
+  }
+  EXPECT_EQ(loaded.size(), step == 3 ? 2u : 1u);  // some before the commit, some after it
+  EXPECT_GT(deaths, 40);
+}
+
+TEST(Torture, DiesAtEveryCallOfASave) { die_at_every_call(3); }
+TEST(Torture, DiesAtEveryCallOfAReplacingSave) { die_at_every_call(2); }
+
+int open_files() { return static_cast<int>(std::distance(fs::directory_iterator("/proc/self/fd"), {})); }
+
+void check_failure(const Fault& fault, int64_t step) {
+  const Saved saved;
+  for (int again = 0; again < 2; ++again) {  // and once more in the recovery from the first
+    arm(fault);
+    const SaveOutcome outcome = save_small(saved.scratch.path(), step);
+    disarm();
+    const int64_t newest = saved.newest();
+    EXPECT_EQ(newest, outcome.ok ? step : 2);
+    EXPECT_EQ(outcome.ok, outcome.problem.empty());
+    if (fault.action == Fault::Action::kShort) {
+      EXPECT_TRUE(outcome.ok) << outcome.problem;
+    } else if (!outcome.ok) {
+      EXPECT_NE(outcome.problem.find(std::strerror(fault.error)), std::string::npos) << outcome.problem;
+      EXPECT_EQ(outcome.disk_full, fault.error == ENOSPC);
+      if (fault.call != Call::kUnlink) {
+        for (const std::string& name : saved.scratch.names()) EXPECT_EQ(name.find(".tmp-"), std::string::npos) << name;
+      }
+    }
+    if (outcome.ok) return saved.expect_recovery();
+  }
+  saved.expect_recovery();
+}
+
+// All: every pair of error and once or for good. Else ENOSPC for good and EIO once.
+void fail_every_call(int64_t step, bool all) {
+  const std::vector<int> counts = count_calls(step);
+  const int open_before = open_files();
+  for (Call call : kCalls) {
+    for (int n = 1; n <= counts[static_cast<size_t>(call)]; ++n) {
+      for (bool for_good : {false, true}) {
+        for (int error : {ENOSPC, EIO}) {
+          if (!all && for_good != (error == ENOSPC)) continue;
+          check_failure({call, n, Fault::Action::kFail, error, for_good}, step);
+          ASSERT_FALSE(::testing::Test::HasFailure())
+              << std::strerror(error) << (for_good ? " for good" : "") << " at " << name(call) << " " << n;
+        }
+        if (call != Call::kWrite || (!all && for_good)) continue;
+        check_failure({call, n, Fault::Action::kShort, 0, for_good}, step);
+        ASSERT_FALSE(::testing::Test::HasFailure()) << "short write " << n;
+      }
+    }
+  }
+  EXPECT_EQ(open_files(), open_before);
+}
+
+TEST(Torture, FailsAtEveryCallOfASave) { fail_every_call(3, false); }
+TEST(Torture, FailsAtEveryCallOfAReplacingSave) { fail_every_call(2, false); }
+TEST(Torture, LongFailsAtEveryCallOfASave) { fail_every_call(3, true); }
+TEST(Torture, LongFailsAtEveryCallOfAReplacingSave) { fail_every_call(2, true); }
+
+// What a power failure needs: nothing is committed that is not on disk, nothing old goes before the new is safe.
+TEST(Torture, EverythingIsOnDiskBeforeTheRename) {
+  const Saved saved;
+  arm({});
+  ASSERT_TRUE(save_small(saved.scratch.path(), 3).ok);
+  const std::vector<Record> records = disarm();
+  const fs::path folder = saved.scratch.path();
+  std::set<std::string> dirty;
+  bool committed = false, names_synced = false, commit_synced = false, manifest_begun = false;
+  for (const Record& record : records) {
+    const std::string file = fs::path(record.path).filename();
+    if (record.call == Call::kWrite) {
+      if (file == "manifest.json") manifest_begun = true;
+      EXPECT_TRUE(!manifest_begun || file == "manifest.json" || committed) << file << " after the manifest";
+      dirty.insert(record.path);
+      names_synced = false;
+    } else if (record.call == Call::kSync) {
+      dirty.erase(record.path);
+      names_synced = names_synced || file.starts_with("step-000003.tmp-");
+      commit_synced = commit_synced || (committed && record.path == folder);
+    } else if (record.call == Call::kRename && file == "step-000003") {
+      EXPECT_EQ(dirty, std::set<std::string>{});
+      EXPECT_TRUE(names_synced);
+      committed = true;
+    } else if (record.call == Call::kRename && (file == "latest" || file.find(".del-") != std::string::npos)) {
+      EXPECT_TRUE(commit_synced) << file;
+    }
+  }
+  EXPECT_TRUE(committed && commit_synced);
+}
+
+void kill_at_random_moments(int times) {
+  std::mt19937_64 random(7);
+  Saved saved;
+  int64_t step = 2;
+  for (int i = 0; i < times; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (int64_t next = step + 1;; ++next) save_small(saved.scratch.path(), next);
+    }
+    ::usleep(static_cast<useconds_t>(random() % 30000));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    const int64_t newest = saved.newest();
+    ASSERT_GE(newest, step);
+    ASSERT_FALSE(::testing::Test::HasFailure());
+    step = newest;
+  }
+  EXPECT_GT(step, times / 4);
+}
+
+TEST(Torture, KilledAtRandomMoments) { kill_at_random_moments(30); }
+TEST(Torture, LongKilledAtRandomMoments) { kill_at_random_moments(500); }
+
+}  // namespace
+}  // namespace trine
