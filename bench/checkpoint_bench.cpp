@@ -60,8 +60,11 @@ struct State {
       for (int w = 0; w < writers; ++w) {
         const int64_t begin = own * w, count = w + 1 == writers ? n - begin : own;
         if (count == 0) continue;
-        slices[static_cast<size_t>(w)].push_back({fmt::format("model.layers.{}.weight", i), TensorKind::kWeight, DType::kF32,
-                                                  {n, kColumns}, {{{begin, 0}, {count, kColumns}}},
+        slices[static_cast<size_t>(w)].push_back({fmt::format("model.layers.{}.weight", i),
+                                                  TensorKind::kWeight,
+                                                  DType::kF32,
+                                                  {n, kColumns},
+                                                  {{{begin, 0}, {count, kColumns}}},
                                                   data.data() + (row + begin) * kColumns});
       }
       row += n;
@@ -77,7 +80,8 @@ struct Saved {
   double snapshot, total;
 };
 
-Saved save(const fs::path& folder, const State& state, std::vector<std::unique_ptr<AsyncSaver>>& savers, int round) {
+Saved save(const fs::path& folder, const State& state, std::vector<std::unique_ptr<AsyncSaver>>& savers,
+           int round) {
   Saved saved{};
   SaveOutcome outcome;
   saved.total = seconds([&] {
@@ -159,7 +163,8 @@ void run(const fs::path& folder, int64_t mib, int writers, int rounds) {
     check.push_back(seconds([&] { Checkpoint(saved.path).check_files(); }));
     write_share.push_back(dd_write.back() / write.back());
     read_share.push_back(dd_read.back() / read.back());
-    if (round == 1 && std::memcmp(out.data(), state.data.data(), 1) != 0) throw std::runtime_error("read back wrong");
+    if (round == 1 && std::memcmp(out.data(), state.data.data(), 1) != 0)
+      throw std::runtime_error("read back wrong");
   }
   fs::remove_all(checkpoints);
   fmt::print("{} MiB, {} writer{}, median of {} rounds, GB/s\n", mib, writers, writers > 1 ? "s" : "", rounds);

@@ -31,6 +31,7 @@ void AsyncSaver::start(SaveJob job, std::vector<Slice> slices) {
     reserve(total_bytes);
     std::byte* to = staging_.get();
     for (Slice& slice : slices) {
+      if (slice.boxes.empty()) continue;
       copy_(to, slice.data, static_cast<size_t>(slice.size_bytes()));
       slice.data = to;
       to += slice.size_bytes();

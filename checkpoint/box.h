@@ -31,9 +31,9 @@ std::string to_string(const Box& box);  // "[0:128,64:128]"
 bool fits(const Box& box, const Shape& shape);
 std::optional<Box> intersect(const Box& a, const Box& b);
 
-// Elements [begin, end) of `shard`, flattened, as boxes of the tensor that `shard` lies in; side by side they are the
-// range. At most 2 * dims - 1: for a matrix the rest of a row, whole rows, the beginning of a row. No elements: none.
-// REQUIRES: 0 <= begin <= end <= shard.num_elements().
+// Elements [begin, end) of `shard`, flattened, as boxes of the tensor that `shard` lies in; side by side they are
+// the range. At most 2 * dims - 1: for a matrix the rest of a row, whole rows, the beginning of a row. No elements:
+// none. REQUIRES: 0 <= begin <= end <= shard.num_elements().
 std::vector<Box> boxes_of_range(const Box& shard, int64_t begin, int64_t end);
 
 // What is wrong with `boxes` as a partition of `shape`, or nothing if every element is in exactly one.
@@ -52,8 +52,8 @@ struct ConstBoxView {
 // Copies the elements of `part`. REQUIRES: part lies in both.
 void copy_box(const BoxView& to, const ConstBoxView& from, const Box& part, size_t element_bytes);
 
-// Calls f(flat index in `outer` of the first element, number of elements) for every run of `part` that is contiguous
-// in the row-major box `outer`, in row-major order of `part`. REQUIRES: part lies in outer.
+// Calls f(flat index in `outer` of the first element, number of elements) for every run of `part` that is
+// contiguous in the row-major box `outer`, in row-major order of `part`. REQUIRES: part lies in outer.
 template <typename F>
 void for_each_run(const Box& part, const Box& outer, F f) {
   const size_t dims = part.num_dims();

@@ -19,8 +19,9 @@ Checkpoint::Checkpoint(std::filesystem::path folder)
   for (const FileEntry& entry : manifest_.files) {
     const File file = File::open(folder_ / entry.name);
     if (const int64_t size = file.size(); size != entry.bytes) {
-      throw DataError(fmt::format("[checkpoint] {}: {} bytes, need {}. The file is damaged: use another checkpoint.",
-                                  file.path().string(), size, entry.bytes));
+      throw DataError(
+          fmt::format("[checkpoint] {}: {} bytes, need {}. The file is damaged: use another checkpoint.",
+                      file.path().string(), size, entry.bytes));
     }
   }
 }
@@ -40,16 +41,18 @@ void Checkpoint::check_file(size_t index) {
   const File file = File::open(folder_ / entry.name);
   const uint64_t hash = xxh3(file, entry.bytes);
   if (hash != entry.xxh3) {
-    throw DataError(fmt::format("[checkpoint] {}: its XXH3 is {}, need {}. The file is damaged: use another "
-                                "checkpoint.",
-                                file.path().string(), hex(hash), hex(entry.xxh3)));
+    throw DataError(
+        fmt::format("[checkpoint] {}: its XXH3 is {}, need {}. The file is damaged: use another "
+                    "checkpoint.",
+                    file.path().string(), hex(hash), hex(entry.xxh3)));
   }
   checked_[index] = true;
 }
 
 void Checkpoint::check_files(int part, int num_parts) {
   TRINE_CHECK(0 <= part && part < num_parts);
-  for (size_t i = static_cast<size_t>(part); i < checked_.size(); i += static_cast<size_t>(num_parts)) check_file(i);
+  for (size_t i = static_cast<size_t>(part); i < checked_.size(); i += static_cast<size_t>(num_parts))
+    check_file(i);
 }
 
 void Checkpoint::trust_files() { checked_.assign(checked_.size(), true); }
@@ -57,9 +60,10 @@ void Checkpoint::trust_files() { checked_.assign(checked_.size(), true); }
 const TensorEntry& Checkpoint::tensor(TensorKind kind, std::string_view name) const {
   const TensorEntry* entry = manifest_.find(kind, name);
   if (entry == nullptr) {
-    throw DataError(fmt::format("[checkpoint] {}: no {} of {} among {} tensors. Check that the model and the "
-                                "checkpoint belong together.",
-                                folder_.string(), trine::name(kind), name, manifest_.tensors.size()));
+    throw DataError(
+        fmt::format("[checkpoint] {}: no {} of {} among {} tensors. Check that the model and the "
+                    "checkpoint belong together.",
+                    folder_.string(), trine::name(kind), name, manifest_.tensors.size()));
   }
   return *entry;
 }

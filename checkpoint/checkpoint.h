@@ -34,8 +34,8 @@ class Checkpoint {
   void trust_files();
 
   const TensorEntry& tensor(TensorKind kind, std::string_view name) const;
-  // The elements of `boxes`, one box after another, each row-major, in the type of the tensor; reads no other chunks
-  // than those the boxes touch. REQUIRES: boxes inside the tensor, out of their size.
+  // The elements of `boxes`, one box after another, each row-major, in the type of the tensor; reads no other
+  // chunks than those the boxes touch. REQUIRES: boxes inside the tensor, out of their size.
   void read(const TensorEntry& tensor, std::span<const Box> boxes, std::span<std::byte> out);
   template <typename T>
   void read(const TensorEntry& tensor, std::span<const Box> boxes, std::span<T> out) {
@@ -54,7 +54,7 @@ class Checkpoint {
 
   std::filesystem::path folder_;
   Manifest manifest_;
-  std::vector<bool> checked_;                         // files whose hash was compared
+  std::vector<bool> checked_;                           // files whose hash was compared
   std::map<int64_t, std::unique_ptr<ShardFile>> open_;  // by index in manifest_.files
   int64_t bytes_read_ = 0;
 };

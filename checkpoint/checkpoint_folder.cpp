@@ -58,7 +58,8 @@ std::vector<Candidate> CheckpointFolder::candidates() const {
     list.push_back(std::move(candidate));
   }
   std::sort(list.begin(), list.end(), [](const Candidate& a, const Candidate& b) {
-    return std::tuple(a.problem.empty(), -a.sequence, -a.step) < std::tuple(b.problem.empty(), -b.sequence, -b.step);
+    return std::tuple(a.problem.empty(), -a.sequence, -a.step) <
+           std::tuple(b.problem.empty(), -b.sequence, -b.step);
   });
   return list;
 }
@@ -125,7 +126,8 @@ void CheckpointFolder::rotate(int keep, const std::string& token) const {
 void CheckpointFolder::remove_replaced(const std::string& token) const {
   for (const auto& [path, name] : step_folders(path_)) {
     std::error_code ignored;
-    if (name.suffix.starts_with(kReplaced) && fs::exists(committed(name.step), ignored)) remove(path, name.step, token);
+    if (name.suffix.starts_with(kReplaced) && fs::exists(committed(name.step), ignored))
+      remove(path, name.step, token);
   }
 }
 

@@ -26,22 +26,23 @@ class CheckpointFolder {
   explicit CheckpointFolder(std::filesystem::path path) : path_(std::move(path)) {}
   const std::filesystem::path& path() const { return path_; }
 
-  // Committed checkpoints: the damaged manifests, then the others, newest first. Unfinished saves are not among them.
+  // Committed checkpoints: the damaged manifests, then the others, newest first. Unfinished saves are not among
+  // them.
   std::vector<Candidate> candidates() const;
   // Whether a save ever started here, finished or not.
   bool ever_begun() const;
 
-  // What is wrong with a checkpoint, or nothing. Ranks that share the work call choose() with the same candidates and a
-  // check that gives all of them the same answer.
+  // What is wrong with a checkpoint, or nothing. Ranks that share the work call choose() with the same candidates
+  // and a check that gives all of them the same answer.
   using Check = std::function<std::string(const std::filesystem::path&)>;
   // The newest candidate that passes. Error with ExitCode::kNoCheckpoint, listing all reasons, if there is none.
   Chosen choose(const std::vector<Candidate>& candidates, const Check& check) const;
   Chosen newest_valid() const { return choose(candidates(), check_whole); }
   static std::string check_whole(const std::filesystem::path& path);  // manifest, sizes and hashes of all files
 
-  std::filesystem::path committed(int64_t step) const;                             // step-000100
-  std::filesystem::path temporary(int64_t step, const std::string& token) const;   // step-000100.tmp-TOKEN
-  std::filesystem::path replaced(int64_t step, const std::string& token) const;    // step-000100.old-TOKEN
+  std::filesystem::path committed(int64_t step) const;                            // step-000100
+  std::filesystem::path temporary(int64_t step, const std::string& token) const;  // step-000100.tmp-TOKEN
+  std::filesystem::path replaced(int64_t step, const std::string& token) const;   // step-000100.old-TOKEN
 
   int64_t next_sequence() const;
   // Removes what interrupted saves and rotations left, but not `except`. DataError.

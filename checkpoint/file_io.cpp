@@ -19,9 +19,10 @@ namespace {
 [[noreturn]] void fail(const fs::path& path, const char* what) {
   const int code = errno;
   if (code == ENOSPC || code == EDQUOT || code == EFBIG) {
-    throw DiskFullError(fmt::format("[checkpoint] {}: {} failed: {}. Free space there, raise the limit, or save to "
-                                    "another disk with --save.",
-                                    path.string(), what, std::strerror(code)));
+    throw DiskFullError(
+        fmt::format("[checkpoint] {}: {} failed: {}. Free space there, raise the limit, or save to "
+                    "another disk with --save.",
+                    path.string(), what, std::strerror(code)));
   }
   throw DataError(fmt::format("[checkpoint] {}: {} failed: {}. Check the folder, its permissions and the disk.",
                               path.string(), what, std::strerror(code)));
@@ -45,8 +46,8 @@ File File::open(const fs::path& path) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) fail(path, "stat");
   if (!S_ISREG(info.st_mode)) {
-    throw DataError(fmt::format("[checkpoint] {}: is no regular file, need one. Copy the checkpoint again.",
-                                path.string()));
+    throw DataError(
+        fmt::format("[checkpoint] {}: is no regular file, need one. Copy the checkpoint again.", path.string()));
   }
   return file;
 }
@@ -177,9 +178,10 @@ int64_t free_bytes(const fs::path& folder) {
 void require_free_bytes(const fs::path& folder, int64_t need_bytes) {
   const int64_t have = free_bytes(folder);
   if (have >= need_bytes) return;
-  throw DiskFullError(fmt::format("[checkpoint] {}: {} free, but the checkpoint needs {}. Free space there, lower "
-                                  "--keep, or save to another disk with --save.",
-                                  folder.string(), format_bytes(have), format_bytes(need_bytes)));
+  throw DiskFullError(
+      fmt::format("[checkpoint] {}: {} free, but the checkpoint needs {}. Free space there, lower "
+                  "--keep, or save to another disk with --save.",
+                  folder.string(), format_bytes(have), format_bytes(need_bytes)));
 }
 
 }  // namespace trine

@@ -57,9 +57,9 @@ uint64_t portable_hash(const std::byte* data, int64_t begin, int64_t count, size
   return dispatch_size(data, begin, count, element_bytes);
 }
 [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] uint64_t avx512_hash(const std::byte* data,
-                                                                                         int64_t begin,
-                                                                                         int64_t count,
-                                                                                         size_t element_bytes) {
+                                                                                          int64_t begin,
+                                                                                          int64_t count,
+                                                                                          size_t element_bytes) {
   return dispatch_size(data, begin, count, element_bytes);
 }
 
@@ -79,10 +79,10 @@ ElementHash fastest_hash() { return portable_hash; }
 uint64_t xxh3(std::string_view text) { return XXH3_64bits(text.data(), text.size()); }
 
 uint64_t xxh3(const File& file, int64_t size_bytes) {
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
-                                                                              XXH3_freeState);
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
   XXH3_64bits_reset(state.get());
-  std::vector<std::byte> buffer(static_cast<size_t>(std::min<int64_t>(kReadBytes, std::max<int64_t>(1, size_bytes))));
+  std::vector<std::byte> buffer(
+      static_cast<size_t>(std::min<int64_t>(kReadBytes, std::max<int64_t>(1, size_bytes))));
   for (int64_t at = 0; at < size_bytes;) {
     const auto part = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(buffer.size()), size_bytes - at));
     file.read(at, {buffer.data(), part});

@@ -1,5 +1,5 @@
-// The two 64-bit hashes of a checkpoint (checkpoint/format.md): XXH3 for files, and one for tensors that any cut into
-// pieces yields alike.
+// The two 64-bit hashes of a checkpoint (checkpoint/format.md): XXH3 for files, and one for tensors that any cut
+// into pieces yields alike.
 #pragma once
 
 #include <cstdint>

@@ -56,8 +56,9 @@ void h5_check(herr_t status, const std::filesystem::path& file, const char* what
 
 H5Id file_type(DType dtype);  // as in files, little endian
 
-// HDF5 on top of a File (a virtual file driver). The first error of writing is kept and everything after it dropped, so
-// that HDF5, which cannot give up a file it fails to write, always closes cleanly; error() then says what happened.
+// HDF5 on top of a File (a virtual file driver). The first error of writing is kept and everything after it
+// dropped, so that HDF5, which cannot give up a file it fails to write, always closes cleanly; error() then says
+// what happened.
 class H5File {
  public:
   // An empty one over a file just created. Metadata stay in memory until close().

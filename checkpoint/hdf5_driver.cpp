@@ -127,7 +127,8 @@ struct H5Driver {
     return registered;
   }
 
-  // For a new file: newest format, and all metadata in memory until the end, because HDF5 reads back what it evicts.
+  // For a new file: newest format, and all metadata in memory until the end, because HDF5 reads back what it
+  // evicts.
   static H5Id access(State* state, const std::filesystem::path& path, bool write) {
     H5Id list(H5Pcreate(H5P_FILE_ACCESS), path, "creating a property list");
     h5_check(H5Pset_driver(list, id(), &state), path, "choosing the driver");
@@ -152,7 +153,8 @@ H5File::H5File(File& file, bool write) : state_(std::make_unique<State>(State{&f
   const Hdf5Lock lock;
   const H5Id access = H5Driver::access(state_.get(), file.path(), write);
   const char* name = file.path().c_str();
-  const hid_t id = write ? H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, access) : H5Fopen(name, H5F_ACC_RDONLY, access);
+  const hid_t id =
+      write ? H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, access) : H5Fopen(name, H5F_ACC_RDONLY, access);
   if (id < 0) throw_if_failed();
   id_ = H5Id(id, file.path(), write ? "creating it as HDF5" : "opening it as HDF5");
 }

@@ -48,9 +48,9 @@ bool is_tensor_name(std::string_view name) {
 }
 
 const TensorEntry* Manifest::find(TensorKind kind, std::string_view tensor) const {
-  const auto it = std::lower_bound(
-      tensors.begin(), tensors.end(), std::tuple(kind, tensor),
-      [](const TensorEntry& entry, const auto& wanted) { return order(entry) < wanted; });
+  const auto it =
+      std::lower_bound(tensors.begin(), tensors.end(), std::tuple(kind, tensor),
+                       [](const TensorEntry& entry, const auto& wanted) { return order(entry) < wanted; });
   return it != tensors.end() && it->kind == kind && it->name == tensor ? &*it : nullptr;
 }
 
@@ -86,8 +86,9 @@ void merge_parts(std::vector<Part> parts, Manifest& manifest, const std::filesys
     boxes.clear();
     for (const Piece& piece : tensor.pieces) boxes.push_back(piece.box);
     if (const auto problem = partition_problem(boxes, tensor.shape)) {
-      throw DataError(fmt::format("[checkpoint] {}: of {} {} {} {}, need each once. The checkpoint is not whole: use another.", folder.string(),
-                                  name(tensor.kind), tensor.name, to_string(tensor.shape), *problem));
+      throw DataError(
+          fmt::format("[checkpoint] {}: of {} {} {} {}, need each once. The checkpoint is not whole: use another.",
+                      folder.string(), name(tensor.kind), tensor.name, to_string(tensor.shape), *problem));
     }
   }
 }

@@ -76,9 +76,10 @@ class Fields {
   explicit Fields(std::filesystem::path path) : path_(std::move(path)) {}
 
   [[noreturn]] void fail(const std::string& what) const {
-    throw DataError(fmt::format("[checkpoint] {}: {}. The file is damaged or made by another program: use another "
-                                "checkpoint.",
-                                path_.string(), what));
+    throw DataError(
+        fmt::format("[checkpoint] {}: {}. The file is damaged or made by another program: use another "
+                    "checkpoint.",
+                    path_.string(), what));
   }
   const Json& at(const Json& object, const char* key) const {
     if (!object.is_object() || !object.contains(key)) fail(fmt::format("no {}", key));
@@ -90,8 +91,8 @@ class Fields {
     return value;
   }
   int64_t integer(const Json& value, const char* what, int64_t low, int64_t high = INT64_MAX) const {
-    const bool fits_i64 = value.is_number_integer() &&
-                          !(value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX});
+    const bool fits_i64 =
+        value.is_number_integer() && !(value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX});
     if (!fits_i64 || value.get<int64_t>() < low || value.get<int64_t>() > high) {
       fail(fmt::format("{} is {}, need an integer from {} to {}", what, value.dump().substr(0, 40), low, high));
     }

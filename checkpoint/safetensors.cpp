@@ -234,14 +234,22 @@ template void copy_values<int64_t>(const SafeTensor&, int64_t, std::span<int64_t
 
 void write_safetensors(const std::filesystem::path& path, std::vector<SafetensorsEntry> entries,
                        const std::map<std::string, std::string>& metadata) {
+  const auto bytes_of = [](const SafetensorsEntry& entry, const SafetensorsSink& sink) {
+    sink(entry.tensor.bytes);
+  };
+  write_safetensors(path, std::move(entries), bytes_of, metadata);
+}
+
+void write_safetensors(const std::filesystem::path& path, std::vector<SafetensorsEntry> entries,
+                       const std::function<void(const SafetensorsEntry&, const SafetensorsSink&)>& write_data,
+                       const std::map<std::string, std::string>& metadata) {
   std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   nlohmann::ordered_json header;
   if (!metadata.empty()) header["__metadata__"] = metadata;
   int64_t at = 0;
   for (const auto& [name, tensor] : entries) {
-    const auto bytes = static_cast<int64_t>(tensor.bytes.size());
-    TRINE_CHECK(bytes == tensor.shape.num_elements() * size_bytes(tensor.type) && !header.contains(name),
-                "tensor {}", name);
+    const int64_t bytes = tensor.shape.num_elements() * size_bytes(tensor.type);
+    TRINE_CHECK(!header.contains(name), "tensor {}", name);
     header[name] = {{"dtype", trine::name(tensor.type)},
                     {"shape", std::vector<int64_t>(tensor.shape.begin(), tensor.shape.end())},
                     {"data_offsets", {at, at + bytes}}};
@@ -254,7 +262,12 @@ void write_safetensors(const std::filesystem::path& path, std::vector<Safetensor
   AtomicFile file(path);
   file.write(&header_bytes, sizeof header_bytes);
   file.write(text);
-  for (const auto& entry : entries) file.write(entry.tensor.bytes.data(), entry.tensor.bytes.size());
+  int64_t end = file.size();
+  for (const auto& entry : entries) {
+    write_data(entry, [&](std::span<const std::byte> bytes) { file.write(bytes.data(), bytes.size()); });
+    end += entry.tensor.shape.num_elements() * size_bytes(entry.tensor.type);
+    TRINE_CHECK(file.size() == end, "tensor {}: {} bytes too many", entry.name, file.size() - end);
+  }
   file.commit();
 }
 

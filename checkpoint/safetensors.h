@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -68,6 +69,13 @@ struct SafetensorsEntry {
 // Writes the tensors in the order of their names, data from a multiple of 8 bytes on; the file appears whole or not
 // at all. REQUIRES: distinct names, bytes that match type and shape.
 void write_safetensors(const std::filesystem::path& path, std::vector<SafetensorsEntry> entries,
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+
+// The same for tensors that are not in memory: `entries` without bytes, and `write_data` is asked for the bytes of
+// one after another, in the order of their names.
+using SafetensorsSink = std::function<void(std::span<const std::byte>)>;
+void write_safetensors(const std::filesystem::path& path, std::vector<SafetensorsEntry> entries,
+                       const std::function<void(const SafetensorsEntry&, const SafetensorsSink&)>& write_data,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 }  // namespace trine

@@ -65,10 +65,11 @@ void await_parts(const SaveJob& job, const fs::path& folder, SaveOutcome& outcom
       add_failure(outcome, rank, failed_path(folder, rank));
       ++rank;
     } else if (Clock::now() >= deadline) {
-      outcome.problem += fmt::format("{}rank {}: [checkpoint] {}: no part came within {}. Raise --timeout, or look at "
-                                     "that rank's disk.",
-                                     outcome.problem.empty() ? "" : "\n", rank, folder.string(),
-                                     format_duration(std::chrono::duration<double>(job.timeout).count()));
+      outcome.problem += fmt::format(
+          "{}rank {}: [checkpoint] {}: no part came within {}. Raise --timeout, or look at "
+          "that rank's disk.",
+          outcome.problem.empty() ? "" : "\n", rank, folder.string(),
+          format_duration(std::chrono::duration<double>(job.timeout).count()));
       ++rank;
     } else {
       std::this_thread::sleep_for(pause);

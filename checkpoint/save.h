@@ -44,7 +44,8 @@ struct SaveOutcome {
 // Does the whole of a save; failures of the system come back as an outcome, and older checkpoints stay as they are.
 SaveOutcome save_checkpoint(const SaveJob& job, std::span<const Slice> slices);
 
-// For rank 0 to ask before any rank starts: room for `state_bytes` of tensors of all ranks? Nothing, or what is wrong.
+// For rank 0 to ask before any rank starts: room for `state_bytes` of tensors of all ranks? Nothing, or what is
+// wrong.
 std::optional<std::string> free_space_problem(const std::filesystem::path& folder, int64_t state_bytes);
 
 // Saves behind training: start() returns when a snapshot is taken. One save at a time.

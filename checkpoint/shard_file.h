@@ -29,8 +29,9 @@ class ShardFile {
   ShardFile(ShardFile&&) = delete;
   ~ShardFile();
 
-  // Calls f(box of the tensor, its elements row-major) for each stored chunk that shares elements with `part`, a box
-  // of the tensor inside the piece. The elements are those of `box` alone, checked against the chunk's Fletcher32.
+  // Calls f(box of the tensor, its elements row-major) for each stored chunk that shares elements with `part`, a
+  // box of the tensor inside the piece. The elements are those of `box` alone, checked against the chunk's
+  // Fletcher32.
   template <typename F>
   void for_each_chunk(const TensorEntry& tensor, const Piece& piece, const Box& part, F f);
 
@@ -46,7 +47,7 @@ class ShardFile {
 
   File file_;
   H5File hdf5_;
-  Dataset dataset_;  // the last one opened
+  Dataset dataset_;              // the last one opened
   std::vector<hsize_t> cached_;  // where the chunk in buffer_ begins
   std::vector<std::byte> buffer_;
 };
@@ -66,7 +67,8 @@ void ShardFile::for_each_chunk(const TensorEntry& tensor, const Piece& piece, co
   });
 }
 
-// model.h5 in `folder`: every tensor of the manifest as one virtual dataset over the rank files. Written and fsynced.
+// model.h5 in `folder`: every tensor of the manifest as one virtual dataset over the rank files. Written and
+// fsynced.
 FileEntry write_view(const std::filesystem::path& folder, const Manifest& manifest);
 
 }  // namespace trine

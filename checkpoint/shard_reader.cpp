@@ -31,11 +31,13 @@ void ShardFile::fail(const std::string& dataset, const std::string& what) const 
                               file_.path().string(), dataset, what));
 }
 
-void ShardFile::check_dataset(hid_t id, const TensorEntry& tensor, const Piece& piece, const ChunkGrid& grid) const {
+void ShardFile::check_dataset(hid_t id, const TensorEntry& tensor, const Piece& piece,
+                              const ChunkGrid& grid) const {
   const auto& path = file_.path();
   const std::string name = dataset_name(tensor, piece.dataset);
   const H5Id type(H5Dget_type(id), path, "reading a type");
-  if (H5Tequal(type, file_type(tensor.dtype)) <= 0) fail(name, fmt::format("not of type {}", trine::name(tensor.dtype)));
+  if (H5Tequal(type, file_type(tensor.dtype)) <= 0)
+    fail(name, fmt::format("not of type {}", trine::name(tensor.dtype)));
   const H5Id space(H5Dget_space(id), path, "reading a shape");
   const size_t dims = piece.box.num_dims();
   std::vector<hsize_t> extents(dims), chunk(dims);
@@ -89,7 +91,8 @@ const std::byte* ShardFile::read_chunk(const Chunk& chunk, int64_t chunk_bytes) 
   uint32_t sum = 0;
   std::memcpy(&sum, buffer_.data() + chunk_bytes, sizeof sum);
   if (sum != fletcher32({buffer_.data(), static_cast<size_t>(chunk_bytes)})) {
-    fail(dataset_.name, fmt::format("the chunk at {} does not match its checksum", to_string(Shape(chunk.box.start))));
+    fail(dataset_.name,
+         fmt::format("the chunk at {} does not match its checksum", to_string(Shape(chunk.box.start))));
   }
   cached_ = start;
   return buffer_.data();

@@ -76,9 +76,9 @@ H5Id create_dataset(const NewFile& file, const std::string& name, const Slice& s
   h5_check(H5Pset_chunk(creation, dims, chunk.data()), path, "setting the chunk");
   h5_check(H5Pset_fletcher32(creation), path, "setting the filter");
   h5_check(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), path, "setting the fill time");
-  H5Id dataset(H5Dcreate2(file.hdf5(), name.c_str(), file_type(slice.dtype), space, H5P_DEFAULT, creation,
-                          H5P_DEFAULT),
-               path, "creating a dataset");
+  H5Id dataset(
+      H5Dcreate2(file.hdf5(), name.c_str(), file_type(slice.dtype), space, H5P_DEFAULT, creation, H5P_DEFAULT),
+      path, "creating a dataset");
   write_attribute(dataset, path, "start", box.start);
   write_attribute(dataset, path, "global_shape", std::vector<int64_t>(slice.shape.begin(), slice.shape.end()));
   return dataset;
@@ -146,9 +146,9 @@ void add_virtual_dataset(const NewFile& file, const Manifest& manifest, const Te
              path, "mapping a piece");
   }
   const std::string name = fmt::format("{}/{}", trine::name(tensor.kind), tensor.name);
-  const H5Id dataset(H5Dcreate2(file.hdf5(), name.c_str(), file_type(tensor.dtype), space, H5P_DEFAULT, creation,
-                                H5P_DEFAULT),
-                     path, "creating a dataset");
+  const H5Id dataset(
+      H5Dcreate2(file.hdf5(), name.c_str(), file_type(tensor.dtype), space, H5P_DEFAULT, creation, H5P_DEFAULT),
+      path, "creating a dataset");
 }
 
 }  // namespace
@@ -174,7 +174,8 @@ Part write_shard(const fs::path& folder, int writer, std::span<const Slice> slic
   Part part;
   std::map<std::pair<TensorKind, std::string>, TensorEntry> entries;
   for (const Slice& slice : slices) check_slice(slice);
-  if (std::all_of(slices.begin(), slices.end(), [](const Slice& slice) { return slice.boxes.empty(); })) return part;
+  if (std::all_of(slices.begin(), slices.end(), [](const Slice& slice) { return slice.boxes.empty(); }))
+    return part;
   NewFile file(folder / shard_name(writer));
   std::map<TensorKind, H5Id> groups;
   begin_file(file);

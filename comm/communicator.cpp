@@ -193,7 +193,8 @@ void Communicator::reduce_piece_bf16(const Piece& piece, const float* input, BFl
   for (int i = 1; i < size(); ++i) {
     const int r = (rank_ + i) % size();
     if (piece.size(r) > 0)
-      sends.push_back(post_send(sent[static_cast<size_t>(r)].data(), piece.size(r) * kElement, r, kCollectiveTag, op_name));
+      sends.push_back(
+          post_send(sent[static_cast<size_t>(r)].data(), piece.size(r) * kElement, r, kCollectiveTag, op_name));
   }
   wait_all(receives);
   if (own > 0) reduce(ReduceOp::kSum, DType::kBF16, contributions, sum, own);
@@ -211,8 +212,8 @@ void Communicator::all_reduce_bf16(float* data, int64_t count) {
     BFloat16* own = sums.data() + longest * rank_;
     reduce_piece_bf16(piece, data, own, "all_reduce");
     const Piece whole{longest * size(), size(), 0, longest};
-    gather_piece(whole, reinterpret_cast<std::byte*>(own), reinterpret_cast<std::byte*>(sums.data()), sizeof(BFloat16),
-                 "all_reduce");
+    gather_piece(whole, reinterpret_cast<std::byte*>(own), reinterpret_cast<std::byte*>(sums.data()),
+                 sizeof(BFloat16), "all_reduce");
     for (int r = 0; r < size(); ++r)
       widen(std::span(sums).subspan(static_cast<size_t>(longest * r), static_cast<size_t>(piece.size(r))),
             data + piece.begin(r));

@@ -78,8 +78,8 @@ class Communicator {
 
   // data[count] of every rank becomes the sum or maximum over the ranks.
   void all_reduce(void* data, int64_t count, DType dtype, ReduceOp op = ReduceOp::kSum);
-  // The sum of f32 over the ranks, with bf16 on the wire: what each rank gives is rounded, added in f32, and the sum
-  // rounded again. reduce_scatter_bf16 gives the shard of the same sum.
+  // The sum of f32 over the ranks, with bf16 on the wire: what each rank gives is rounded, added in f32, and the
+  // sum rounded again. reduce_scatter_bf16 gives the shard of the same sum.
   void all_reduce_bf16(float* data, int64_t count);
   void reduce_scatter_bf16(const float* input, float* shard, int64_t count);
   // input[count, unit] -> this rank's shard of the sum: a share of `count`, of `unit` elements each. `shard` may be

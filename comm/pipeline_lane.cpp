@@ -49,14 +49,15 @@ PipelineLane::Ticket PipelineLane::add(Request request) {
 
 int64_t PipelineLane::wait(Ticket ticket) {
   std::unique_lock lock(mutex_);
-  const auto done = std::find_if(completed_.begin(), completed_.end(), [&](const auto& c) { return c.first == ticket; });
+  const auto done =
+      std::find_if(completed_.begin(), completed_.end(), [&](const auto& c) { return c.first == ticket; });
   if (done != completed_.end()) {
     const int64_t when = done->second;
     completed_.erase(done);
     return when;
   }
-  const auto found =
-      std::find_if(outstanding_.begin(), outstanding_.end(), [&](const Outstanding& o) { return o.ticket == ticket; });
+  const auto found = std::find_if(outstanding_.begin(), outstanding_.end(),
+                                  [&](const Outstanding& o) { return o.ticket == ticket; });
   if (found == outstanding_.end()) return 0;  // waited for before
   std::list<Outstanding> mine;
   mine.splice(mine.begin(), outstanding_, found);

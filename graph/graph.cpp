@@ -78,7 +78,8 @@ std::vector<int> Graph::last_uses() const {
     for (ValueId input : node.inputs)
       if (static_cast<size_t>(input.index) < last.size())
         last[root[static_cast<size_t>(input.index)]] = static_cast<int>(n);
-    if (node.op->is_view()) root[static_cast<size_t>(node.outputs[0].index)] = root[static_cast<size_t>(node.inputs[0].index)];
+    if (node.op->is_view())
+      root[static_cast<size_t>(node.outputs[0].index)] = root[static_cast<size_t>(node.inputs[0].index)];
   }
   for (size_t v = 0; v < last.size(); ++v) last[v] = last[root[v]];
   return last;

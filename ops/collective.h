@@ -12,7 +12,7 @@ struct Collective final : Op {
   Transition change;
   int num_dims = 2;
   DType wire = DType::kF32;  // f32 values may travel as bf16: sums in f32, rounded once
-  bool into_state = false;  // writes a state (a view of what it reads, mostly) in place of giving a value
+  bool into_state = false;   // writes a state (a view of what it reads, mostly) in place of giving a value
 
   // REQUIRES: collective_between(change.from, change.to) exists.
   Collective(Axis mesh_axis, Transition transition, int dims = 2, bool writes_state = false);

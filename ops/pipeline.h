@@ -31,7 +31,8 @@ struct Receive final : Op {
   bool backward = false;
   TensorType type;
 
-  Receive(int stage, bool is_gradient, TensorType of) : from_stage(stage), backward(is_gradient), type(std::move(of)) {}
+  Receive(int stage, bool is_gradient, TensorType of)
+      : from_stage(stage), backward(is_gradient), type(std::move(of)) {}
   std::string_view name() const override { return backward ? "receive_grad" : "receive"; }
   std::string index_map() const override { return " -> x[n,d]"; }
   Types infer(TypeSpan) const override { return {{type.dtype, type.shape}}; }

@@ -37,8 +37,10 @@ class Hazards {
       follow(node.outputs[static_cast<size_t>(alias.output)], node.inputs[static_cast<size_t>(alias.input)]);
     if (node.op->is_view()) follow(node.outputs[0], node.inputs[0]);
     for (ValueId output : node.outputs)
-      if (!node.op->is_view()) write(resource(output), at, found);
-      else history_[resource(output)].writers.push_back(at);
+      if (!node.op->is_view())
+        write(resource(output), at, found);
+      else
+        history_[resource(output)].writers.push_back(at);
     for (StateId state : node.writes) write(resource(state), at, found);
     found.erase(at);
     return found;
@@ -73,7 +75,8 @@ class Hazards {
     found.insert(history.writers.begin(), history.writers.end());
     found.insert(history.readers.begin(), history.readers.end());
     history.readers.clear();
-    if (resource >= 0 || graph_.nodes()[static_cast<size_t>(at)].region != Region::kMicrobatch) history.writers.clear();
+    if (resource >= 0 || graph_.nodes()[static_cast<size_t>(at)].region != Region::kMicrobatch)
+      history.writers.clear();
     history.writers.push_back(at);
   }
 
@@ -104,7 +107,8 @@ class Overlap {
  public:
   explicit Overlap(const Graph& graph) : graph_(graph), users_(graph.values().size()) {
     for (size_t n = 0; n < graph.nodes().size(); ++n)
-      for (ValueId input : graph.nodes()[n].inputs) users_[static_cast<size_t>(input.index)].push_back(static_cast<int>(n));
+      for (ValueId input : graph.nodes()[n].inputs)
+        users_[static_cast<size_t>(input.index)].push_back(static_cast<int>(n));
   }
 
   std::vector<int> order(const std::vector<int>& action) {
@@ -130,7 +134,9 @@ class Overlap {
 
  private:
   const Node& node(int n) const { return graph_.nodes()[static_cast<size_t>(n)]; }
-  bool is_weight_gradient(int n) const { return dynamic_cast<const LinearGradWeight*>(node(n).op.get()) != nullptr; }
+  bool is_weight_gradient(int n) const {
+    return dynamic_cast<const LinearGradWeight*>(node(n).op.get()) != nullptr;
+  }
   // A collective on which the gradient of the layers before depends.
   bool is_awaited(int n) const { return node(n).lane == Lane::kTp && !needed_by_product_only(n); }
 
@@ -160,7 +166,8 @@ class Overlap {
     entry.prepared = true;
   }
 
-  // A collective is under way: one product runs meanwhile, if what it needs is there; the others gather theirs behind.
+  // A collective is under way: one product runs meanwhile, if what it needs is there; the others gather theirs
+  // behind.
   void hide() {
     const bool ready = !waiting_.empty() && (waiting_.front().prepared || waiting_.front().first.empty());
     for (PutOff& entry : waiting_) prepare(entry);

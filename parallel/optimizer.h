@@ -10,8 +10,8 @@ namespace trine {
 
 struct OptimizerOptions {
   float beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f;
-  float weight_decay = 0.1f;  // of buckets that decay
-  float clip = 1.0f;          // largest global gradient norm; 0 = no clipping
+  float weight_decay = 0.1f;   // of buckets that decay
+  float clip = 1.0f;           // largest global gradient norm; 0 = no clipping
   bool shard_over_dp = false;  // as the buckets' (ZeRO-1)
   DType wire = DType::kF32;    // of gradients between ranks: f32, or bf16 to halve the bytes
 };

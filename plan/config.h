@@ -140,7 +140,7 @@ struct Config {
   std::optional<std::string> resume;
   std::string resume_folder;      // what `resume` means: the run that goes on; empty: a new one
   std::string resume_checkpoint;  // empty: the newest good one of that run
-  std::string load_weights;  // empty: random initial values
+  std::string load_weights;       // empty: random initial values
   // Observe.
   TraceSteps trace;
   int64_t log_interval = 10;

@@ -118,12 +118,13 @@ std::optional<ResumePoint> resume_point(const GivenFlags& given) {
   return find_resume_point(it->second.texts.back(), last_text(given, "out"), model.empty() ? "tiny" : model);
 }
 
-// A run goes on with its own config.json, under what is given now. What follows from the number of ranks or from the
-// machine is found anew.
+// A run goes on with its own config.json, under what is given now. What follows from the number of ranks or from
+// the machine is found anew.
 GivenFlags go_on_with(GivenFlags given, const ResumePoint& point, const LaunchInfo& launch, Problems& problems) {
   GivenFlags run;
   read_config_file(point.run_folder / "config.json", run, problems);
-  for (const char* flag : {"threads", "dp", "eval-only", "load-weights", "trace", "quiet", "resume"}) run.erase(flag);
+  for (const char* flag : {"threads", "dp", "eval-only", "load-weights", "trace", "quiet", "resume"})
+    run.erase(flag);
   if (launch.num_ranks > 1) run.erase("local-ranks");
   if (given.contains("tp") || given.contains("pp"))
     for (const char* flag : {"sp", "zero", "vpp", "schedule"}) run.erase(flag);

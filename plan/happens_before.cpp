@@ -11,7 +11,8 @@ HappensBefore::HappensBefore(const Graph& graph) {
   const Node* previous = nullptr;
   for (const Node& node : graph.nodes()) {
     if (previous && previous->region == Region::kMicrobatch &&
-        std::tie(previous->region, previous->phase, previous->chunk) != std::tie(node.region, node.phase, node.chunk))
+        std::tie(previous->region, previous->phase, previous->chunk) !=
+            std::tie(node.region, node.phase, node.chunk))
       for (Clock& clock : last_of_lane_clock) clock = issued;
     previous = &node;
     const size_t lane = static_cast<size_t>(node.lane);

@@ -1,6 +1,6 @@
-// The order that a graph guarantees: nodes of one lane run in order, a node runs after the nodes it waits for, and an
-// action (forward, input gradient or weight gradient of a chunk) begins when the one before has ended in all lanes.
-// Nothing else orders two lanes, however the program is written down.
+// The order that a graph guarantees: nodes of one lane run in order, a node runs after the nodes it waits for, and
+// an action (forward, input gradient or weight gradient of a chunk) begins when the one before has ended in all
+// lanes. Nothing else orders two lanes, however the program is written down.
 #pragma once
 
 #include <array>

@@ -40,10 +40,12 @@ struct Interval {
 std::vector<int> assign_slots(const std::vector<Interval>& intervals) {
   std::vector<size_t> order(intervals.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return intervals[a].begin < intervals[b].begin; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return intervals[a].begin < intervals[b].begin; });
   std::vector<int> slots(intervals.size()), busy_until;
   for (const size_t i : order) {
-    const auto free = std::find_if(busy_until.begin(), busy_until.end(), [&](int end) { return end < intervals[i].begin; });
+    const auto free =
+        std::find_if(busy_until.begin(), busy_until.end(), [&](int end) { return end < intervals[i].begin; });
     slots[i] = static_cast<int>(free - busy_until.begin());
     if (free == busy_until.end())
       busy_until.push_back(intervals[i].end);
@@ -159,8 +161,10 @@ class Planner {
       column += local_shape(graph_[node.outputs[i]].type, graph_.mesh()).num_columns();
       done[i] = true;
     }
-    buffers_.push_back(
-        {round_up(rows * columns * element, kBufferAlignment), {}, Kind::kTransient, buffer_name(node, node.outputs[0])});
+    buffers_.push_back({round_up(rows * columns * element, kBufferAlignment),
+                        {},
+                        Kind::kTransient,
+                        buffer_name(node, node.outputs[0])});
   }
 
   // "layers.3.ffn" -> "layers.ffn: linear": what the table calls the activations of all layers together.
@@ -202,9 +206,10 @@ class Planner {
     for (size_t i = 0; i < schedule_.size(); ++i) {
       const Action& action = schedule_[i];
       if (action.stage / graph_.mesh().pp != chunk) continue;
-      const bool runs = phase == Phase::kForward      ? action.kind == ActionKind::kForward
-                        : phase == Phase::kInputGrad ? action.kind == ActionKind::kInputGrad || action.kind == ActionKind::kBackward
-                                                     : action.kind == ActionKind::kWeightGrad || action.kind == ActionKind::kBackward;
+      const bool runs = phase == Phase::kForward ? action.kind == ActionKind::kForward
+                        : phase == Phase::kInputGrad
+                            ? action.kind == ActionKind::kInputGrad || action.kind == ActionKind::kBackward
+                            : action.kind == ActionKind::kWeightGrad || action.kind == ActionKind::kBackward;
       if (runs) actions[static_cast<size_t>(action.microbatch)] = static_cast<int>(i);
     }
     return actions;
@@ -299,8 +304,8 @@ class Planner {
     }
     for (size_t v = 0; v < in_buffer_.size(); ++v) {
       if (graph_.values()[v].state.valid() || !offset_of.contains(in_buffer_[v].buffer)) continue;
-      plan_.values[v] = {static_cast<int>(plan_.pools.size()), offset_of[in_buffer_[v].buffer] + in_buffer_[v].offset,
-                         in_buffer_[v].row_stride};
+      plan_.values[v] = {static_cast<int>(plan_.pools.size()),
+                         offset_of[in_buffer_[v].buffer] + in_buffer_[v].offset, in_buffer_[v].row_stride};
     }
     describe_peak(members, pool);
     plan_.pools.push_back(std::move(pool));
@@ -326,7 +331,8 @@ class Planner {
     }
     std::vector<MemoryLine> lines;
     for (const auto& [name, line] : by_name)
-      lines.push_back({pool.name, fmt::format("{}: {}", pool.name, name), line.bytes, line.buffers, pool.num_slots});
+      lines.push_back(
+          {pool.name, fmt::format("{}: {}", pool.name, name), line.bytes, line.buffers, pool.num_slots});
     std::stable_sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
     if (pool.slot_bytes > most)
       lines.push_back({pool.name, fmt::format("{}: gaps between buffers", pool.name),
@@ -398,7 +404,8 @@ std::vector<SendWait> waits_for_send_slots(const Graph& graph, const Schedule& s
 std::string print(const MemoryPlan& plan) {
   std::string text;
   const auto add = [&](const std::string& name, const std::string& times, int64_t bytes) {
-    text += fmt::format("  {:<46} {:>15} {:>17} B  {:>10}\n", name, times, format_count(bytes), format_bytes(bytes));
+    text +=
+        fmt::format("  {:<46} {:>15} {:>17} B  {:>10}\n", name, times, format_count(bytes), format_bytes(bytes));
   };
   for (const MemoryLine& line : plan.table) {
     std::string times = line.buffers > 1 ? fmt::format("{}", line.buffers) : "";

@@ -63,7 +63,9 @@ struct MemoryPlan {
     const Pool& pool = pools[static_cast<size_t>(place.pool)];
     return pool.begin + pool.slot(microbatch) * pool.slot_bytes + place.offset;
   }
-  int64_t workspace_begin() const { return pools.empty() ? states_bytes : pools.back().begin + pools.back().bytes(); }
+  int64_t workspace_begin() const {
+    return pools.empty() ? states_bytes : pools.back().begin + pools.back().bytes();
+  }
   int64_t total_bytes() const { return workspace_begin() + workspace_bytes; }
 };
 

@@ -40,10 +40,11 @@ std::optional<fs::path> newest_run(const std::string& model) {
 }
 
 [[noreturn]] void nothing_there(const std::string& where, const std::string& what) {
-  throw Error(ExitCode::kNoCheckpoint,
-              fmt::format("[--resume] {} {}. Name a run folder or a checkpoint, or leave --resume out to start anew "
-                          "(--resume auto does where none was begun).",
-                          where, what));
+  throw Error(
+      ExitCode::kNoCheckpoint,
+      fmt::format("[--resume] {} {}. Name a run folder or a checkpoint, or leave --resume out to start anew "
+                  "(--resume auto does where none was begun).",
+                  where, what));
 }
 
 }  // namespace
@@ -57,7 +58,8 @@ std::optional<ResumePoint> find_resume_point(const std::string& what, const std:
     std::error_code ignored;
     if (!fs::is_directory(folder, ignored)) nothing_there(what, "is no folder");
     const fs::path run = fs::absolute(folder).parent_path().parent_path();
-    if (!is_run(run)) nothing_there(what, "is neither a run folder nor a checkpoint in one (RUN/checkpoints/step-...)");
+    if (!is_run(run))
+      nothing_there(what, "is neither a run folder nor a checkpoint in one (RUN/checkpoints/step-...)");
     return ResumePoint{fs::relative(run), folder};
   }
   if (!out.empty()) {

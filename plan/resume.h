@@ -1,5 +1,5 @@
-// Where --resume goes on: the run folder, and the checkpoint if a certain one is wanted. Which checkpoints are good is
-// for checkpoint/ to say.
+// Where --resume goes on: the run folder, and the checkpoint if a certain one is wanted. Which checkpoints are good
+// is for checkpoint/ to say.
 #pragma once
 
 #include <filesystem>

@@ -7,9 +7,9 @@
 
 namespace trine {
 
-// Runs `body`. If it throws an Error on some ranks, all throw the one of the lowest of them, so that nobody waits for
-// a rank that has given up. Collective over `world` (nullptr: this rank is alone); anything else than an Error passes
-// through as it is.
+// Runs `body`. If it throws an Error on some ranks, all throw the one of the lowest of them, so that nobody waits
+// for a rank that has given up. Collective over `world` (nullptr: this rank is alone); anything else than an Error
+// passes through as it is.
 void run_agreed(Communicator* world, const std::function<void()>& body);
 
 // Every rank's `own`, by rank.

@@ -18,7 +18,8 @@ EventKind comm_kind(Lane lane) {
 }
 
 // [t0, t1) as `before` until `when`, and as `after` from then on.
-void push_split(std::vector<TraceEvent>& events, TraceEvent event, int64_t when, EventKind before, EventKind after) {
+void push_split(std::vector<TraceEvent>& events, TraceEvent event, int64_t when, EventKind before,
+                EventKind after) {
   const int64_t end = event.t1_ns;
   when = std::clamp(when, event.t0_ns, end);
   if (when > event.t0_ns) {

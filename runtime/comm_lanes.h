@@ -76,7 +76,8 @@ class CommLanes {
 
   CommWorld& world_;
   const ClockOffset clock_;
-  std::map<Edge, std::vector<int64_t>> sent_ns_, sender_ns_;  // on rank 0's clock; of own sends, and of what is received
+  std::map<Edge, std::vector<int64_t>> sent_ns_,
+      sender_ns_;  // on rank 0's clock; of own sends, and of what is received
   std::map<Edge, std::vector<Reception>> receptions_;
   std::unique_ptr<PipelineLane> pipeline_;
   std::array<LaneState, 3> lanes_;  // tp, dp, pp: last, their threads use the rest

@@ -118,10 +118,13 @@ Executor::Instruction Executor::prepare(const Node& node, const Cost& cost) {
     (i < node.inputs.size() ? instruction.inputs : instruction.outputs).push_back(instruction.operands[i].view);
   if (node.op->is_view() || node.op->is_transfer()) return instruction;
   const Types input_types = stage_.graph.input_types(node), output_types = stage_.graph.output_types(node);
-  KernelRequest request{*node.op, instruction.inputs, instruction.outputs, stage_.graph.mesh(), coordinate_,
-                        config_.threads, stage_.memory.workspace_bytes, input_types, output_types};
+  KernelRequest request{*node.op,    instruction.inputs, instruction.outputs,           stage_.graph.mesh(),
+                        coordinate_, config_.threads,    stage_.memory.workspace_bytes, input_types,
+                        output_types};
   if (node.lane != Lane::kCompute)
-    request.group = &lanes_->group(node.lane == Lane::kTp ? Axis::kTp : node.lane == Lane::kDp ? Axis::kDp : Axis::kPp);
+    request.group = &lanes_->group(node.lane == Lane::kTp   ? Axis::kTp
+                                   : node.lane == Lane::kDp ? Axis::kDp
+                                                            : Axis::kPp);
   instruction.kernel = backend_.kernels().make(request);
   return instruction;
 }
@@ -280,8 +283,8 @@ void Executor::send(size_t index, int microbatch) {
   bind(index, microbatch);
   const TensorView& from = instructions_[index].inputs[0];
   const Pool* pool = instructions_[index].operands[0].pool;
-  sent_[{index, pool ? pool->slot(microbatch) : 0}] = lanes_->send(
-      from.data, from.num_elements() * static_cast<int64_t>(size_bytes(from.dtype)), edge_of(node));
+  sent_[{index, pool ? pool->slot(microbatch) : 0}] =
+      lanes_->send(from.data, from.num_elements() * static_cast<int64_t>(size_bytes(from.dtype)), edge_of(node));
 }
 
 void Executor::wait_for_lanes(const Node& node) {
@@ -329,8 +332,8 @@ void Executor::run_on_lane(size_t index, int microbatch) {
   const Node& node = stage_.graph.nodes()[index];
   bind(index, microbatch);
   instructions_[index].enqueued_ns = now_ns();
-  instructions_[index].ticket = lanes_->thread(node.lane).enqueue(
-      [this, node_index = static_cast<int32_t>(index), microbatch] {
+  instructions_[index].ticket =
+      lanes_->thread(node.lane).enqueue([this, node_index = static_cast<int32_t>(index), microbatch] {
         execute_on_lane(static_cast<size_t>(node_index), microbatch);
       });
 }

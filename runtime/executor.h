@@ -37,8 +37,8 @@ class Executor {
   Executor(const StagePlan& stage, const Config& config, Coordinate coordinate, Backend& backend,
            TraceRecorder& trace, CommLanes* lanes = nullptr, std::optional<std::byte> fill = std::nullopt);
 
-  // Prologue, schedule, epilogue; all ranks together, as the other calls are. REQUIRES: host.ids and labels hold the
-  // rank's samples of the step.
+  // Prologue, schedule, epilogue; all ranks together, as the other calls are. REQUIRES: host.ids and labels hold
+  // the rank's samples of the step.
   StepResult train_step(const HostStep& host, int step);
   // Prologue and forwards only: the mean loss.
   StepResult evaluate(const HostStep& host, int step);
@@ -119,11 +119,11 @@ class Executor {
   CommLanes* const lanes_;
   StatusWriter* status_ = nullptr;
   std::unique_ptr<DeviceMemory> memory_;
-  std::vector<Instruction> instructions_;             // by node
-  std::vector<std::vector<size_t>> regions_;          // the nodes of prologue and epilogue
-  std::vector<std::array<Block, 3>> blocks_;          // by chunk and phase
-  std::map<std::pair<size_t, int>, PipelineLane::Ticket> posted_;             // receives, by node and microbatch
-  std::map<std::pair<size_t, int>, PipelineLane::Ticket> sent_;               // sends, by node and slot
+  std::vector<Instruction> instructions_;                          // by node
+  std::vector<std::vector<size_t>> regions_;                       // the nodes of prologue and epilogue
+  std::vector<std::array<Block, 3>> blocks_;                       // by chunk and phase
+  std::map<std::pair<size_t, int>, PipelineLane::Ticket> posted_;  // receives, by node and microbatch
+  std::map<std::pair<size_t, int>, PipelineLane::Ticket> sent_;    // sends, by node and slot
   // Collectives of the epilogue that may start in the last backward: by node of the microbatch region, those that
   // wait for its last execution; by such a collective, for how many nodes it waits.
   std::map<size_t, std::vector<size_t>> waiting_for_;

@@ -1,31 +1,18 @@
-// Where a rank's parameters lie: shards of logical tensors in its buckets, and which part of their masters and
-// moments is here.
+// Where a rank's parameters lie in an executor's memory: parallel/owned_state.h with addresses.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <span>
-#include <vector>
 
+#include "parallel/owned_state.h"
 #include "runtime/executor.h"
 
 namespace trine {
 
-struct Slot {
-  StateId parameter, bucket;
-};
-
-std::vector<Slot> parameters_of(const Graph& graph, const std::vector<StateId>& of_buckets);
-std::vector<Slot> owned_parameters(const Graph& graph);
-// With the copy of a tied embedding, which another stage owns.
-std::vector<Slot> used_parameters(const Graph& graph);
-
-// Where this rank's shard begins in each dim of the logical tensor. A vector is one row.
-struct ShardBox {
-  int64_t first_row = 0, rows = 1, first_column = 0, columns = 1, logical_columns = 1;
-  int64_t num_elements() const { return rows * columns; }
-};
-ShardBox shard_of(const Executor& executor, StateId parameter);
+inline ShardBox shard_of(const Executor& executor, StateId parameter) {
+  return shard_of(executor.stage().graph, executor.coordinate(), parameter);
+}
 
 // The part of a parameter's masters or moments (f32) that this rank has: elements [first, end) of its shard,
 // row-major.

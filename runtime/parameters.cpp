@@ -104,7 +104,8 @@ ParameterSource hugging_face_values(const std::string& folder, const Plan& plan)
                         to_string(state.type.shape)));
     }
   for (const std::string& name : weights->names())
-    if (!known.contains(name) && !name.ends_with("rotary_emb.inv_freq")) add(name + " is no parameter of this model");
+    if (!known.contains(name) && !name.ends_with("rotary_emb.inv_freq"))
+      add(name + " is no parameter of this model");
   if (!problems.empty())
     throw DataError(
         fmt::format("[--load-weights] {} does not fit the model:{}\nCheck --model, or leave it out to take the "
@@ -122,7 +123,8 @@ void read_masters(const Executor& executor, const MasterSink& sink) {
     for (int64_t row = 0; row < box.rows; ++row)
       masters.overlap(row * box.columns, box.columns, [&](int64_t from, int64_t to) {
         std::vector<float> values(static_cast<size_t>(to - from));
-        executor.backend().read(masters.data + (from - masters.first) * 4, std::as_writable_bytes(std::span(values)));
+        executor.backend().read(masters.data + (from - masters.first) * 4,
+                                std::as_writable_bytes(std::span(values)));
         sink(graph[slot.parameter].name,
              (box.first_row + row) * box.logical_columns + box.first_column + from - row * box.columns, values);
       });

@@ -46,7 +46,8 @@ void Saver::save(const Executor& executor, const TrainingState& state) {
   if (gather_all(world_, problem ? 1 : 0)[0] != 0) {
     failed_ = true;
     if (problem)
-      log_.warn(fmt::format("step {} is not saved: {} Training goes on; older checkpoints stay.", state.step, *problem));
+      log_.warn(
+          fmt::format("step {} is not saved: {} Training goes on; older checkpoints stay.", state.step, *problem));
     return;
   }
   last_step_ = state.step;
@@ -113,18 +114,21 @@ void check_same_training(const Manifest& manifest, const Config& config, const T
   Problems problems;
   const auto now = nlohmann::json(to_json(config));
   // The model, and which samples follow one another.
-  for (const char* field : {"layers", "hidden", "heads", "kv-heads", "head-dim", "ffn", "vocab", "rope-theta", "norm-eps",
-                            "rope-scaling", "tie-embeddings", "seq", "data", "shuffle", "seed"}) {
+  for (const char* field : {"layers", "hidden", "heads", "kv-heads", "head-dim", "ffn", "vocab", "rope-theta",
+                            "norm-eps", "rope-scaling", "tie-embeddings", "seq", "data", "shuffle", "seed"}) {
     const auto saved = manifest.config.find(field), own = now.find(field);
-    const auto text = [](const nlohmann::json& object, const auto& it) { return it == object.end() ? "nothing" : it->dump(); };
+    const auto text = [](const nlohmann::json& object, const auto& it) {
+      return it == object.end() ? "nothing" : it->dump();
+    };
     if (text(manifest.config, saved) != text(now, own))
-      problems.add("--resume", "--{} was {} when it was saved and is {} now. Leave it as it was, or start anew with "
-                               "--load-weights.",
+      problems.add("--resume",
+                   "--{} was {} when it was saved and is {} now. Leave it as it was, or start anew with "
+                   "--load-weights.",
                    field, text(manifest.config, saved), text(now, own));
   }
   if (const std::string hash = fmt::format("{:016x}", tokenizer.hash()); manifest.state.tokenizer_hash != hash)
-    problems.add("--resume", "the tokenizer {} (hash {}) is not the one that was saved (hash {}).", tokenizer.name(), hash,
-                 manifest.state.tokenizer_hash);
+    problems.add("--resume", "the tokenizer {} (hash {}) is not the one that was saved (hash {}).",
+                 tokenizer.name(), hash, manifest.state.tokenizer_hash);
   problems.throw_if_any();
 }
 

@@ -15,7 +15,8 @@ namespace trine {
 // Collective, as training is: all ranks make the same calls.
 class Saver {
  public:
-  // `folder`: of all checkpoints; `world`: nullptr for one rank. Saves nothing unless the configuration asks for it.
+  // `folder`: of all checkpoints; `world`: nullptr for one rank. Saves nothing unless the configuration asks for
+  // it.
   Saver(const Config& config, std::filesystem::path folder, int rank, Communicator* world, Log& log);
 
   bool wanted() const { return config_.save_interval.has_value() || !config_.save.empty(); }
@@ -41,13 +42,13 @@ class Saver {
   AsyncSaver saver_;
 };
 
-// A checkpoint that all ranks have agreed on and checked together: `checkpoint` if it is named, else the newest good
-// one of `folder`; what was passed over is logged. Error with ExitCode::kNoCheckpoint.
+// A checkpoint that all ranks have agreed on and checked together: `checkpoint` if it is named, else the newest
+// good one of `folder`; what was passed over is logged. Error with ExitCode::kNoCheckpoint.
 Checkpoint open_checkpoint(const std::filesystem::path& folder, const std::filesystem::path& checkpoint, int rank,
                            Communicator* world, Log& log);
 
-// ConfigError that lists what may not differ between a checkpoint and the run that goes on: the model, the tokenizer,
-// the data.
+// ConfigError that lists what may not differ between a checkpoint and the run that goes on: the model, the
+// tokenizer, the data.
 void check_same_training(const Manifest& manifest, const Config& config, const Tokenizer& tokenizer);
 
 }  // namespace trine

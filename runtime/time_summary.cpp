@@ -46,8 +46,8 @@ std::string TimeSummary::text() const {
     if (total.seconds[static_cast<size_t>(k)] >= 0.0005 * total.step_s) kinds.push_back(static_cast<EventKind>(k));
   std::stable_sort(kinds.begin(), kinds.end(), [&](EventKind a, EventKind b) { return total[a] > total[b]; });
 
-  std::string text = fmt::format("where the time of a step went (mean of {} step{}{})", steps, steps == 1 ? "" : "s",
-                                 num_steps_ > 1 ? " after the first" : "");
+  std::string text = fmt::format("where the time of a step went (mean of {} step{}{})", steps,
+                                 steps == 1 ? "" : "s", num_steps_ > 1 ? " after the first" : "");
   for (const EventKind kind : kinds) {
     const double share = total[kind] / total.step_s;
     std::string line = fmt::format("  {:<16} {:>8.4f} s {:>5.1f} %  {:<20}", label(kind), total[kind] * per_step,

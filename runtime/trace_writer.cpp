@@ -115,7 +115,10 @@ int64_t wall_clock_base_ns() {
 }
 
 TraceWriter::TraceWriter(const std::filesystem::path& path, int rank, int num_ranks, const TraceLabels& labels)
-    : file_(path), rank_(rank), clock_offset_ns_(labels.clock.offset_ns), unwritten_(header(rank, num_ranks, labels) + metadata(rank, labels)) {
+    : file_(path),
+      rank_(rank),
+      clock_offset_ns_(labels.clock.offset_ns),
+      unwritten_(header(rank, num_ranks, labels) + metadata(rank, labels)) {
   write("");
 }
 

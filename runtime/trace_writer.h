@@ -18,15 +18,17 @@ struct TraceLabels {
   std::string coordinate;       // "pp 0 dp 0 tp 1": stands beside the rank's name
   std::string backend = "mpi";  // of distributedInfo: "mpi", "local", "nccl"
   ClockOffset clock;            // to rank 0's clock
-  // What added to rank 0's monotonic clock gives the wall clock (wall_clock_base_ns() there), the same on all ranks.
+  // What added to rank 0's monotonic clock gives the wall clock (wall_clock_base_ns() there), the same on all
+  // ranks.
   int64_t base_time_ns = 0;
 };
 
 int64_t wall_clock_base_ns();  // of this rank's clock
 
 // A row per lane and one with the steps. Timestamps are microseconds of rank 0's monotonic clock, right within
-// distributedInfo's clock_error_ns; baseTimeNanoseconds + ts is wall-clock time. The file is complete JSON after every step, so a run that is killed
-// leaves a trace that opens. A write that fails leaves its step out and does not stop training: see OutputFile.
+// distributedInfo's clock_error_ns; baseTimeNanoseconds + ts is wall-clock time. The file is complete JSON after
+// every step, so a run that is killed leaves a trace that opens. A write that fails leaves its step out and does
+// not stop training: see OutputFile.
 class TraceWriter {
  public:
   TraceWriter(const std::filesystem::path& path, int rank, int num_ranks, const TraceLabels& labels = {});

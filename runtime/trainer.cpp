@@ -9,8 +9,8 @@
 #include "models/llama.h"
 #include "plan/learning_rate.h"
 #include "runtime/agreement.h"
-#include "runtime/parameters.h"
 #include "runtime/checkpointing.h"
+#include "runtime/parameters.h"
 #include "runtime/process_memory.h"
 #include "runtime/saver.h"
 #include "runtime/time_summary.h"
@@ -105,7 +105,8 @@ void Trainer::prepare() {
       return load_weights(*executor_, checkpoint);
     }
     const auto seed = static_cast<uint64_t>(config_.seed);
-    set_parameters(*executor_, from.empty() ? initial_values(stage().graph, seed) : hugging_face_values(from, plan_),
+    set_parameters(*executor_,
+                   from.empty() ? initial_values(stage().graph, seed) : hugging_face_values(from, plan_),
                    config_.threads);
   });
   log_.info(fmt::format("device {}; {} planned per rank", backend_->describe(),
@@ -163,18 +164,18 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
     if (rank() == 0)
       metrics.emplace(folder.metrics(), header, first_step_ > 1 ? std::optional(first_step_ - 1) : std::nullopt);
     if (config_.trace.any())
-      trace.emplace(folder.trace(rank()), rank(), config_.mesh.num_ranks(),
-                    TraceLabels{.device = backend_->describe(),
-                                .coordinate = config_.mesh.num_ranks() == 1
-                                                  ? ""
-                                                  : fmt::format("pp {} dp {} tp {}", coordinate_.pp, coordinate_.dp,
-                                                                coordinate_.tp),
-                                .backend = config_.local_ranks > 1 ? "local" : "mpi",
-                                .clock = lanes_ ? lanes_->clock() : ClockOffset{},
-                                .base_time_ns = base_ns});
+      trace.emplace(
+          folder.trace(rank()), rank(), config_.mesh.num_ranks(),
+          TraceLabels{.device = backend_->describe(),
+                      .coordinate = config_.mesh.num_ranks() == 1 ? ""
+                                                                  : fmt::format("pp {} dp {} tp {}", coordinate_.pp,
+                                                                                coordinate_.dp, coordinate_.tp),
+                      .backend = config_.local_ranks > 1 ? "local" : "mpi",
+                      .clock = lanes_ ? lanes_->clock() : ClockOffset{},
+                      .base_time_ns = base_ns});
   });
-  Saver saver(config_, config_.save.empty() ? folder.checkpoints() : std::filesystem::path(config_.save), rank(), world(),
-              log_);
+  Saver saver(config_, config_.save.empty() ? folder.checkpoints() : std::filesystem::path(config_.save), rank(),
+              world(), log_);
   const int64_t start_ns = now_ns();
   Progress progress(log_, {.first_step = first_step_,
                            .last_step = config_.steps,
@@ -187,7 +188,8 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   for (int64_t step = first_step_; step <= config_.steps; ++step) {
     if (status) status->set_step(step), status->set_action("data");
     const bool last = step == config_.steps;
-    const bool out_of_time = config_.time_limit_s && static_cast<double>(now_ns() - start_ns) * 1e-9 >= *config_.time_limit_s;
+    const bool out_of_time =
+        config_.time_limit_s && static_cast<double>(now_ns() - start_ns) * 1e-9 >= *config_.time_limit_s;
     bool stop_now = rank() == 0 && !last && (out_of_time || (stop != nullptr && stop->stop_requested()));
     const StepMetrics now = run_step(step - 1, stop_now, status);
     summary.add(now.time);
@@ -336,14 +338,14 @@ void Trainer::stop_non_finite(const HostStep& host, int step, const StepResult& 
   Found first;
   for (const Found& found : gather_all(world(), own))
     if (found.time_ns < first.time_ns) first = found;
-  throw NonFiniteError(
-      fmt::format("[training] step {} is not finite (loss {}, gradient norm {}) and was not applied.\n  first "
-                  "non-finite tensor: {}\n"
-                  "Lower --lr, check the data, or pass --on-non-finite skip.",
-                  step, result.loss, result.grad_norm,
-                  first.time_ns == INT64_MAX ? "none when the step ran again (a sum over ranks, or a fault of the machine?)"
-                  : config_.mesh.num_ranks() == 1 ? std::string(first.tensor)
-                                                  : fmt::format("rank {}, {}", first.rank, first.tensor)));
+  throw NonFiniteError(fmt::format(
+      "[training] step {} is not finite (loss {}, gradient norm {}) and was not applied.\n  first "
+      "non-finite tensor: {}\n"
+      "Lower --lr, check the data, or pass --on-non-finite skip.",
+      step, result.loss, result.grad_norm,
+      first.time_ns == INT64_MAX ? "none when the step ran again (a sum over ranks, or a fault of the machine?)"
+      : config_.mesh.num_ranks() == 1 ? std::string(first.tensor)
+                                      : fmt::format("rank {}, {}", first.rank, first.tensor)));
 }
 
 double Trainer::validate() {

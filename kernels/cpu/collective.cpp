@@ -27,7 +27,8 @@ Split split_of(const KernelRequest& request, const TensorType& whole, int dim) {
 
 void check_contiguous(const KernelRequest& request) {
   for (const auto& views : {request.inputs, request.outputs})
-    for (const TensorView& view : views) TRINE_CHECK(view.contiguous(), "{}: an operand has gaps", request.op.name());
+    for (const TensorView& view : views)
+      TRINE_CHECK(view.contiguous(), "{}: an operand has gaps", request.op.name());
 }
 
 size_t bytes_of(const TensorView& view) {
@@ -96,7 +97,8 @@ Share share_of(const KernelRequest& request, const TensorType& whole, Placement 
   return {begin * (whole.shape.num_rows() / whole.shape[0]), 0};
 }
 
-void copy_rows(const std::byte* from, int64_t from_stride, std::byte* to, int64_t to_stride, const TensorView& extent) {
+void copy_rows(const std::byte* from, int64_t from_stride, std::byte* to, int64_t to_stride,
+               const TensorView& extent) {
   const auto element = static_cast<int64_t>(size_bytes(extent.dtype));
   for (int64_t row = 0; row < extent.rows; ++row)
     std::memcpy(to + row * to_stride * element, from + row * from_stride * element,
@@ -134,7 +136,8 @@ Kernel send_state(const KernelRequest& request) {
 
 Kernel receive_state(const KernelRequest& request) {
   check_contiguous(request);
-  return [group = request.group, from = dynamic_cast<const ReceiveState&>(request.op).from_rank](const KernelCall& call) {
+  return [group = request.group,
+          from = dynamic_cast<const ReceiveState&>(request.op).from_rank](const KernelCall& call) {
     group->recv(call.outputs[0].data, call.outputs[0].num_elements(), call.outputs[0].dtype, from, kStateTag);
   };
 }

@@ -7,8 +7,9 @@ KernelTable make_cpu_kernels(Isa isa, int threads) {
   context->simd = &simd_functions(isa);
   context->parallel = {threads};
   KernelTable table;
-  for (auto* add : {add_attention, add_batch, add_collective, add_cross_entropy, add_elementwise, add_embedding,
-                    add_linear, add_optimizer, add_repeat_heads, add_rms_norm, add_rope, add_swiglu})
+  for (auto* add : {add_attention, add_batch, add_cached_attention, add_collective, add_cross_entropy,
+                    add_elementwise, add_embedding, add_linear, add_optimizer, add_repeat_heads, add_rms_norm,
+                    add_rope, add_swiglu, add_take_row})
     add(table, context);
   return table;
 }

@@ -33,6 +33,7 @@ int64_t count_non_finite(const SimdFunctions& simd, const TensorView& view, int 
 // One file per op adds its kernels.
 void add_attention(KernelTable& table, const ContextPtr& context);
 void add_batch(KernelTable& table, const ContextPtr& context);
+void add_cached_attention(KernelTable& table, const ContextPtr& context);
 void add_collective(KernelTable& table, const ContextPtr& context);
 void add_cross_entropy(KernelTable& table, const ContextPtr& context);
 void add_elementwise(KernelTable& table, const ContextPtr& context);
@@ -43,6 +44,7 @@ void add_repeat_heads(KernelTable& table, const ContextPtr& context);
 void add_rms_norm(KernelTable& table, const ContextPtr& context);
 void add_rope(KernelTable& table, const ContextPtr& context);
 void add_swiglu(KernelTable& table, const ContextPtr& context);
+void add_take_row(KernelTable& table, const ContextPtr& context);
 
 inline ConstRows in(const TensorView& view) { return {view.data, view.row_stride}; }
 inline Rows out(const TensorView& view) { return {view.data, view.row_stride}; }

@@ -42,9 +42,24 @@ TensorView below(Views views) {
 MatrixLayout layout(const TensorView& v) { return {v.dtype, v.rows, v.columns, v.row_stride, 1}; }
 MatrixLayout transposed(const TensorView& v) { return {v.dtype, v.columns, v.rows, 1, v.row_stride}; }
 
+// One row of x: each w_i is read once, as a stream.
+Kernel forward_of_one_row(const ContextPtr& c, const KernelRequest& request) {
+  const Views weights = request.inputs.subspan(1), outputs = request.outputs;
+  std::vector<TensorView> products(weights.begin(), weights.end());
+  if (rows_adjacent(weights) && columns_adjacent(outputs)) products = {below(weights)};
+  return [c, products](const KernelCall& call) {
+    for (size_t i = 0; i < products.size(); ++i) {
+      const TensorView& w = products[i];
+      c->simd->matvec(w.dtype, w.rows, w.columns, call.inputs[0].data, {call.inputs[1 + i].data, w.row_stride},
+                      call.outputs[i].data, c->parallel);
+    }
+  };
+}
+
 // y_i = x * w_i^T
 Kernel forward(const ContextPtr& c, const KernelRequest& request) {
   const TensorView& x = request.inputs[0];
+  if (x.rows == 1) return forward_of_one_row(c, request);
   const Views weights = request.inputs.subspan(1), outputs = request.outputs;
   std::vector<std::shared_ptr<Product>> products;
   const auto add = [&](const TensorView& w, const TensorView& y) {

@@ -1,5 +1,6 @@
 #include <filesystem>
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <thread>
 
 #include "base/json.h"
@@ -87,16 +88,10 @@ TEST(AsyncSaver, FreeSpaceIsAskedBefore) {
   EXPECT_NE(problem->find("free, but the checkpoint needs "), std::string::npos) << *problem;
 }
 
-int64_t resident_bytes() {
-  int64_t pages = 0;
-  std::ifstream("/proc/self/statm") >> pages >> pages;
-  return pages * ::getpagesize();
-}
-
 void save_many(int times) {
   const ScratchFolder scratch;
   AsyncSaver saver;
-  int64_t resident = 0, files = 0;
+  int64_t heap = 0, files = 0;
   for (int i = 1; i <= times; ++i) {
     OwnedSlices state = owned({}, 0, i);
     SaveJob job = job_at(scratch.path(), i);
@@ -104,10 +99,11 @@ void save_many(int times) {
     saver.start(std::move(job), state.slices);
     ASSERT_TRUE(saver.finish()->ok);
     const int64_t open = std::distance(fs::directory_iterator("/proc/self/fd"), {});
-    if (i == times / 2) resident = resident_bytes(), files = open;
+    const auto allocated = static_cast<int64_t>(::mallinfo2().uordblks);
+    if (i == times / 2) heap = allocated, files = open;
     if (i == times) {
       EXPECT_EQ(open, files);
-      EXPECT_LT(resident_bytes(), resident + (1 << 20));
+      EXPECT_LT(allocated, heap + (16 << 10));
     }
   }
 }

@@ -67,15 +67,16 @@ TEST(Box, PartitionSaysWhatIsMissingAndWhatIsTwice) {
   const Shape shape = {4, 6};
   EXPECT_EQ(partition_problem({{{0, 0}, {4, 3}}, {{0, 3}, {2, 3}}, {{2, 3}, {2, 3}}}, shape), std::nullopt);
   EXPECT_EQ(partition_problem({{{0, 0}, {4, 3}}, {{0, 3}, {2, 3}}}, shape), "18 of 24 elements are there");
-  EXPECT_EQ(partition_problem({{{0, 0}, {4, 3}}, {{0, 2}, {4, 3}}}, shape), "the elements [0:4,2:3] are there twice");
+  EXPECT_EQ(partition_problem({{{0, 0}, {4, 3}}, {{0, 2}, {4, 3}}}, shape),
+            "the elements [0:4,2:3] are there twice");
   EXPECT_EQ(partition_problem({}, shape), "0 of 24 elements are there");
 }
 
 TEST(Box, FitsRefusesAnyNumbers) {
   const Shape shape = {4, 6};
   EXPECT_TRUE(fits({{3, 5}, {1, 1}}, shape));
-  for (const Box& bad : {Box{{4, 0}, {1, 1}}, Box{{0, 0}, {5, 1}}, Box{{-1, 0}, {1, 1}}, Box{{0, 0}, {0, 1}}, Box{{0}, {4}},
-                         Box{{0, INT64_MAX}, {1, INT64_MAX}}, Box{{0, 1}, {1, INT64_MAX}}}) {
+  for (const Box& bad : {Box{{4, 0}, {1, 1}}, Box{{0, 0}, {5, 1}}, Box{{-1, 0}, {1, 1}}, Box{{0, 0}, {0, 1}},
+                         Box{{0}, {4}}, Box{{0, INT64_MAX}, {1, INT64_MAX}}, Box{{0, 1}, {1, INT64_MAX}}}) {
     EXPECT_FALSE(fits(bad, shape));
   }
 }
@@ -84,8 +85,8 @@ TEST(Box, CopiesBetweenBoxesOfAnyWidth) {
   const Box from{{1, 2}, {5, 6}}, to{{0, 3}, {8, 3}}, part{{2, 4}, {3, 2}};
   std::vector<int32_t> source(30), target(24, -1);
   std::iota(source.begin(), source.end(), 0);
-  copy_box({reinterpret_cast<std::byte*>(target.data()), to}, {reinterpret_cast<const std::byte*>(source.data()), from},
-           part, 4);
+  copy_box({reinterpret_cast<std::byte*>(target.data()), to},
+           {reinterpret_cast<const std::byte*>(source.data()), from}, part, 4);
   for (int64_t r = 0; r < 8; ++r) {
     for (int64_t c = 0; c < 3; ++c) {
       const bool inside = r >= 2 && r < 5 && c >= 1;
@@ -95,7 +96,8 @@ TEST(Box, CopiesBetweenBoxesOfAnyWidth) {
 }
 
 TEST(ChunkGrid, ChunksAreRunsOfTheBoxOfAtMostAMebibyte) {
-  const std::vector<std::vector<int64_t>> boxes = {{1}, {262144}, {262145}, {3, 400000}, {1000, 1000}, {5, 1, 7}, {2, 3, 500000}};
+  const std::vector<std::vector<int64_t>> boxes = {{1},          {262144},  {262145},      {3, 400000},
+                                                   {1000, 1000}, {5, 1, 7}, {2, 3, 500000}};
   for (const auto& count : boxes) {
     const ChunkGrid grid(count, 4);
     EXPECT_LE(grid.num_elements() * 4, kChunkBytes);

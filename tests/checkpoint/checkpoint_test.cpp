@@ -103,7 +103,8 @@ TEST(CheckpointFiles, Hdf5ItselfReadsFilesAndView) {
   };
   const Checkpoint checkpoint(folder);
   for (const TensorEntry& entry : checkpoint.manifest().tensors) {
-    const SavedTensor& tensor = *std::find_if(tensors.begin(), tensors.end(), [&](auto& t) { return t.name == entry.name; });
+    const SavedTensor& tensor =
+        *std::find_if(tensors.begin(), tensors.end(), [&](auto& t) { return t.name == entry.name; });
     for (const Piece& piece : entry.pieces) {
       const auto& name = checkpoint.manifest().files[static_cast<size_t>(piece.file)].name;
       EXPECT_EQ(read(folder / name, dataset_name(entry, piece.dataset), piece.box.num_elements()),
@@ -134,16 +135,17 @@ TEST(CheckpointFiles, H5pyReadsThem) {
   ASSERT_TRUE(save(scratch.path(), 1, {2, 2, 3, true}, {}, tensors).ok);
   const fs::path script = fs::path(__FILE__).parent_path() / "read_with_h5py.py", out = scratch / "out";
   fs::create_directory(out);
-  const std::string command = fmt::format("cd / && {} {} {} {} > {}", kPython, script.string(),
-                                          (scratch / "step-000001").string(), out.string(), (out / "list").string());
+  const std::string command =
+      fmt::format("cd / && {} {} {} {} > {}", kPython, script.string(), (scratch / "step-000001").string(),
+                  out.string(), (out / "list").string());
   ASSERT_EQ(std::system(command.c_str()), 0) << command;
   for (TensorKind kind : kTensorKinds) {
     for (const SavedTensor& tensor : tensors) {
       const std::string got = read_file(out / fmt::format("{}.{}", name(kind), tensor.name));
       const std::vector<std::byte> want = elements(tensor, kind, 1, {Box::whole(tensor.shape)});
-      EXPECT_TRUE(std::equal(got.begin(), got.end(), want.begin(), want.end(),
-                             [](char a, std::byte b) { return static_cast<std::byte>(a) == b; }))
-          << tensor.name;
+      EXPECT_TRUE(std::equal(got.begin(), got.end(), want.begin(), want.end(), [](char a, std::byte b) {
+        return static_cast<std::byte>(a) == b;
+      })) << tensor.name;
     }
   }
 }
@@ -156,7 +158,10 @@ TEST(CheckpointFiles, H5pyWidensBf16) {
   ASSERT_TRUE(save_checkpoint(job_at(scratch.path(), 1), {&slice, 1}).ok);
   const fs::path script = fs::path(__FILE__).parent_path() / "read_with_h5py.py";
   const std::string folder = scratch.path().string();
-  ASSERT_EQ(std::system(fmt::format("{} {} {}/step-000001 {} > {}/list", kPython, script.string(), folder, folder, folder).c_str()), 0);
+  ASSERT_EQ(
+      std::system(fmt::format("{} {} {}/step-000001 {} > {}/list", kPython, script.string(), folder, folder, folder)
+                      .c_str()),
+      0);
   EXPECT_EQ(read_file(scratch / "list"), "weight b float32 4\n");
   const std::string got = read_file(scratch / "weight.b");
   ASSERT_EQ(got.size(), 16u);
@@ -168,8 +173,10 @@ TEST(CheckpointFiles, H5pyWidensBf16) {
 }
 
 TEST(CheckpointFiles, OtherTypesKeepTheirBits) {
-  const std::vector<SavedTensor> tensors = {{"bf16", {5, 7}, 0, DType::kBF16}, {"f16", {5, 7}, 1, DType::kF16},
-                                            {"i32", {9}, -1, DType::kI32},     {"i64", {9}, -1, DType::kI64},
+  const std::vector<SavedTensor> tensors = {{"bf16", {5, 7}, 0, DType::kBF16},
+                                            {"f16", {5, 7}, 1, DType::kF16},
+                                            {"i32", {9}, -1, DType::kI32},
+                                            {"i64", {9}, -1, DType::kI64},
                                             {"u8", {3, 5}, 0, DType::kU8}};
   const ScratchFolder scratch;
   ASSERT_TRUE(save(scratch.path(), 1, {2, 1, 2, true}, {}, tensors).ok);
@@ -251,7 +258,8 @@ TEST(CheckpointFolderTest, KeepsTheNewestAndLeavesDamagedOnes) {
   const SaveOutcome outcome = save(scratch.path(), 400, {}, 2);
   ASSERT_TRUE(outcome.ok);
   EXPECT_TRUE(outcome.warnings.empty());
-  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"latest", "my-notes", "step-000100", "step-000300", "step-000400"}));
+  EXPECT_EQ(scratch.names(),
+            (std::vector<std::string>{"latest", "my-notes", "step-000100", "step-000300", "step-000400"}));
 }
 
 TEST(CheckpointFolderTest, TheSameStepAgainReplaces) {

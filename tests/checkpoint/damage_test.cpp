@@ -118,8 +118,21 @@ TEST(Manipulated, FieldsOfTheManifest) {
   const OneCheckpoint saved;
   const Json good = saved.manifest();
   ASSERT_TRUE(saved.loads());
-  const std::vector<Json> values = {nullptr,   -1,         0,       1,   1e308,          INT64_MAX, UINT64_MAX, "x", "../x", "",
-                                    Json::array(), Json::object(), true, "0000000000000000", Json::array({INT64_MAX, INT64_MAX})};
+  const std::vector<Json> values = {nullptr,
+                                    -1,
+                                    0,
+                                    1,
+                                    1e308,
+                                    INT64_MAX,
+                                    UINT64_MAX,
+                                    "x",
+                                    "../x",
+                                    "",
+                                    Json::array(),
+                                    Json::object(),
+                                    true,
+                                    "0000000000000000",
+                                    Json::array({INT64_MAX, INT64_MAX})};
   // Each field, and each first element, replaced by each value and removed.
   const std::function<void(Json&, Json&)> visit = [&](Json& root, Json& node) {
     if (&node == &root["config"]) return;  // anything may stand there
@@ -166,7 +179,8 @@ TEST(Manipulated, ManifestsThatDoNotAddUp) {
   };
   const auto tensor = [](Json& json) -> Json& { return json["tensors"][1]; };
   ASSERT_EQ(tensor(const_cast<Json&>(good))["name"], "w");
-  for (const char* name : {"../latest", "/etc/passwd", "a/b", "..", ".hidden", "", "manifest.json", "rank-0001.h5"}) {
+  for (const char* name :
+       {"../latest", "/etc/passwd", "a/b", "..", ".hidden", "", "manifest.json", "rank-0001.h5"}) {
     refused("plain name", [&](Json& json) { json["files"][0]["name"] = name; });
   }
   refused("version 2", [](Json& json) { json["version"] = 2; });
@@ -176,7 +190,8 @@ TEST(Manipulated, ManifestsThatDoNotAddUp) {
   refused("lies outside", [&](Json& json) { tensor(json)["pieces"][0]["start"] = {1000, 0}; });
   refused("its pieces need", [&](Json& json) {
     tensor(json)["shape"] = {1000000, 1000000};
-    tensor(json)["pieces"] = Json::array({{{"file", 0}, {"dataset", 0}, {"start", {0, 0}}, {"count", {1000000, 1000000}}}});
+    tensor(json)["pieces"] =
+        Json::array({{{"file", 0}, {"dataset", 0}, {"start", {0, 0}}, {"count", {1000000, 1000000}}}});
   });
   refused("listed twice", [&](Json& json) {
     Json again = tensor(json);
@@ -214,7 +229,8 @@ TEST(Manipulated, FilesThatAreNone) {
   }
 }
 
-// Puts something else in place of dataset "weight/w#0" ([25, 60] f32 in one chunk) of a file that is otherwise good.
+// Puts something else in place of dataset "weight/w#0" ([25, 60] f32 in one chunk) of a file that is otherwise
+// good.
 class ManipulatedHdf5 : public ::testing::Test {
  protected:
   using Make = std::function<void(hid_t file, const char* name)>;
@@ -286,10 +302,13 @@ TEST_F(ManipulatedHdf5, IsRefused) {
 
 TEST_F(ManipulatedHdf5, LinksAndCyclesAreRefused) {
   using ::testing::HasSubstr;
-  EXPECT_THAT(refusal([](hid_t file, const char* name) { H5Lcreate_soft("/weight/w#1", file, name, H5P_DEFAULT, H5P_DEFAULT); }),
+  EXPECT_THAT(refusal([](hid_t file, const char* name) {
+                H5Lcreate_soft("/weight/w#1", file, name, H5P_DEFAULT, H5P_DEFAULT);
+              }),
               HasSubstr("is not there"));
-  EXPECT_THAT(refusal([](hid_t file, const char* name) { H5Lcreate_soft(name, file, name, H5P_DEFAULT, H5P_DEFAULT); }),
-              HasSubstr("is not there"));
+  EXPECT_THAT(
+      refusal([](hid_t file, const char* name) { H5Lcreate_soft(name, file, name, H5P_DEFAULT, H5P_DEFAULT); }),
+      HasSubstr("is not there"));
   EXPECT_THAT(refusal([](hid_t file, const char* name) {
                 H5Lcreate_external("../latest", "/weight/w#0", file, name, H5P_DEFAULT, H5P_DEFAULT);
               }),

@@ -1,5 +1,5 @@
-// Lets the n-th system call that changes a file fail, come up short or be the last thing the process does. The calls
-// of this whole program, its libraries included, go through here; disarmed they are passed on.
+// Lets the n-th system call that changes a file fail, come up short or be the last thing the process does. The
+// calls of this whole program, its libraries included, go through here; disarmed they are passed on.
 #pragma once
 
 #include <string>
@@ -16,7 +16,7 @@ struct Fault {
   Call call = Call::kWrite;
   int n = 0;  // from 1
   Action action = Action::kNone;
-  int error = 0;         // of kFail
+  int error = 0;          // of kFail
   bool for_good = false;  // from the n-th on
 };
 constexpr int kDied = 42;  // the exit status

@@ -20,7 +20,8 @@ uint32_t hdf5_fletcher32(const std::vector<uint8_t>& data, const std::filesystem
   const H5Id creation(H5Pcreate(H5P_DATASET_CREATE), path, "plist");
   H5Pset_chunk(creation, 1, &size);
   H5Pset_fletcher32(creation);
-  const H5Id dataset(H5Dcreate2(file, "d", H5T_NATIVE_UINT8, space, H5P_DEFAULT, creation, H5P_DEFAULT), path, "dataset");
+  const H5Id dataset(H5Dcreate2(file, "d", H5T_NATIVE_UINT8, space, H5P_DEFAULT, creation, H5P_DEFAULT), path,
+                     "dataset");
   H5Dwrite(dataset, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, data.data());
   H5Dflush(dataset);
   std::vector<uint8_t> stored(data.size() + 4);

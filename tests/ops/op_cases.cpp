@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "ops/attention.h"
 #include "ops/batch.h"
+#include "ops/cached_attention.h"
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
@@ -16,6 +17,7 @@
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
 #include "ops/swiglu.h"
+#include "ops/take_row.h"
 #include "tests/reference/ops.h"
 
 namespace trine::reference {
@@ -149,6 +151,13 @@ struct Heads {
   int64_t b, t, h, g, d;
 };
 
+std::shared_ptr<const std::vector<double>> rope_frequencies(int64_t head_dim) {
+  auto frequencies = std::make_shared<std::vector<double>>();
+  for (int64_t j = 0; j < head_dim / 2; ++j)
+    frequencies->push_back(std::pow(10000.0, -2.0 * static_cast<double>(j) / static_cast<double>(head_dim)));
+  return frequencies;
+}
+
 void add_attention(Cases& cases, DType f, Heads s) {
   const std::string size = fmt::format("/b={},t={},h={},g={},d={}", s.b, s.t, s.h, s.g, s.d);
   const int64_t n = s.b * s.t;
@@ -163,16 +172,34 @@ void add_attention(Cases& cases, DType f, Heads s) {
                    .inputs = {q, k, v, result_of(op, forward, 0, f, q_shape),
                               result_of(op, forward, 1, kF32, {n, s.h}), normal(f, q_shape)},
                    .low_precision_slack = 8});
-  auto frequencies = std::make_shared<std::vector<double>>();
-  for (int64_t j = 0; j < s.d / 2; ++j)
-    frequencies->push_back(std::pow(10000.0, -2.0 * static_cast<double>(j) / static_cast<double>(s.d)));
   Rope rope;
   rope.seq = s.t;
   rope.head_dim = s.d;
-  rope.inverse_frequencies = frequencies;
+  rope.inverse_frequencies = rope_frequencies(s.d);
   cases.push_back({.name = "rope" + size, .op = make(rope), .inputs = {q}, .num_dy = 1});
   rope.inverse = true;
   cases.push_back({.name = "rope_grad" + size, .op = make(rope), .inputs = {q}});
+}
+
+// t tokens at `position` of a sequence of at most max_seq: what generation runs.
+void add_cached_attention(Cases& cases, DType f, Heads s, int64_t position, int64_t max_seq) {
+  const std::string size = fmt::format("/t={},h={},g={},d={},position={}", s.t, s.h, s.g, s.d, position);
+  const InputCase q = normal(f, {s.t, s.h * s.d}, 1.5), k = normal(f, {s.t, s.g * s.d}, 1.5),
+                  v = normal(f, {s.t, s.g * s.d}), at = constant(DType::kI32, static_cast<double>(position));
+  const InputCase keys = normal(f, {max_seq, s.g * s.d}, 1.5), values = normal(f, {max_seq, s.g * s.d});
+  cases.push_back({.name = "cached_attention" + size,
+                   .op = make(CachedAttention(max_seq, s.d)),
+                   .inputs = {q, k, v, at},
+                   .states = {keys, values},
+                   .low_precision_slack = 4});
+  RopeAt rope;
+  rope.max_seq = max_seq;
+  rope.head_dim = s.d;
+  rope.inverse_frequencies = rope_frequencies(s.d);
+  cases.push_back({.name = "rope_at" + size, .op = make(rope), .inputs = {q, at}});
+  cases.push_back({.name = "take_row" + size,
+                   .op = make(TakeRow()),
+                   .inputs = {q, constant(DType::kI32, static_cast<double>(s.t / 2))}});
 }
 
 void add_repeat_heads(Cases& cases, DType f, int64_t n, int64_t g, int64_t copies, int64_t d) {
@@ -225,6 +252,9 @@ void add_step(Cases& cases, DType f, int64_t e) {
                    .op = make(CountValid()),
                    .inputs = {labels(e, 50)},
                    .states = {constant(kF32, 9)}});
+  if (e == 1)
+    cases.push_back(
+        {.name = "clear" + size, .op = make(Clear({kF32, {1}})), .inputs = {}, .states = {constant(kF32, 9)}});
   cases.push_back({.name = "take_microbatch" + size,
                    .op = make(TakeMicrobatch(e)),
                    .inputs = {integers({3 * e}, 0, 1000)},
@@ -245,6 +275,8 @@ std::vector<Tensor> make_all(const std::vector<InputCase>& list, uint64_t seed) 
 std::vector<OpCase> op_cases(DType compute) {
   Cases cases;
   add_linear(cases, compute, 1, 1, {1});
+  add_linear(cases, compute, 1, 67, {33});
+  add_linear(cases, compute, 1, 200, {20, 9, 8});
   add_linear(cases, compute, 7, 5, {3});
   add_linear(cases, compute, 33, 67, {20, 9});
   add_linear(cases, compute, 17, 31, {24, 8, 8});
@@ -265,6 +297,14 @@ std::vector<OpCase> op_cases(DType compute) {
                       {1, 130, 2, 2, 32},
                       {1, 64, 8, 4, 24}})
     add_attention(cases, compute, heads);
+  add_cached_attention(cases, compute, {1, 1, 1, 1, 2}, 0, 1);  // decoding
+  add_cached_attention(cases, compute, {1, 1, 6, 2, 24}, 77, 100);
+  add_cached_attention(cases, compute, {1, 1, 4, 4, 64}, 129, 130);
+  add_cached_attention(cases, compute, {1, 5, 4, 1, 6}, 30, 50);   // few tokens, anywhere
+  add_cached_attention(cases, compute, {1, 33, 6, 2, 16}, 0, 40);  // a prefill in one block, and in several
+  add_cached_attention(cases, compute, {1, 64, 4, 2, 24}, 128, 192);
+  add_cached_attention(cases, compute, {1, 100, 3, 1, 8}, 64, 170);
+  add_cached_attention(cases, compute, {1, 20, 2, 2, 16}, 17, 40);
   add_repeat_heads(cases, compute, 1, 1, 1, 1);
   add_repeat_heads(cases, compute, 1, 1, 2, 33);
   add_repeat_heads(cases, compute, 7, 2, 3, 5);
@@ -285,6 +325,9 @@ std::vector<OpCase> speed_cases(DType compute) {
   add_rms_norm(cases, compute, n, d);
   add_elementwise(cases, compute, n, 2048);
   add_attention(cases, compute, {4, 256, 12, 4, 64});
+  add_linear(cases, compute, 1, d, {768, 256, 256});  // decoding
+  add_linear(cases, compute, 1, d, {32000});
+  add_cached_attention(cases, compute, {1, 1, 12, 4, 64}, 1023, 1024);
   add_repeat_heads(cases, compute, n, 4, 4, 64);
   add_loss(cases, compute, n, 32000, 1);
   add_step(cases, compute, 4 << 20);

@@ -4,8 +4,10 @@
 #include <numeric>
 
 #include "ops/attention.h"
+#include "ops/cached_attention.h"
 #include "ops/repeat_heads.h"
 #include "ops/rope.h"
+#include "ops/take_row.h"
 #include "tests/reference/ops.h"
 
 namespace trine::reference {
@@ -36,6 +38,27 @@ void repeat_heads(const Call& call) {
       const int64_t head = column / op.head_dim / op.copies;
       y(row, column) = call.x(0)(row, head * op.head_dim + column % op.head_dim);
     }
+}
+
+// Rotates as rope, from the position on.
+void rope_at(const Call& call) {
+  const RopeAt& op = call.as<RopeAt>();
+  const Tensor& x = call.x(0);
+  const int64_t half = op.head_dim / 2;
+  for (int64_t row = 0; row < x.rows(); ++row)
+    for (int64_t column = 0; column < x.columns(); ++column) {
+      const int64_t j = column % op.head_dim % half;
+      const double angle =
+          (call.x(1)(0) + static_cast<double>(row)) * op.inverse_frequencies->at(static_cast<size_t>(j));
+      const bool first = column % op.head_dim < half;
+      const double other = first ? -x(row, column + half) : x(row, column - half);
+      call.y(0)(row, column) = x(row, column) * std::cos(angle) + other * std::sin(angle);
+    }
+}
+
+void take_row(const Call& call) {
+  for (int64_t column = 0; column < call.x(0).columns(); ++column)
+    call.y(0)(0, column) = call.x(0)(static_cast<int64_t>(call.x(1)(0)), column);
 }
 
 // The transpose: whoever got x of a head gives its gradient back.
@@ -89,6 +112,34 @@ void attention(const Call& call) {
   });
 }
 
+// The caches get k and v from the position on; row t sees their rows up to position + t.
+void cached_attention(const Call& call) {
+  const auto& op = call.as<CachedAttention>();
+  const Tensor &q = call.x(0), &k = call.x(1), &v = call.x(2);
+  Tensor &o = call.y(0), &keys = call.y(1), &values = call.y(2);
+  const auto position = static_cast<int64_t>(call.x(3)(0));
+  for (int64_t row = 0; row < k.rows(); ++row)
+    for (int64_t column = 0; column < k.columns(); ++column) {
+      keys(position + row, column) = k(row, column);
+      values(position + row, column) = v(row, column);
+    }
+  o = Tensor(o.shape);
+  const int64_t group = q.columns() / k.columns();
+  for (int64_t t = 0; t < q.rows(); ++t)
+    for (int64_t column = 0; column < q.columns(); column += op.head_dim) {
+      const int64_t kv = column / op.head_dim / group * op.head_dim;
+      double sum = 0;
+      for (int64_t s = 0; s <= position + t; ++s) {
+        const double* q_row = q.row(t) + column;
+        const double dot = std::inner_product(q_row, q_row + op.head_dim, keys.row(s) + kv, 0.0);
+        const double weight = std::exp(dot / std::sqrt(static_cast<double>(op.head_dim)));
+        sum += weight;
+        for (int64_t d = 0; d < op.head_dim; ++d) o(t, column + d) += weight * values(s, kv + d);
+      }
+      for (int64_t d = 0; d < op.head_dim; ++d) o(t, column + d) /= sum;
+    }
+}
+
 // With P = softmax(S), dP = do v^T:  dS = P (dP - rowsum(do o)),  dq = dS k,  dk = dS^T q,  dv = P^T do.
 void attention_grad(const Call& call) {
   const auto& op = call.as<AttentionGrad>();
@@ -122,6 +173,9 @@ void attention_grad(const Call& call) {
 void add_attention_ops(std::map<std::string_view, ReferenceOp>& table) {
   table["rope"] = rope;
   table["rope_grad"] = rope;
+  table["rope_at"] = rope_at;
+  table["cached_attention"] = cached_attention;
+  table["take_row"] = take_row;
   table["repeat_heads"] = repeat_heads;
   table["repeat_heads_grad"] = repeat_heads_grad;
   table["attention"] = attention;

@@ -24,7 +24,8 @@ class ExecutorTest : public testing::Test {
   }
   void make(std::optional<std::byte> fill = std::nullopt) {
     plan_ = build_plan(config_);
-    executor_ = std::make_unique<Executor>(plan_.stages[0], config_, Coordinate{}, *backend_, trace_, nullptr, fill);
+    executor_ =
+        std::make_unique<Executor>(plan_.stages[0], config_, Coordinate{}, *backend_, trace_, nullptr, fill);
     set_parameters(*executor_, initial_values(plan_.stages[0].graph, 7), 2);
     const RandomTokens tokens(static_cast<int32_t>(config_.model.vocab), 3);
     ids_.resize(static_cast<size_t>(config_.tokens_per_step()));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "base/shape.h"
 
 namespace trine {
 
@@ -45,7 +46,7 @@ inline const std::vector<LayoutFactor>& layout_factors() {
       {"tie-embeddings", {"off", "on"}},
       {"recompute", {"none", "selective", "group:2", "full"}},
       {"micro-batch", {"1", "2", "3"}},
-      {"seq", {"8", "7", "5"}},  // shares of tokens not all alike; 5 tokens over 4 ranks: the last one has none
+      {"seq", {"8", "7", "5"}},  // shares of tokens not all alike: 2 2 2 1, or 3 3 3 1
       {"layers", {"0", "1"}},    // more than stages: not the same number on each
   };
   return factors;
@@ -63,7 +64,9 @@ inline bool interleaved(const LayoutCase& c) { return value(c, kSchedule).starts
 
 constexpr int kMostRanks = 16;
 inline bool can_stand_together(const LayoutCase& c) {
-  return num_ranks(c) <= kMostRanks && !(interleaved(c) && number(c, kPp) == 1);
+  const bool no_tokens =
+      value(c, kSp) == "on" && !split_is_valid(number(c, kMicroBatch) * number(c, kSeq), number(c, kTp));
+  return num_ranks(c) <= kMostRanks && !(interleaved(c) && number(c, kPp) == 1) && !no_tokens;
 }
 
 // The model and the samples: what one rank trains too.

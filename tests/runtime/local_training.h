@@ -13,8 +13,8 @@ namespace trine {
 struct TrainingRun {
   std::vector<double> losses, norms;
   std::map<std::string, std::vector<float>> masters;  // whole logical tensors
-  std::vector<int64_t> wire_bytes;                    // sent by each rank in its last step, by Group: 5 numbers each
-  bool operator==(const TrainingRun& other) const {   // bit for bit
+  std::vector<int64_t> wire_bytes;                   // sent by each rank in its last step, by Group: 5 numbers each
+  bool operator==(const TrainingRun& other) const {  // bit for bit
     return losses == other.losses && norms == other.norms && masters == other.masters;
   }
 };

@@ -25,7 +25,8 @@ TEST(TimeSummary, MeanOfTheStepsAfterTheFirst) {
   const std::string text = summary.text();
   EXPECT_THAT(text, HasSubstr("mean of 2 steps after the first"));
   EXPECT_THAT(text, HasSubstr("compute            3.0000 s  75.0 %  ###############"));
-  EXPECT_THAT(text, HasSubstr("tp, exposed        1.0000 s  25.0 %  #####                 1.0000 s more was hidden"));
+  EXPECT_THAT(text,
+              HasSubstr("tp, exposed        1.0000 s  25.0 %  #####                 1.0000 s more was hidden"));
   EXPECT_LT(text.find("compute"), text.find("tp, exposed")) << "largest first";
   EXPECT_EQ(text.find("bubble"), std::string::npos) << "what took no time is left out";
 }

@@ -132,27 +132,28 @@ void forward_task(const AttentionShape& shape, int64_t batch, int64_t kv_head, i
   using Op = Operand<T>;
   using E = typename Op::Element;
   const int64_t head_dim = shape.head_dim, width = packed_width(head_dim), group = shape.heads / shape.kv_heads;
-  const int64_t sequence = batch * shape.seq, first_query = tile * kTile;
-  const int64_t count = at_most(kTile, shape.seq - first_query);
+  const int64_t sequence = batch * shape.seq, first_row = sequence + tile * kTile;
+  const int64_t first_query = shape.position + tile * kTile, num_keys = shape.position + shape.seq;
+  const int64_t count = at_most(kTile, shape.seq - tile * kTile);
   const float scale = kLog2E / __builtin_sqrtf(static_cast<float>(head_dim));
   Forward<E> s;
   s.cut(shape, scratch);
   for (int64_t h = 0; h < group; ++h) {
-    pack<T>(q, sequence + first_query, count, (kv_head * group + h) * head_dim, head_dim, s.stage);
+    pack<T>(q, first_row, count, (kv_head * group + h) * head_dim, head_dim, s.stage);
     transpose(kTile, ceil_div(head_dim, Op::kTerms), s.stage, width / Op::kTerms, s.queries + h * width * kTile,
               kTile);
   }
   for (int64_t i = 0; i < group * kTile; ++i) s.highest[i] = -kInfinity;
   for (int64_t key = 0; key <= first_query; key += kTile) {
-    const int64_t keys = at_most(kTile, shape.seq - key);
+    const int64_t keys = at_most(kTile, num_keys - key);
     pack<T>(k, sequence + key, keys, kv_head * head_dim, head_dim, s.keys);
     pack<T>(v, sequence + key, keys, kv_head * head_dim, head_dim, s.values);
     const E* values = by_row(s.values, head_dim, s.values_by_row);
     for (int64_t h = 0; h < group; ++h) attend<Op>(s, h, key == first_query, key == 0, scale, head_dim, values);
   }
   for (int64_t h = 0; h < group; ++h)
-    finish<T>(shape, sequence + first_query, count, kv_head * group + h, s.out + h * width * kTile,
-              s.highest + h * kTile, s.sums + h * kTile, reinterpret_cast<float*>(s.stage), o, lse);
+    finish<T>(shape, first_row, count, kv_head * group + h, s.out + h * width * kTile, s.highest + h * kTile,
+              s.sums + h * kTile, reinterpret_cast<float*>(s.stage), o, lse);
 }
 
 }  // namespace

@@ -37,6 +37,9 @@ struct Rows {
 struct AttentionShape {
   int64_t batch, seq;
   int heads, kv_heads, head_dim;
+  // Where the queries stand in their sequence, of which k and v have position + seq rows. REQUIRES of
+  // attention_forward: a multiple of 64, and 0 unless batch is 1; of the others: 0.
+  int64_t position = 0;
 };
 
 struct AdamWStep {
@@ -83,6 +86,15 @@ struct SimdFunctions {
                              ConstRows o, const float* lse, ConstRows dout, Rows dq, Rows dk, Rows dv,
                              void* scratch, Parallel parallel);
   size_t (*attention_backward_scratch_bytes)(const AttentionShape& shape, Parallel parallel);
+
+  // The same for few queries (decoding: one): k and v are read row by row, as a stream. batch is 1, any position;
+  // no lse.
+  void (*attention_rows)(DType dtype, const AttentionShape& shape, ConstRows q, ConstRows k, ConstRows v, Rows o,
+                         void* scratch, Parallel parallel);
+  size_t (*attention_rows_scratch_bytes)(const AttentionShape& shape, Parallel parallel);
+
+  // y[i] = sum_j w[i, j] * x[j] for w T[m, k]: what one token's matrix products are. The time is that of reading w.
+  void (*matvec)(DType dtype, int64_t m, int64_t k, const void* x, ConstRows w, void* y, Parallel parallel);
 
   // h = g / (1 + exp(-g)) * u, all T[n, f]. h may be in place over g or u.
   void (*swiglu)(DType dtype, int64_t n, int64_t f, ConstRows g, ConstRows u, Rows h, Parallel parallel);

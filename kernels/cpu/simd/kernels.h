@@ -9,6 +9,7 @@
   X(rms_norm) X(rms_norm_grad) X(rms_norm_grad_scratch_bytes) X(rope)      \
   X(attention_forward) X(attention_forward_scratch_bytes)                  \
   X(attention_backward) X(attention_backward_scratch_bytes)                \
+  X(attention_rows) X(attention_rows_scratch_bytes) X(matvec)              \
   X(swiglu) X(swiglu_grad)                                                 \
   X(add) X(cast) X(copy_rows) X(accumulate)                                \
   X(count_non_finite) X(first_non_finite)                                  \

@@ -1,0 +1,129 @@
+#include "checkpoint/export_hugging_face.h"
+
+#include <algorithm>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "checkpoint/file_io.h"
+#include "checkpoint/safetensors.h"
+#include "checkpoint/saved_model.h"
+
+namespace trine {
+namespace fs = std::filesystem;
+namespace {
+
+using Entries = std::vector<SafetensorsEntry>;
+
+// What transformers reads of a tokenizer beside tokenizer.json or tokenizer.model.
+constexpr const char* kTokenizerFiles[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                           "generation_config.json", "chat_template.jinja"};
+
+void require_empty(const fs::path& folder) {
+  std::error_code error;
+  if (fs::exists(folder, error) && !(fs::is_directory(folder, error) && fs::is_empty(folder, error)))
+    throw ConfigError(
+        fmt::format("[export] {} is there and not an empty folder. Name a new one.", folder.string()));
+}
+
+// The model's order, a new file where the next tensor does not fit any more.
+std::vector<Entries> cut_into_files(const SavedModel& model, SafeType type, int64_t max_bytes) {
+  std::vector<Entries> files;
+  int64_t used = 0;
+  for (const Parameter& parameter : model.parameters) {
+    const int64_t bytes = parameter.shape.num_elements() * size_bytes(type);
+    if (files.empty() || used + bytes > max_bytes) files.emplace_back(), used = 0;
+    files.back().push_back({parameter.name, {.type = type, .shape = parameter.shape, .bytes = {}}});
+    used += bytes;
+  }
+  return files;
+}
+
+std::string file_name(size_t index, size_t count) {
+  return count == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
+}
+
+void write_index(const fs::path& folder, const std::vector<Entries>& files) {
+  int64_t bytes = 0;
+  nlohmann::json map = nlohmann::json::object();
+  for (size_t i = 0; i < files.size(); ++i)
+    for (const SafetensorsEntry& entry : files[i]) {
+      map[entry.name] = file_name(i, files.size());
+      bytes += entry.tensor.shape.num_elements() * size_bytes(entry.tensor.type);
+    }
+  AtomicFile file(folder / "model.safetensors.index.json");
+  file.write(nlohmann::json{{"metadata", {{"total_size", bytes}}}, {"weight_map", map}}.dump(2) + "\n");
+  file.commit();
+}
+
+void write_tensor(Checkpoint& checkpoint, const SafetensorsEntry& entry, const SafetensorsSink& sink) {
+  const TensorEntry& tensor = checkpoint.tensor(TensorKind::kWeight, entry.name);
+  std::vector<BFloat16> rounded;
+  read_blocks(checkpoint, tensor, {Box::whole(tensor.shape)}, [&](std::span<const float> block) {
+    if (entry.tensor.type == SafeType::kF32) return sink(std::as_bytes(block));
+    rounded.resize(block.size());
+    std::transform(block.begin(), block.end(), rounded.begin(), to_bf16);
+    sink(std::as_bytes(std::span(rounded)));
+  });
+}
+
+void copy_whole(const fs::path& from, const fs::path& to) {
+  const MappedFile source(from);
+  AtomicFile file(to);
+  file.write(source.bytes().data(), source.size());
+  file.commit();
+}
+
+void copy_tokenizer(const std::string& tokenizer, const fs::path& folder, ExportReport& report) {
+  if (tokenizer.empty() || tokenizer == "bytes") return;
+  std::error_code error;
+  fs::path from = tokenizer;
+  if (fs::is_directory(from, error)) from = tokenizer_in(from);
+  if (!fs::is_regular_file(from, error)) {
+    report.missing_tokenizer = tokenizer;
+    return;
+  }
+  const auto copy = [&](const fs::path& source, const std::string& name) {
+    copy_whole(source, folder / name);
+    report.files.push_back(name);
+  };
+  copy(from, from.extension() == ".json" ? "tokenizer.json" : "tokenizer.model");
+  for (const char* name : kTokenizerFiles)
+    if (const fs::path beside = from.parent_path() / name; fs::is_regular_file(beside, error)) copy(beside, name);
+}
+
+}  // namespace
+
+std::string tokenizer_in(const fs::path& folder) {
+  std::error_code error;
+  for (const char* file : {"tokenizer.json", "tokenizer.model"})
+    if (fs::is_regular_file(folder / file, error)) return (folder / file).string();
+  return {};
+}
+
+ExportReport export_hugging_face(Checkpoint& checkpoint, const fs::path& folder, const ExportOptions& options) {
+  const SavedModel model = saved_model(checkpoint);
+  const DType dtype = options.dtype.value_or(model.dtype == DType::kBF16 ? DType::kBF16 : DType::kF32);
+  require_empty(folder);
+  make_folder(folder);
+  ExportReport report;
+  const std::vector<Entries> files = cut_into_files(model, safe_type(dtype), options.max_shard_bytes);
+  for (size_t i = 0; i < files.size(); ++i) {
+    report.files.push_back(file_name(i, files.size()));
+    write_safetensors(
+        folder / report.files.back(), files[i],
+        [&](const SafetensorsEntry& entry, const SafetensorsSink& sink) { write_tensor(checkpoint, entry, sink); });
+  }
+  if (files.size() > 1) {
+    write_index(folder, files);
+    report.files.emplace_back("model.safetensors.index.json");
+  }
+  copy_tokenizer(model.tokenizer, folder, report);
+  // Last, so that a folder that was cut off is no model.
+  AtomicFile config(folder / "config.json");
+  config.write(to_hugging_face(model.config, dtype == DType::kBF16 ? "bfloat16" : "float32").dump(2) + "\n");
+  config.commit();
+  report.files.emplace_back("config.json");
+  return report;
+}
+
+}  // namespace trine

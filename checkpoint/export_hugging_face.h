@@ -1,0 +1,36 @@
+// A checkpoint's weights as a model folder of Hugging Face's transformers, and such a folder as a checkpoint.
+// Names, shapes and the RoPE convention are the same on both sides, so elements are only copied or rounded.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+
+namespace trine {
+
+struct ExportOptions {
+  int64_t max_shard_bytes = 5'000'000'000;  // of tensors in a file; a larger tensor has a file of its own
+  std::optional<DType> dtype;               // f32 or bf16; none: bf16 if that was trained in, else f32
+};
+struct ExportReport {
+  std::vector<std::string> files;
+  std::string missing_tokenizer;  // where its file should have been; empty: it was copied, or there is none
+};
+// Writes config.json (for transformers 4 and 5), model.safetensors or shards with an index, and copies the
+// tokenizer's files. Reads a block at a time. ConfigError if `folder` has files; DataError.
+ExportReport export_hugging_face(Checkpoint& checkpoint, const std::filesystem::path& folder,
+                                 const ExportOptions& options);
+
+// The tokenizer in a Hugging Face folder as --tokenizer takes it; empty: none.
+std::string tokenizer_in(const std::filesystem::path& folder);
+
+// Writes folder/step-000000: the weights as f32, zero moments, nothing trained yet. Returns its path. ConfigError
+// if there is one already; DataError if the folder's weights are not those of its config.json.
+std::filesystem::path import_hugging_face(const std::filesystem::path& hugging_face,
+                                          const std::filesystem::path& folder, const std::string& tokenizer,
+                                          const std::string& tokenizer_hash);
+
+}  // namespace trine

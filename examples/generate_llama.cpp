@@ -1,0 +1,312 @@
+// generate_llama: text from a model. The story: flags -> ModelFolder -> InferencePlan -> Generator -> tokens.
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <optional>
+#include <sched.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "comm/launch.h"
+#include "comm/local/local_ranks.h"
+#include "comm/mpi/mpi_session.h"
+#include "comm/world.h"
+#include "data/text_stream.h"
+#include "examples/flags_error.h"
+#include "runtime/agreement.h"
+#include "runtime/generator.h"
+#include "runtime/model_folder.h"
+#include "runtime/process_memory.h"
+#include "runtime/sampling.h"
+
+namespace trine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kLongestBlock = 512;        // tokens of a prefill: longer prompts go in several
+constexpr std::chrono::minutes kTimeout{10};  // for another rank, which may read its weights from a slow disk
+
+struct Request {
+  std::string model, tokenizer, prompt, prompt_ids;
+  bool has_prompt = false, has_prompt_ids = false;
+  int64_t max_tokens = 256;
+  SamplingOptions sampling;
+  std::string dtype = "bf16";
+  bool ignore_eos = false, print_ids = false;
+  int tp = 1, threads = 0;
+};
+
+// Cores that this rank may use: where nobody has bound it, its share of the host's.
+int default_threads(const Launch& launch, int tp) {
+  cpu_set_t allowed;
+  const int online = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
+  const int own = ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : online;
+  const int sharers = launch.num_ranks == 1 ? tp : own == online ? launch.ranks_on_host : 1;
+  return std::max(1, own / sharers);
+}
+
+void check(const Request& r, const Launch& launch, Problems& problems) {
+  const auto need = [&](bool holds, const char* flag, auto value, const char* what) {
+    if (!holds) problems.add("flags", "{} is {}; it needs {}.", flag, value, what);
+  };
+  if (r.model.empty()) problems.add("flags", "no --model. Name a folder with config.json and weights.");
+  if (r.has_prompt && r.has_prompt_ids)
+    problems.add("flags", "both --prompt and --prompt-ids are given. Keep one of them.");
+  need(r.max_tokens >= 1 && r.max_tokens <= (1 << 30), "--max-tokens", r.max_tokens, "1 to 2^30");
+  need(r.sampling.temperature >= 0 && r.sampling.temperature <= 1e6, "--temperature", r.sampling.temperature,
+       "0 (greedy) or more");
+  need(r.sampling.top_k >= 0, "--top-k", r.sampling.top_k, "0 (all) or more");
+  need(r.sampling.top_p > 0 && r.sampling.top_p <= 1, "--top-p", r.sampling.top_p, "more than 0, at most 1");
+  need(r.dtype == "bf16" || r.dtype == "f32", "--dtype", r.dtype, "bf16 or f32");
+  need(r.tp >= 1 && r.tp <= 4096, "--tp", r.tp, "1 to 4096");
+  need(r.threads >= 0 && r.threads <= 4096, "--threads", r.threads, "0 (the cores there are) to 4096");
+  if (launch.num_ranks > 1 && launch.num_ranks != r.tp)
+    problems.add("mesh", "{} ranks, but --tp {}. Start as many ranks as --tp says, or one.", launch.num_ranks,
+                 r.tp);
+}
+
+// False if --help or --version was printed.
+bool parse(int argc, const char* const* argv, const Launch& launch, Request& r) {
+  CLI::App app("Continues a text with a LLaMA model. Text goes to stdout as it comes, speed to stderr.",
+               "generate_llama");
+  const auto add = [&](const char* group, const char* flag, auto& value, const char* type, const char* help) {
+    return app.add_option(flag, value, help)->type_name(type)->group(group);
+  };
+  add("Model", "--model", r.model, "DIR", "a folder in Hugging Face's form: config.json and safetensors");
+  add("Model", "--tokenizer", r.tokenizer, "bytes|FILE", "default: the model folder's");
+  const auto* prompt = add("Prompt", "--prompt", r.prompt, "TEXT", "the text to continue (default: an empty one)");
+  const auto* ids =
+      add("Prompt", "--prompt-ids", r.prompt_ids, "1,2,3", "the same as token ids, taken as they are");
+  add("Sampling", "--max-tokens", r.max_tokens, "N", "tokens to generate at most (default: 256)");
+  add("Sampling", "--temperature", r.sampling.temperature, "T", "divides the logits; 0 is --greedy (default: 1)");
+  add("Sampling", "--top-k", r.sampling.top_k, "K", "only the K most likely tokens (default: 0, all)");
+  add("Sampling", "--top-p", r.sampling.top_p, "P", "only the fewest tokens that reach probability P (default: 1)");
+  app.add_flag("--greedy", r.sampling.greedy, "always the most likely token")->group("Sampling");
+  add("Sampling", "--seed", r.sampling.seed, "N", "same seed, same text (default: 1234)");
+  app.add_flag("--ignore-eos", r.ignore_eos, "go on behind an end of text")->group("Sampling");
+  app.add_flag("--print-ids", r.print_ids, "token ids instead of text")->group("Output");
+  add("Device", "--dtype", r.dtype, "bf16|f32", "of weights, activations and KV cache (default: bf16)");
+  add("Device", "--tp", r.tp, "N", "ranks that share the model: threads of this process, or mpirun's (default: 1)");
+  add("Device", "--threads", r.threads, "N", "per rank (default: the cores / ranks of this host)");
+  Problems problems;
+  if (!parse_flags(app, argc, argv, problems)) return false;
+  r.has_prompt = prompt->count() > 0;
+  r.has_prompt_ids = ids->count() > 0;
+  check(r, launch, problems);
+  problems.throw_if_any();
+  if (r.sampling.temperature == 0) r.sampling.greedy = true;
+  if (r.threads == 0) r.threads = default_threads(launch, r.tp);
+  return true;
+}
+
+std::vector<int32_t> parse_ids(const std::string& text) {
+  std::vector<int32_t> ids;
+  const char *at = text.data(), *const end = at + text.size();
+  while (true) {
+    const auto [next, error] = std::from_chars(at, end, ids.emplace_back());
+    if (error != std::errc{} || (next != end && *next != ','))
+      throw ConfigError(
+          fmt::format("[flags] --prompt-ids {}: need ids with commas between them, like 1,2,3.", text));
+    if (next == end) return ids;
+    at = next + 1;
+  }
+}
+
+// What all ranks agree on before the plan.
+struct Job {
+  Request request;
+  ModelFolder model;
+  std::unique_ptr<Tokenizer> tokenizer;  // null: ids in, ids out
+  std::vector<int32_t> prompt;
+  std::vector<int> ends;  // any of these ends the text
+};
+
+// Begin of text, if the model has one, then the text. The byte tokenizer's streams have none: there an empty prompt
+// begins behind the end of another document.
+std::vector<int32_t> encode(const Job& job) {
+  const Tokenizer& tokenizer = *job.tokenizer;
+  std::vector<int32_t> ids;
+  if (tokenizer.name() != "bytes") {
+    if (tokenizer.begin_id()) ids.push_back(*tokenizer.begin_id());
+  } else if (job.request.prompt.empty()) {
+    ids.push_back(kByteEnd);
+  }
+  tokenizer.encode(job.request.prompt, ids);
+  if (ids.empty())
+    throw ConfigError("[flags] the prompt is empty and the model has no begin of text. Give --prompt.");
+  return ids;
+}
+
+Job make_job(Request request) {
+  Job job{.request = std::move(request), .model = {}, .tokenizer = nullptr, .prompt = {}, .ends = {}};
+  const Request& r = job.request;
+  job.model = open_model(r.model);
+  const LlamaConfig& config = job.model.config;
+  const std::string spec = r.tokenizer.empty() ? job.model.tokenizer : r.tokenizer;
+  const bool needs_text = !r.has_prompt_ids || !r.print_ids;
+  if (!spec.empty() && needs_text) job.tokenizer = make_tokenizer(spec);
+  if (!job.tokenizer && !r.has_prompt_ids)
+    throw ConfigError(
+        fmt::format("[flags] {} has no tokenizer. Give --tokenizer bytes|FILE, or --prompt-ids.", r.model));
+  if (job.tokenizer && job.tokenizer->vocab_size() > config.vocab)
+    throw ConfigError(fmt::format("[flags] tokenizer {} has {} ids, the model {}. Use another --tokenizer.",
+                                  job.tokenizer->name(), job.tokenizer->vocab_size(), config.vocab));
+  job.prompt = r.has_prompt_ids ? parse_ids(r.prompt_ids) : encode(job);
+  for (const int32_t id : job.prompt)
+    if (id < 0 || id >= config.vocab)
+      throw ConfigError(fmt::format("[flags] prompt id {} is not within the vocabulary of {}.", id, config.vocab));
+  job.ends = config.eos;
+  if (job.ends.empty() && job.tokenizer && job.tokenizer->end_id()) job.ends = {*job.tokenizer->end_id()};
+  return job;
+}
+
+InferencePlan make_plan(const Job& job) {
+  const auto prompt = std::ssize(job.prompt), block = std::min(prompt, kLongestBlock);
+  const InferenceShape shape{.block = block,
+                             .max_seq = std::max(round_up(prompt, block), prompt + job.request.max_tokens),
+                             .dtype = job.request.dtype == "f32" ? DType::kF32 : DType::kBF16};
+  return build_inference_plan(job.model.config, shape, job.request.tp, job.request.threads);
+}
+
+void check_memory(const InferencePlan& plan, int ranks_here) {
+  const int64_t need = plan.memory.total_bytes() * ranks_here, have = available_bytes();
+  if (need > have)
+    throw OutOfMemoryError(fmt::format(
+        "[memory] the plan needs {} on this host, and only {} can be had. Per rank:\n{}Lower --max-tokens, "
+        "or use more hosts with mpirun and --tp.",
+        format_bytes(need), format_bytes(have), print(plan.memory)));
+}
+
+struct Speed {
+  int64_t tokens = 0;
+  double seconds = 0;
+  std::string text() const {
+    return fmt::format("{} token{} in {:.3f} s{}", tokens, tokens == 1 ? "" : "s", seconds,
+                       tokens > 0 ? fmt::format(", {:.1f} tok/s", static_cast<double>(tokens) / seconds) : "");
+  }
+};
+
+// Ids separated by commas, or text, to stdout; nothing on other ranks than the first.
+class Printer {
+ public:
+  Printer(const Job& job, bool prints) : prints_(prints) {
+    if (job.tokenizer && !job.request.print_ids) text_.emplace(*job.tokenizer, job.prompt);
+  }
+  void add(int32_t id) {
+    show(text_ ? text_->add(id) : (first_ ? "" : ",") + std::to_string(id));
+    first_ = false;
+  }
+  void finish() { show((text_ ? text_->finish() : "") + "\n"); }
+
+ private:
+  void show(const std::string& text) const {
+    if (!prints_) return;
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    if (std::fflush(stdout) != 0) throw DataError("[output] stdout cannot be written.");
+  }
+
+  const bool prints_;
+  bool first_ = true;
+  std::optional<TextStream> text_;
+};
+
+void generate(const Job& job, const InferencePlan& plan, Generator& generator, bool prints) {
+  const auto timed = [](Speed& speed, int64_t tokens, auto&& run) {
+    const auto start = Clock::now();
+    const std::span<const float> logits = run();
+    speed.seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    speed.tokens += tokens;
+    return logits;
+  };
+  Speed prefill, decode;
+  Printer printer(job, prints);
+  std::span<const float> logits =
+      timed(prefill, std::ssize(job.prompt), [&] { return generator.prefill(job.prompt); });
+  for (int64_t i = 0; i < job.request.max_tokens; ++i) {
+    const int32_t id = sample_token(logits, job.request.sampling, generator.position());
+    if (!job.request.ignore_eos && std::count(job.ends.begin(), job.ends.end(), id) > 0) break;
+    printer.add(id);
+    if (i + 1 < job.request.max_tokens) logits = timed(decode, 1, [&] { return generator.decode(id); });
+  }
+  printer.finish();
+  if (prints)
+    fmt::print(stderr, "prefill {} | decode {} | KV cache {} per rank, {} tokens\n", prefill.text(), decode.text(),
+               format_bytes(plan.cache_bytes()), plan.shape.max_seq);
+}
+
+// One rank; `fabric`: nullptr if it is the only one.
+void run_rank(const Job& job, const InferencePlan& plan, Fabric* fabric, int ranks_here) {
+  std::optional<CommWorld> world;
+  if (fabric) world.emplace(*fabric, plan.mesh(), kTimeout);
+  Communicator* const tp = world ? &(*world)[Group::kTp] : nullptr;
+  std::unique_ptr<Backend> backend;
+  std::optional<Generator> generator;
+  run_agreed(tp, [&] {
+    check_memory(plan, ranks_here);
+    backend = make_cpu_backend(plan.threads);
+    generator.emplace(plan, *backend, tp);
+    generator->set_parameters(job.model.weights);
+  });
+  generate(job, plan, *generator, !fabric || fabric->rank() == 0);
+}
+
+ExitCode explain(const std::exception& error, int rank) {
+  const auto* known = dynamic_cast<const Error*>(&error);
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+  const ExitCode code = memory ? ExitCode::kOutOfMemory : known ? known->code() : ExitCode::kOther;
+  const bool everywhere = known && code != ExitCode::kHang && code != ExitCode::kPeerLost;
+  if (rank == 0 || !everywhere)
+    fmt::print(stderr, "generate_llama: {}\n", memory ? "[memory] out of host memory." : error.what());
+  return code;
+}
+
+void run(int argc, const char* const* argv, const Launch& launch, MpiSession* session) {
+  Request request;
+  if (!parse(argc, argv, launch, request)) return;
+  const Job job = make_job(std::move(request));
+  const InferencePlan plan = make_plan(job);
+  const int64_t positions = std::ssize(job.prompt) + job.request.max_tokens;
+  if (launch.rank == 0 && positions > job.model.config.max_position)
+    fmt::print(stderr, "warning: up to {} tokens, the model was made for {}.\n", positions,
+               job.model.config.max_position);
+  if (session || job.request.tp == 1) return run_rank(job, plan, session, launch.ranks_on_host);
+  run_local_ranks(job.request.tp, [&](Fabric& fabric) {
+    try {
+      run_rank(job, plan, &fabric, job.request.tp);
+    } catch (...) {
+      fabric.give_up(std::current_exception());
+      throw;
+    }
+  });
+}
+
+ExitCode run_with_mpi(int argc, const char* const* argv, const Launch& launch) {
+  MpiSession session;
+  check_launch(launch, session);
+  try {
+    run(argc, argv, launch, &session);
+    return ExitCode::kOk;
+  } catch (const std::exception& error) {
+    const ExitCode code = explain(error, launch.rank);
+    const bool everywhere =
+        dynamic_cast<const Error*>(&error) && code != ExitCode::kHang && code != ExitCode::kPeerLost;
+    if (!everywhere) session.abort(static_cast<int>(code));
+    return code;
+  }
+}
+
+}  // namespace
+}  // namespace trine
+
+int main(int argc, char** argv) {
+  const trine::Launch launch = trine::detect_launch();
+  try {
+    if (launch.launched && launch.num_ranks > 1) return static_cast<int>(trine::run_with_mpi(argc, argv, launch));
+    trine::run(argc, argv, launch, nullptr);
+    return 0;
+  } catch (const std::exception& error) {
+    return static_cast<int>(trine::explain(error, launch.rank));
+  }
+}
