@@ -60,7 +60,7 @@ struct State {
       for (int w = 0; w < writers; ++w) {
         const int64_t begin = own * w, count = w + 1 == writers ? n - begin : own;
         if (count == 0) continue;
-        slices[static_cast<size_t>(w)].push_back({fmt::format("model.layers.{}.weight", i),
+        slices[static_cast<size_t>(w)].push_back({fmt::format("model.layers.{:04}.weight", i),
                                                   TensorKind::kWeight,
                                                   DType::kF32,
                                                   {n, kColumns},
@@ -158,13 +158,13 @@ void run(const fs::path& folder, int64_t mib, int writers, int rounds) {
     }
     dd_read.push_back(shell(reading));
     drop_from_cache(saved.path);
+    std::memset(out.data(), 0, out.size());
     read.push_back(seconds([&] { load(saved.path, out); }));
     drop_from_cache(saved.path);
     check.push_back(seconds([&] { Checkpoint(saved.path).check_files(); }));
     write_share.push_back(dd_write.back() / write.back());
     read_share.push_back(dd_read.back() / read.back());
-    if (round == 1 && std::memcmp(out.data(), state.data.data(), 1) != 0)
-      throw std::runtime_error("read back wrong");
+    if (std::memcmp(out.data(), state.data.data(), out.size()) != 0) throw std::runtime_error("read back wrong");
   }
   fs::remove_all(checkpoints);
   fmt::print("{} MiB, {} writer{}, median of {} rounds, GB/s\n", mib, writers, writers > 1 ? "s" : "", rounds);

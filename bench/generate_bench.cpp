@@ -25,7 +25,7 @@ double median(std::vector<double> values) {
 }
 
 // Seconds to read them all, by all threads.
-double read_seconds(const std::vector<int64_t>& words, int threads) {
+double read_seconds(std::span<const int64_t> words, int threads) {
   const int64_t begin = now_ns();
   int64_t sum = 0;
   const auto count = std::ssize(words);
@@ -54,7 +54,9 @@ void run(const std::string& model, DType dtype, int threads, int64_t prompt_size
   const double prefill = seconds_since(begin);
 
   const int64_t bytes = plan.decode_bytes(prompt_size + tokens / 2);
-  const std::vector<int64_t> words(static_cast<size_t>(bytes / 8), 1);
+  const auto memory = backend->allocate(bytes);  // in huge pages, as the weights are
+  const std::span words(reinterpret_cast<int64_t*>(memory->data()), static_cast<size_t>(bytes / 8));
+  std::fill(words.begin(), words.end(), 1);
   std::vector<double> steps, reads;
   for (int64_t i = 0; i < tokens; ++i) {
     const int64_t start = now_ns();

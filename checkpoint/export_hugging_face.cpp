@@ -73,22 +73,15 @@ void copy_whole(const fs::path& from, const fs::path& to) {
   file.commit();
 }
 
-void copy_tokenizer(const std::string& tokenizer, const fs::path& folder, ExportReport& report) {
-  if (tokenizer.empty() || tokenizer == "bytes") return;
-  std::error_code error;
-  fs::path from = tokenizer;
-  if (fs::is_directory(from, error)) from = tokenizer_in(from);
-  if (!fs::is_regular_file(from, error)) {
-    report.missing_tokenizer = tokenizer;
-    return;
-  }
+void copy_tokenizer(const fs::path& from, const fs::path& folder, std::vector<std::string>& names) {
   const auto copy = [&](const fs::path& source, const std::string& name) {
     copy_whole(source, folder / name);
-    report.files.push_back(name);
+    names.push_back(name);
   };
   copy(from, from.extension() == ".json" ? "tokenizer.json" : "tokenizer.model");
+  std::error_code ignored;
   for (const char* name : kTokenizerFiles)
-    if (const fs::path beside = from.parent_path() / name; fs::is_regular_file(beside, error)) copy(beside, name);
+    if (const fs::path beside = from.parent_path() / name; fs::is_regular_file(beside, ignored)) copy(beside, name);
 }
 
 }  // namespace
@@ -100,30 +93,31 @@ std::string tokenizer_in(const fs::path& folder) {
   return {};
 }
 
-ExportReport export_hugging_face(Checkpoint& checkpoint, const fs::path& folder, const ExportOptions& options) {
+std::vector<std::string> export_hugging_face(Checkpoint& checkpoint, const fs::path& folder,
+                                             const ExportOptions& options) {
   const SavedModel model = saved_model(checkpoint);
   const DType dtype = options.dtype.value_or(model.dtype == DType::kBF16 ? DType::kBF16 : DType::kF32);
   require_empty(folder);
   make_folder(folder);
-  ExportReport report;
+  std::vector<std::string> names;
   const std::vector<Entries> files = cut_into_files(model, safe_type(dtype), options.max_shard_bytes);
   for (size_t i = 0; i < files.size(); ++i) {
-    report.files.push_back(file_name(i, files.size()));
+    names.push_back(file_name(i, files.size()));
     write_safetensors(
-        folder / report.files.back(), files[i],
+        folder / names.back(), files[i],
         [&](const SafetensorsEntry& entry, const SafetensorsSink& sink) { write_tensor(checkpoint, entry, sink); });
   }
   if (files.size() > 1) {
     write_index(folder, files);
-    report.files.emplace_back("model.safetensors.index.json");
+    names.emplace_back("model.safetensors.index.json");
   }
-  copy_tokenizer(model.tokenizer, folder, report);
+  if (!options.tokenizer.empty()) copy_tokenizer(options.tokenizer, folder, names);
   // Last, so that a folder that was cut off is no model.
   AtomicFile config(folder / "config.json");
   config.write(to_hugging_face(model.config, dtype == DType::kBF16 ? "bfloat16" : "float32").dump(2) + "\n");
   config.commit();
-  report.files.emplace_back("config.json");
-  return report;
+  names.emplace_back("config.json");
+  return names;
 }
 
 }  // namespace trine

@@ -14,15 +14,12 @@ namespace trine {
 struct ExportOptions {
   int64_t max_shard_bytes = 5'000'000'000;  // of tensors in a file; a larger tensor has a file of its own
   std::optional<DType> dtype;               // f32 or bf16; none: bf16 if that was trained in, else f32
+  std::filesystem::path tokenizer;          // copied, with what transformers reads beside it; empty: none
 };
-struct ExportReport {
-  std::vector<std::string> files;
-  std::string missing_tokenizer;  // where its file should have been; empty: it was copied, or there is none
-};
-// Writes config.json (for transformers 4 and 5), model.safetensors or shards with an index, and copies the
-// tokenizer's files. Reads a block at a time. ConfigError if `folder` has files; DataError.
-ExportReport export_hugging_face(Checkpoint& checkpoint, const std::filesystem::path& folder,
-                                 const ExportOptions& options);
+// Writes config.json (for transformers 4 and 5), model.safetensors or shards with an index, and the tokenizer's
+// files. Returns the names of all. Reads a block at a time. ConfigError if `folder` has files; DataError.
+std::vector<std::string> export_hugging_face(Checkpoint& checkpoint, const std::filesystem::path& folder,
+                                             const ExportOptions& options);
 
 // The tokenizer in a Hugging Face folder as --tokenizer takes it; empty: none.
 std::string tokenizer_in(const std::filesystem::path& folder);

@@ -13,6 +13,7 @@
 #include "checkpoint/compare.h"
 #include "checkpoint/export_hugging_face.h"
 #include "checkpoint/reshard.h"
+#include "checkpoint/saved_model.h"
 #include "data/tokenizer.h"
 #include "examples/flags_error.h"
 #include "examples/version.h"
@@ -37,9 +38,11 @@ CheckpointFolder checkpoints_in(const fs::path& path) {
   return CheckpointFolder(fs::is_directory(path / "checkpoints", error) ? path / "checkpoints" : path);
 }
 
+fs::path without_slash(const std::string& name) { return fs::path(name + "/").lexically_normal().parent_path(); }
+
 // That checkpoint, or the newest good one of a folder or run.
 Checkpoint open(const std::string& name) {
-  const fs::path path = fs::path(name + "/").lexically_normal().parent_path();
+  const fs::path path = without_slash(name);
   if (is_checkpoint(path)) return Checkpoint(path);
   const Chosen chosen = checkpoints_in(path).newest_valid();
   for (const std::string& line : chosen.passed_over) fmt::print(stderr, "warning: passed over {}\n", line);
@@ -95,16 +98,13 @@ std::vector<Listed> list_all(const std::vector<Candidate>& candidates) {
 }
 
 // The checkpoints that `name` means: itself, or all of a folder or run.
-std::vector<Candidate> candidates_of(const std::string& name) {
-  const fs::path path = fs::path(name + "/").lexically_normal().parent_path();
+std::vector<Candidate> candidates_of(const fs::path& path) {
   if (!is_checkpoint(path)) return checkpoints_in(path).candidates();
-  for (Candidate& candidate : CheckpointFolder(path.parent_path()).candidates())
-    if (candidate.path.filename() == path.filename()) return {std::move(candidate)};
-  Candidate candidate{path, 0, -1, {}};  // of another name
+  Candidate candidate{path, 0, -1, {}};
   try {
     const Manifest manifest = load_manifest(path);
     candidate.step = manifest.state.step, candidate.sequence = manifest.sequence;
-  } catch (const Error& error) {
+  } catch (const DataError& error) {
     candidate.problem = error.what();
   }
   return {candidate};
@@ -117,7 +117,7 @@ ExitCode ls(int argc, const char* const* argv) {
   arguments.need("RUN_OR_FOLDER", name, "a run folder, a folder of checkpoints or a checkpoint");
   arguments.json(as_json);
   if (!arguments.parse(argc, argv)) return ExitCode::kOk;
-  std::vector<Listed> list = list_all(candidates_of(name));
+  std::vector<Listed> list = list_all(candidates_of(without_slash(name)));
   std::stable_sort(list.begin(), list.end(),
                    [](const Listed& a, const Listed& b) { return a.candidate.sequence < b.candidate.sequence; });
   json objects = json::array();
@@ -158,7 +158,8 @@ ExitCode verify(int argc, const char* const* argv) {
   arguments.need("CHECKPOINT_OR_FOLDER", name, "a checkpoint, a folder of them or a run folder");
   arguments.json(as_json);
   if (!arguments.parse(argc, argv)) return ExitCode::kOk;
-  const std::vector<Candidate> candidates = candidates_of(name);
+  const fs::path path = without_slash(name);
+  const std::vector<Candidate> candidates = candidates_of(path);
   json objects = json::array();
   size_t good = 0;
   for (const Candidate& candidate : candidates) {
@@ -180,10 +181,8 @@ ExitCode verify(int argc, const char* const* argv) {
   }
   if (as_json) fmt::print("{}\n", objects.dump(2));
   if (good == candidates.size() && good > 0) return ExitCode::kOk;
-  const bool folder =
-      candidates.empty() || candidates.size() > 1 || candidates[0].path != fs::path(name).lexically_normal();
   if (candidates.empty()) fmt::print(stderr, "checkpoint_tool: [checkpoint] {} has no checkpoint.\n", name);
-  return good == 0 && folder ? ExitCode::kNoCheckpoint : ExitCode::kData;
+  return good == 0 && !is_checkpoint(path) ? ExitCode::kNoCheckpoint : ExitCode::kData;
 }
 
 json to_json(const std::vector<FieldDifference>& differences) {
@@ -271,6 +270,22 @@ int64_t parse_size(const std::string& text) {
   throw ConfigError(fmt::format("[flags] --max-shard is {}, need a size such as 5GB or 500MiB.", text));
 }
 
+// The file of the tokenizer that was trained with, if it is still that one.
+std::string tokenizer_of(const Checkpoint& checkpoint) {
+  const std::string spec = saved_model(checkpoint).tokenizer;
+  if (spec.empty() || spec == "bytes") return {};
+  try {
+    std::error_code error;
+    const std::string file = fs::is_directory(spec, error) ? tokenizer_in(spec) : spec;
+    if (fmt::format("{:016x}", make_tokenizer(file)->hash()) == checkpoint.manifest().state.tokenizer_hash)
+      return file;
+    fmt::print(stderr, "warning: {} is not the tokenizer of this checkpoint any more: it is not copied.\n", file);
+  } catch (const DataError& error) {
+    fmt::print(stderr, "warning: the tokenizer is not copied: {}\n", error.what());
+  }
+  return {};
+}
+
 ExitCode export_hf(int argc, const char* const* argv) {
   std::string source, target, max_shard = "5GB", dtype;
   Arguments arguments("Writes the weights as a folder that Hugging Face's transformers (4 and 5) loads.",
@@ -281,14 +296,12 @@ ExitCode export_hf(int argc, const char* const* argv) {
   arguments.flag("--dtype", dtype, "bf16|f32", "of the weights (default: bf16 if that was trained in, else f32)")
       ->check(CLI::IsMember({"bf16", "f32"}));
   if (!arguments.parse(argc, argv)) return ExitCode::kOk;
-  ExportOptions options{.max_shard_bytes = parse_size(max_shard), .dtype = {}};
+  ExportOptions options{.max_shard_bytes = parse_size(max_shard), .dtype = {}, .tokenizer = {}};
   if (!dtype.empty()) options.dtype = parse_dtype(dtype);
   Checkpoint checkpoint = open(source);
-  const ExportReport report = export_hugging_face(checkpoint, target, options);
-  for (const std::string& file : report.files) fmt::print("{}\n", (fs::path(target) / file).string());
-  if (!report.missing_tokenizer.empty())
-    fmt::print(stderr, "warning: the tokenizer {} is not there any more: copy it into {} yourself.\n",
-               report.missing_tokenizer, target);
+  options.tokenizer = tokenizer_of(checkpoint);
+  for (const std::string& file : export_hugging_face(checkpoint, target, options))
+    fmt::print("{}\n", (fs::path(target) / file).string());
   return ExitCode::kOk;
 }
 
@@ -299,8 +312,16 @@ ExitCode import_hf(int argc, const char* const* argv) {
   arguments.need("DIR", source, "with config.json and safetensors");
   arguments.need("FOLDER", target, "gets the checkpoint as FOLDER/step-000000");
   if (!arguments.parse(argc, argv)) return ExitCode::kOk;
-  const std::string tokenizer = tokenizer_in(source);
-  const std::string hash = fmt::format("{:016x}", make_tokenizer(tokenizer.empty() ? "bytes" : tokenizer)->hash());
+  std::string tokenizer = tokenizer_in(source);
+  std::unique_ptr<Tokenizer> made;
+  try {
+    if (!tokenizer.empty()) made = make_tokenizer(tokenizer);
+  } catch (const DataError& error) {
+    fmt::print(stderr, "warning: imported without a tokenizer: {}\n", error.what());
+    tokenizer.clear();
+  }
+  if (!made) made = make_byte_tokenizer();
+  const std::string hash = fmt::format("{:016x}", made->hash());
   fmt::print("{}\n", import_hugging_face(source, target, tokenizer, hash).string());
   return ExitCode::kOk;
 }

@@ -74,7 +74,8 @@ bool parse(int argc, const char* const* argv, const Launch& launch, Request& r) 
   const auto add = [&](const char* group, const char* flag, auto& value, const char* type, const char* help) {
     return app.add_option(flag, value, help)->type_name(type)->group(group);
   };
-  add("Model", "--model", r.model, "DIR", "a folder in Hugging Face's form: config.json and safetensors");
+  add("Model", "--model", r.model, "DIR",
+      "a run folder, a checkpoint, or a folder with config.json and safetensors");
   add("Model", "--tokenizer", r.tokenizer, "bytes|FILE", "default: the model folder's");
   const auto* prompt = add("Prompt", "--prompt", r.prompt, "TEXT", "the text to continue (default: an empty one)");
   const auto* ids =

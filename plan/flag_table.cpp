@@ -142,12 +142,16 @@ std::vector<Flag> make_table() {
 
   group = "Run folder";
   add("out", {}, "DIR", "the run folder (default: runs/<model>-<time>)", FIELD(out));
-  add("save-interval", {}, "N", "steps between checkpoints", FIELD(save_interval));
+  add("save-interval", {}, "N", "steps between checkpoints; the last step is saved too", FIELD(save_interval));
   add("save", {}, "DIR", "where checkpoints go (default: in the run folder)", FIELD(save));
   add("keep", {}, "K", "newest checkpoints to keep", FIELD(keep));
-  add("resume", {}, "latest|DIR", "go on from a checkpoint", FIELD(resume));
+  add("resume", {}, "latest|auto|DIR",
+      "go on from the newest good checkpoint of --out, or of DIR (a run, or one checkpoint); auto begins if there "
+      "is none",
+      FIELD(resume));
   t.back().value_if_bare = "latest";
-  add("load-weights", {}, "DIR", "initial weights from a Hugging Face folder; the model too, without --model",
+  add("load-weights", {}, "DIR",
+      "initial weights from a Hugging Face folder (the model too, without --model) or a checkpoint",
       FIELD(load_weights));
 
   group = "Observe";

@@ -1,12 +1,16 @@
 #include "runtime/model_folder.h"
 
 #include <memory>
+#include <mutex>
 #include <set>
 
 #include "base/error.h"
+#include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/hugging_face.h"
+#include "checkpoint/saved_model.h"
 #include "data/tokenizer.h"
 #include "models/llama_inference.h"
+#include "runtime/run_folder.h"
 
 namespace trine {
 namespace {
@@ -52,12 +56,54 @@ ModelFolder open_hugging_face(const std::filesystem::path& folder) {
   return model;
 }
 
+// Tensors of a checkpoint, read whole and kept until another one is asked for: parameters are filled row by row.
+class SavedWeights {
+ public:
+  explicit SavedWeights(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
+
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  void read(const std::string& name, int64_t begin, std::span<float> out) {
+    const std::lock_guard lock(mutex_);
+    if (name != name_) {
+      const TensorEntry& tensor = checkpoint_.tensor(TensorKind::kWeight, name);
+      values_.resize(static_cast<size_t>(tensor.shape.num_elements()));
+      const std::vector<Box> whole = {Box::whole(tensor.shape)};
+      checkpoint_.read(tensor, whole, std::span(values_));
+      name_ = name;
+    }
+    const auto part = std::span(values_).subspan(static_cast<size_t>(begin), out.size());
+    std::copy(part.begin(), part.end(), out.begin());
+  }
+
+ private:
+  std::mutex mutex_;
+  Checkpoint checkpoint_;
+  std::string name_;
+  std::vector<float> values_;
+};
+
+ModelFolder open_checkpoint_folder(const std::filesystem::path& folder) {
+  const auto weights = std::make_shared<SavedWeights>(Checkpoint(folder));
+  const SavedModel saved = saved_model(weights->checkpoint());
+  return {.config = saved.config,
+          .tokenizer = saved.tokenizer.empty() ? tokenizer_in(folder, saved.config) : saved.tokenizer,
+          .weights = [weights](const std::string& name, int64_t begin, std::span<float> out) {
+            weights->read(name, begin, out);
+          }};
+}
+
 }  // namespace
 
 ModelFolder open_model(const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder))
-    throw DataError(fmt::format("[--model] {} is no folder. Name one with config.json and model.safetensors.",
-                                folder.string()));
+    throw DataError(
+        fmt::format("[--model] {} is no folder. Name a run folder, a checkpoint, or a folder with config.json and "
+                    "model.safetensors.",
+                    folder.string()));
+  if (std::filesystem::exists(folder / kManifestFile)) return open_checkpoint_folder(folder);
+  const std::filesystem::path checkpoints = RunFolder(folder).checkpoints();
+  if (std::filesystem::is_directory(checkpoints))
+    return open_checkpoint_folder(CheckpointFolder(checkpoints).newest_valid().path);
   return open_hugging_face(folder);
 }
 

@@ -15,8 +15,8 @@ struct ModelFolder {
   ParameterSource weights;  // of every parameter, in its right shape
 };
 
-// A folder in Hugging Face's form. DataError if it is none, or its weights do not fit its config.json. A further
-// form is one more function of this type, asked in open_model().
+// A checkpoint, a run folder (its newest good checkpoint; Error with ExitCode::kNoCheckpoint if there is none), or
+// a folder in Hugging Face's form. DataError if it is none of them, or its weights do not fit its configuration.
 ModelFolder open_model(const std::filesystem::path& folder);
 
 }  // namespace trine

@@ -39,7 +39,7 @@ done
 # A compiler of ours needs up to 2 GiB; where memory is scarce, fewer run at once.
 jobs_for_this_machine() {
   local free_kib by_memory cores
-  cores=$(nproc)
+  cores=$(env -u OMP_NUM_THREADS nproc)  # nproc heeds it
   free_kib=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
   local limit
   limit=$(cat /sys/fs/cgroup/memory.max 2>/dev/null || echo max)

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Everything that must hold before a change lands: format, layers, warnings, symbols, all tests, and all tests again
-# under AddressSanitizer and UndefinedBehaviorSanitizer. Installs what is missing.
+# Everything that must hold before a change lands: format, layers, warnings, symbols, all tests, and the libraries' tests
+# again under AddressSanitizer and UndefinedBehaviorSanitizer. Installs what is missing.
 # Usage: scripts/test.sh [--full] [--no-sanitize]
-#   --full         also the tests labelled "long", ranks as threads under ThreadSanitizer, and scripts/test_mpich.sh
+#   --full         also the tests labelled "long", the programs under AddressSanitizer, ranks as threads under ThreadSanitizer, and scripts/test_mpich.sh
 #   --no-sanitize  only the normal build
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,13 +24,14 @@ for argument; do
   esac
 done
 
-# The tests run side by side, so each gets one thread; those that are about threads ask for theirs.
-export OMP_NUM_THREADS=1
+# The tests run side by side, so each gets one thread; those that are about threads ask for theirs. nproc heeds
+# OMP_NUM_THREADS, so it is asked before.
+cores=$(nproc)
 # Tests start mpirun, in containers often as root, and on machines with fewer cores than ranks.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 
-run_tests() {  # FOLDER
-  ctest --test-dir "$1" --output-on-failure --no-tests=error -j "$(nproc)" ${choose[0]+"${choose[@]}"}
+run_tests() {  # FOLDER [OPTION OF CTEST...]
+  OMP_NUM_THREADS=1 ctest --test-dir "$@" --output-on-failure --no-tests=error -j "$cores" ${choose[0]+"${choose[@]}"}
 }
 
 scripts/install_packages.sh build test text
@@ -40,16 +41,23 @@ scripts/build.sh
 scripts/check_isa_symbols.sh build
 run_tests build
 if $sanitize; then
-  scripts/build.sh --sanitize
+  targets=()
+  if ! $full; then
+    for folder in base checkpoint comm data graph kernels models ops parallel plan runtime; do
+      targets+=("test_$folder")
+    done
+    targets+=(comm_mpi_program)
+  fi
+  scripts/build.sh --sanitize ${targets[0]+"${targets[@]}"}
   export ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1:fast_unwind_on_malloc=0
   export UBSAN_OPTIONS=print_stacktrace=1
   export LSAN_OPTIONS=suppressions=$PWD/scripts/leak_suppressions.txt:print_suppressions=0
-  run_tests build-asan
+  run_tests build-asan -E _NOT_BUILT
 fi
 if $full; then
   if $sanitize; then
     scripts/build.sh --sanitize-threads train_llama prepare_data test_comm test_programs
-    TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp ctest --test-dir build-tsan --output-on-failure --no-tests=error \
+    OMP_NUM_THREADS=1 TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp ctest --test-dir build-tsan --output-on-failure --no-tests=error \
       -R '^(Sizes/)?(Local|LaneThread|Clock)|DamagedData.OneLocalRank'
   fi
   scripts/test_mpich.sh
