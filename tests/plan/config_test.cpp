@@ -1,10 +1,12 @@
 #include "plan/config.h"
 
 #include <filesystem>
+#include <fmt/core.h>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <unistd.h>
 
 #include "plan/flag_table.h"
 #include "plan/flags.h"
@@ -34,7 +36,8 @@ std::string config_error(const std::vector<std::string>& args, LaunchInfo launch
 
 class TemporaryFile {
  public:
-  explicit TemporaryFile(const std::string& text) : path_(testing::TempDir() + "trine_config_test.json") {
+  explicit TemporaryFile(const std::string& text)
+      : path_(fmt::format("{}trine_config_test-{}.json", testing::TempDir(), ::getpid())) {
     std::ofstream(path_) << text;
   }
   ~TemporaryFile() { std::filesystem::remove(path_); }
