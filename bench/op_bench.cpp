@@ -1,10 +1,14 @@
-// Every kernel at the sizes of training, as GFLOP/s and GB/s by the op's own cost().
+// Every kernel at the sizes of training, as GFLOP/s and GB/s by the op's own cost(),
+// and the share of what this machine can do, measured before.
 //   build/bin/op_bench [--benchmark_filter=linear.*bf16]        OMP_NUM_THREADS sets the threads
 #include <benchmark/benchmark.h>
+#include <fmt/core.h>
+#include <iostream>
 #include <memory>
 #include <omp.h>
 #include <string>
 
+#include "bench/peaks.h"
 #include "graph/builder.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "tests/kernels/operands.h"
@@ -48,7 +52,7 @@ class Prepared {
   KernelCall call_;
 };
 
-void measure(benchmark::State& state, const OpCase& c) {
+void measure(benchmark::State& state, const OpCase& c, const bench::Peaks& peaks) {
   const Prepared prepared(c);
   prepared.run();
   for (auto _ : state) prepared.run();
@@ -57,18 +61,24 @@ void measure(benchmark::State& state, const OpCase& c) {
   const double bytes = static_cast<double>(cost.bytes_read + cost.bytes_written);
   if (cost.flops > 0) state.counters["GFLOP/s"] = Counter(cost.flops * 1e-9, Counter::kIsIterationInvariantRate);
   state.counters["GB/s"] = Counter(bytes * 1e-9, Counter::kIsIterationInvariantRate);
+  const double bound_s = std::max(cost.flops / peaks.flops, bytes / peaks.bytes);
+  state.counters["% of roofline"] = Counter(100 * bound_s, Counter::kIsIterationInvariantRate);
 }
 
 }  // namespace
 }  // namespace trine
 
 int main(int argc, char** argv) {
-  for (trine::DType dtype : {trine::DType::kBF16, trine::DType::kF32, trine::DType::kF16})
+  benchmark::Initialize(&argc, argv);
+  for (trine::DType dtype : {trine::DType::kBF16, trine::DType::kF32, trine::DType::kF16}) {
+    const auto peaks = trine::bench::measure_peaks(dtype, omp_get_max_threads());
+    std::cout << fmt::format("{}: peaks {:.0f} GFLOP/s, {:.1f} GB/s\n", name(dtype), peaks.flops * 1e-9,
+                             peaks.bytes * 1e-9);
     for (const auto& c : trine::reference::speed_cases(dtype))
       benchmark::RegisterBenchmark((c.name + "/" + std::string(name(dtype))).c_str(),
-                                   [c](benchmark::State& state) { trine::measure(state, c); })
+                                   [c, peaks](benchmark::State& state) { trine::measure(state, c, peaks); })
           ->UseRealTime()
           ->Unit(benchmark::kMicrosecond);
-  benchmark::Initialize(&argc, argv);
+  }
   benchmark::RunSpecifiedBenchmarks();
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Two cores as two ranks (dp 2, tp 2, pp 2) against two threads of one rank, and 16 ranks against one.
+"""Two cores as two ranks (dp 2, tp 2, pp 2) against two threads of one rank, 16 ranks against one, and what
+recomputation costs.
 
 Runs train_llama, several times in turn, and compares the median step; says from metrics.jsonl where the time went.
-Usage: bench/parallel.py [--model bench-s] [--micro-batch 1] [--steps 8] [--rounds 3] [--ranks16]
+Usage: bench/parallel.py [--model bench-s] [--micro-batch 1] [--steps 8] [--rounds 3] [--ranks16 | --recompute]
 """
 
 import argparse
@@ -29,6 +30,11 @@ SIXTEEN = {
     "tp 4 pp 2 dp 2, mpi": (16, ["--tp", "4", "--pp", "2"]),
     "tp 2 pp 8, threads": (1, ["--tp", "2", "--pp", "8", "--local-ranks", "16"]),
 }
+RECOMPUTE = {
+    "1 rank, 2 threads": (1, ["--threads", "2"]),
+    "selective": (1, ["--threads", "2", "--recompute", "selective"]),
+    "full": (1, ["--threads", "2", "--recompute", "full"]),
+}
 
 
 def run(program, ranks, flags, steps):
@@ -50,9 +56,10 @@ def main():
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ranks16", action="store_true", help="16 ranks on these cores, preset tiny")
+    parser.add_argument("--recompute", action="store_true", help="recomputation on one rank")
     args = parser.parse_args()
 
-    layouts = SIXTEEN if args.ranks16 else LAYOUTS
+    layouts = SIXTEEN if args.ranks16 else RECOMPUTE if args.recompute else LAYOUTS
     common = ["--model", "tiny" if args.ranks16 else args.model, "--micro-batch", args.micro_batch]
     steps = {name: [] for name in layouts}
     for _ in range(args.rounds):  # in turn, so that a slow minute hits all

@@ -2,7 +2,7 @@
 //
 //   step_bench --model bench-m --dtype bf16 --threads 2 --steps 10        the table
 //   step_bench --model bench-m --dtype bf16 --threads 2 --serve           one step for each line "go"
-//   (step_vs_torch.py)
+//   (bench/step)
 //
 // Random tokens, one process, no files. Peaks are measured in the same run: a large matrix product, and a stream.
 #include <CLI/CLI.hpp>
@@ -13,8 +13,8 @@
 #include <omp.h>
 
 #include "base/text.h"
+#include "bench/product_bound.h"
 #include "data/sampler.h"
-#include "kernels/cpu/product.h"
 #include "models/presets.h"
 #include "plan/plan.h"
 #include "runtime/executor.h"
@@ -24,44 +24,7 @@
 namespace trine {
 namespace {
 
-double seconds_since(int64_t begin_ns) { return static_cast<double>(now_ns() - begin_ns) * 1e-9; }
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
-struct Peaks {
-  double flops = 0;  // per second, products of the compute type
-  double bytes = 0;  // per second, read + written
-};
-
-Peaks measure_peaks(DType dtype, int threads) {
-  constexpr int64_t kSize = 2048;
-  auto context = std::make_shared<cpu::CpuContext>();
-  context->simd = &cpu::simd_functions(cpu::best_isa());
-  context->parallel = {threads};
-  const cpu::MatrixLayout square{dtype, kSize, kSize, kSize, 1};
-  const cpu::Product product(context, {{square, square}}, square, false);
-  const size_t bytes = static_cast<size_t>(kSize * kSize) * size_bytes(dtype);
-  std::vector<std::byte> a(bytes), b(bytes), c(bytes), workspace(size_t{64} << 20);
-  const std::pair<const std::byte*, const std::byte*> terms[] = {{a.data(), b.data()}};
-  Peaks peaks;
-  for (int i = 0; i < 6; ++i) {
-    const int64_t begin = now_ns();
-    product.run(terms, c.data(), false, workspace);
-    peaks.flops = std::max(peaks.flops, 2.0 * kSize * kSize * kSize / seconds_since(begin));
-  }
-  const int64_t floats = int64_t{32} << 20;  // 128 MiB each: beyond the caches
-  std::vector<float> x(static_cast<size_t>(floats), 1.0f), y(static_cast<size_t>(floats));
-  for (int i = 0; i < 6; ++i) {
-    const int64_t begin = now_ns();
-    context->simd->accumulate(floats, y.data(), x.data(), false,
-                              context->parallel);  // reads 8, writes 4 bytes an element
-    peaks.bytes = std::max(peaks.bytes, 12.0 * static_cast<double>(floats) / seconds_since(begin));
-  }
-  return peaks;
-}
+using namespace bench;
 
 struct Options {
   std::string model = "bench-s", dtype = "bf16";
@@ -128,6 +91,20 @@ struct OpTime {
   double seconds = 0, flops = 0, bytes = 0;
 };
 
+// The step beside its matrix products alone in the library's best layouts, plus attention as it ran.
+void print_bound(const StepBench& bench, const Options& options, const std::map<std::string, OpTime>& ops,
+                 double step_s) {
+  const double products =
+      product_bound(bench.graph(), bench.config().dtype, bench.config().num_microbatches(), options.threads);
+  double attention = 0;
+  for (const auto& [name, op] : ops)
+    if (name.starts_with("attention")) attention += op.seconds / options.steps;
+  fmt::print(
+      "\nbound: {:.2f} ms (products {:.2f} ms in oneDNN's best layouts, attention {:.2f} ms as it ran); the step "
+      "reaches {:.1f} % of it\n",
+      (products + attention) * 1e3, products * 1e3, attention * 1e3, 100 * (products + attention) / step_s);
+}
+
 void print_table(StepBench& bench, const Options& options) {
   std::vector<double> steps;
   std::map<std::string, OpTime> ops;
@@ -162,6 +139,7 @@ void print_table(StepBench& bench, const Options& options) {
                seconds * 1e3, 100 * seconds / total, op.flops / n / seconds * 1e-9, op.bytes / n / seconds * 1e-9,
                100 * bound / seconds);
   }
+  if (bench.config().dtype != DType::kF16) print_bound(bench, options, ops, step_s);
   TraceRecorder ring(1 << 12);
   const int64_t begin = now_ns();
   constexpr int kRecords = 200000;

@@ -11,7 +11,7 @@ build_packages=(g++ cmake ninja-build ccache pkg-config
   libfmt-dev nlohmann-json3-dev libcli11-dev libdnnl-dev libopenmpi-dev openmpi-bin
   libsentencepiece-dev libxxhash-dev libpcre2-dev zlib1g-dev libhdf5-dev)
 mpich_packages=(mpich libmpich-dev)
-test_packages=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-h5py binutils clang-format-14)
+test_packages=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-h5py binutils clang-format-14 valgrind)
 
 fail() {
   printf '%s\n' "$@" >&2

@@ -1,4 +1,4 @@
-"""The training step of Trine's LLaMA in PyTorch, at PyTorch's best setting on a CPU: bench/step_vs_torch.py's peer.
+"""The training step of Trine's LLaMA in PyTorch, at PyTorch's best setting on a CPU: bench/step's peer.
 
   torch_llama.py --model bench-s --dtype bf16 --mode compile --json    times steps, prints one JSON line
   torch_llama.py ... --serve     warms up, prints "ready"; each line "go" on stdin runs one step and prints its
