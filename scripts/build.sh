@@ -17,15 +17,15 @@ for argument; do
   case $argument in
     --sanitize)
       folder=build-asan
-      options+=(-DTRINE_SANITIZE=ON -DTRINE_BENCH=OFF)
+      options+=(-DTRINE_SANITIZE=ON -DTRINE_BENCH=OFF -DTRINE_CUDA=OFF)
       ;;
     --sanitize-threads)
       folder=build-tsan
-      options+=(-DTRINE_SANITIZE=thread -DTRINE_BENCH=OFF)
+      options+=(-DTRINE_SANITIZE=thread -DTRINE_BENCH=OFF -DTRINE_CUDA=OFF)
       ;;
     --mpich)
       folder=build-mpich
-      options+=(-DMPI_C_COMPILER=mpicc.mpich "-DMPIEXEC_EXECUTABLE=$(command -v mpiexec.mpich)" -DTRINE_BENCH=OFF)
+      options+=(-DMPI_C_COMPILER=mpicc.mpich "-DMPIEXEC_EXECUTABLE=$(command -v mpiexec.mpich)" -DTRINE_BENCH=OFF -DTRINE_CUDA=OFF)
       ;;
     --programs) [ -f build/CMakeCache.txt ] && options=() || options=(-DTRINE_TESTS=OFF -DTRINE_BENCH=OFF) ;;
     -*)
