@@ -1,11 +1,13 @@
 // Bandwidth of checkpoints beside `dd conv=fsync` of the same size on the same disk, interleaved round by round.
 //   build/bin/checkpoint_bench [FOLDER] [MIB] [WRITERS] [ROUNDS]        . 1024 1 5 by default
-// save: snapshot taken, files, fsync, manifest, commit. snapshot: what training waits for, beside one memcpy.
-// check: hashes of all files, cold cache. load: check and all tensors, cold cache, beside dd reading the files.
+// save: files, fsync, manifest, commit. snapshot: what training waits for, beside one memcpy of the state. check:
+// hashes of all files, cold cache. load: check and all tensors, cold cache, beside dd reading the files. "of a
+// core" is what the processor alone would allow, whatever else runs on the machine.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/core.h>
@@ -25,6 +27,14 @@ double seconds(F&& f) {
   const auto start = std::chrono::steady_clock::now();
   f();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Of all threads of this process.
+template <typename F>
+double processor_seconds(F&& f) {
+  const std::clock_t start = std::clock();
+  f();
+  return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
 }
 
 double median(std::vector<double> values) {
@@ -77,36 +87,42 @@ struct State {
 
 struct Saved {
   fs::path path;
-  double snapshot, total;
+  double snapshot, total, processor;
 };
 
 Saved save(const fs::path& folder, const State& state, std::vector<std::unique_ptr<AsyncSaver>>& savers,
            int round) {
   Saved saved{};
   SaveOutcome outcome;
-  saved.total = seconds([&] {
-    saved.snapshot = seconds([&] {
-      std::vector<std::thread> ranks;
-      for (size_t w = 0; w < savers.size(); ++w) {
-        ranks.emplace_back([&, w] {
-          SaveJob job;
-          job.folder = folder;
-          job.token = fmt::format("round{}", round);
-          job.rank = static_cast<int>(w);
-          job.num_ranks = static_cast<int>(savers.size());
-          job.keep = 1;
-          job.timeout = std::chrono::minutes(10);
-          job.state.step = round;
-          savers[w]->start(std::move(job), state.slices[w]);
-        });
-      }
-      for (std::thread& rank : ranks) rank.join();
-    });
+  const auto start = [&](size_t w) {
+    SaveJob job;
+    job.folder = folder;
+    job.token = fmt::format("round{}", round);
+    job.rank = static_cast<int>(w);
+    job.num_ranks = static_cast<int>(savers.size());
+    job.keep = 1;
+    job.timeout = std::chrono::minutes(10);
+    job.state.step = round;
+    savers[w]->start(std::move(job), state.slices[w]);
+  };
+  const auto start_all = [&] {
+    std::vector<std::thread> ranks;
+    for (size_t w = 1; w < savers.size(); ++w) ranks.emplace_back(start, w);
+    start(0);
+    for (std::thread& rank : ranks) rank.join();
+  };
+  const auto finish_all = [&] {
     for (auto& saver : savers) {
       const SaveOutcome one = *saver->finish();
       if (!one.ok) throw std::runtime_error(one.problem);
       if (!one.path.empty()) saved.path = one.path;
     }
+  };
+  saved.processor = processor_seconds([&] {
+    saved.total = seconds([&] {
+      saved.snapshot = seconds(start_all);
+      finish_all();
+    });
   });
   return saved;
 }
@@ -134,7 +150,8 @@ void run(const fs::path& folder, int64_t mib, int writers, int rounds) {
     savers.back()->reserve(bytes);
   }
   std::vector<std::byte> out(state.data.size() * 4);
-  std::vector<double> dd_write, write, snapshot, copy, dd_read, read, check, write_share, read_share;
+  std::vector<double> dd_write, write, snapshot, copy, dd_read, read, check;
+  std::vector<double> write_share, read_share, copies, save_processor, load_processor;
   const fs::path checkpoints = folder / "trine-checkpoint-bench", plain = folder / "trine-dd-bench";
   const auto dd = [&](int w, const std::string& io) { return fmt::format("dd bs=4M {} & p{}=$!; ", io, w); };
   for (int round = 1; round <= rounds; ++round) {
@@ -151,7 +168,9 @@ void run(const fs::path& folder, int64_t mib, int writers, int rounds) {
     const Saved saved = save(checkpoints, state, savers, round);
     write.push_back(saved.total - saved.snapshot);
     snapshot.push_back(saved.snapshot);
+    save_processor.push_back(saved.processor);
     copy.push_back(seconds([&] { std::memcpy(out.data(), state.data.data(), out.size()); }));
+    copies.push_back(snapshot.back() / copy.back());
     drop_from_cache(saved.path);
     for (const auto& entry : fs::directory_iterator(saved.path)) {
       reading += fmt::format("dd bs=4M if={} of=/dev/null; ", entry.path().string());
@@ -159,7 +178,7 @@ void run(const fs::path& folder, int64_t mib, int writers, int rounds) {
     dd_read.push_back(shell(reading));
     drop_from_cache(saved.path);
     std::memset(out.data(), 0, out.size());
-    read.push_back(seconds([&] { load(saved.path, out); }));
+    load_processor.push_back(processor_seconds([&] { read.push_back(seconds([&] { load(saved.path, out); })); }));
     drop_from_cache(saved.path);
     check.push_back(seconds([&] { Checkpoint(saved.path).check_files(); }));
     write_share.push_back(dd_write.back() / write.back());
@@ -171,13 +190,17 @@ void run(const fs::path& folder, int64_t mib, int writers, int rounds) {
   const auto line = [&](const char* what, const std::vector<double>& times, const std::string& note) {
     fmt::print("{:>10} {:7.2f}   {}\n", what, gigabytes / median(times), note);
   };
+  const auto share = [&](const std::vector<double>& shares, const std::vector<double>& processor) {
+    return fmt::format("{:.0f} % of dd, {:.2f} of a core", 100 * median(shares), gigabytes / median(processor));
+  };
   line("dd write", dd_write, "");
-  line("save", write, fmt::format("{:.0f} % of dd", 100 * median(write_share)));
+  line("save", write, share(write_share, save_processor));
   line("memcpy", copy, "");
-  line("snapshot", snapshot, fmt::format("{:.0f} ms", 1e3 * median(snapshot)));
+  line("snapshot", snapshot,
+       fmt::format("{:.0f} ms, {:.2f} of the memcpy", 1e3 * median(snapshot), median(copies)));
   line("dd read", dd_read, "");
   line("check", check, "");
-  line("load", read, fmt::format("{:.0f} % of dd", 100 * median(read_share)));
+  line("load", read, share(read_share, load_processor));
 }
 
 }  // namespace

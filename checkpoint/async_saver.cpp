@@ -1,14 +1,30 @@
+#include <cstdlib>
 #include <cstring>
+#include <new>
+#include <sys/mman.h>
 
 #include "base/error.h"
+#include "base/shape.h"
 #include "checkpoint/save.h"
+#include "checkpoint/streaming_copy.h"
 
 namespace trine {
+namespace {
+
+// In huge pages where the system has them, and in memory already.
+void* allocate_touched(int64_t size_bytes) {
+  constexpr int64_t kHugePageBytes = 2 << 20;
+  const auto bytes = static_cast<size_t>(div_up(size_bytes, kHugePageBytes) * kHugePageBytes);
+  void* memory = std::aligned_alloc(kHugePageBytes, bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  (void)::madvise(memory, bytes, MADV_HUGEPAGE);
+  return std::memset(memory, 0, bytes);
+}
+
+}  // namespace
 
 AsyncSaver::AsyncSaver(int64_t staging_limit_bytes, Copy copy)
-    : staging_limit_bytes_(staging_limit_bytes), copy_(std::move(copy)) {
-  if (!copy_) copy_ = [](void* to, const void* from, size_t size_bytes) { std::memcpy(to, from, size_bytes); };
-}
+    : staging_limit_bytes_(staging_limit_bytes), copy_(copy ? std::move(copy) : streaming_copy) {}
 
 AsyncSaver::~AsyncSaver() {
   if (running_.valid()) running_.wait();
@@ -18,7 +34,8 @@ void AsyncSaver::reserve(int64_t size_bytes) {
   if (size_bytes <= staging_bytes_ || size_bytes > staging_limit_bytes_) return;
   TRINE_CHECK(!busy());
   staging_.reset();
-  staging_ = std::make_unique<std::byte[]>(static_cast<size_t>(size_bytes));
+  staging_bytes_ = 0;
+  staging_.reset(static_cast<std::byte*>(allocate_touched(size_bytes)));
   staging_bytes_ = size_bytes;
 }
 

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/manifest.h"
@@ -43,7 +44,34 @@ std::vector<std::pair<fs::path, StepName>> step_folders(const fs::path& folder) 
   return found;
 }
 
+// What config.json of a run folder has for --save; empty: nothing, or it is no run folder.
+std::string saved_elsewhere(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::is_regular_file(folder / "config.json", error)) return {};
+  try {
+    const nlohmann::json config = read_json_file(folder / "config.json");
+    return config.is_object() ? config.value("save", "") : "";
+  } catch (const std::exception&) {  // whatever else is in there
+    return {};
+  }
+}
+
 }  // namespace
+
+fs::path checkpoints_of(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::is_directory(folder, error))
+    throw DataError(fmt::format("[checkpoint] {} is no folder. Name a run folder, its checkpoints or one of them.",
+                                folder.string()));
+  if (const std::string elsewhere = saved_elsewhere(folder); !elsewhere.empty()) {
+    if (fs::is_directory(elsewhere, error)) return elsewhere;
+    throw DataError(
+        fmt::format("[checkpoint] {} saves to {}, and there is no such folder. Run this where the "
+                    "training was started, or name the folder of checkpoints.",
+                    folder.string(), elsewhere));
+  }
+  return fs::is_directory(folder / "checkpoints", error) ? folder / "checkpoints" : folder;
+}
 
 std::vector<Candidate> CheckpointFolder::candidates() const {
   std::vector<Candidate> list;
@@ -61,6 +89,13 @@ std::vector<Candidate> CheckpointFolder::candidates() const {
     return std::tuple(a.problem.empty(), -a.sequence, -a.step) <
            std::tuple(b.problem.empty(), -b.sequence, -b.step);
   });
+  return list;
+}
+
+std::vector<fs::path> CheckpointFolder::leftovers() const {
+  std::vector<fs::path> list;
+  for (const auto& [path, name] : step_folders(path_))
+    if (name.suffix.starts_with(kTemporary) || name.suffix.starts_with(kDeleted)) list.push_back(path);
   return list;
 }
 
@@ -111,10 +146,8 @@ int64_t CheckpointFolder::next_sequence() const {
 }
 
 void CheckpointFolder::remove_leftovers(const fs::path& except) const {
-  for (const auto& [path, name] : step_folders(path_)) {
-    if (path == except || !(name.suffix.starts_with(kTemporary) || name.suffix.starts_with(kDeleted))) continue;
-    remove_folder(path, kManifestFile);
-  }
+  for (const fs::path& path : leftovers())
+    if (path != except) remove_folder(path, kManifestFile);
 }
 
 void CheckpointFolder::rotate(int keep, const std::string& token) const {

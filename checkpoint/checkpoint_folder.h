@@ -21,6 +21,10 @@ struct Chosen {
   std::vector<std::string> passed_over;  // a line each: which newer or damaged ones, and why
 };
 
+// Where the checkpoints of a run folder are: in its folder "checkpoints", or where its config.json says that --save
+// sends them. Any other folder is taken for that of the checkpoints. DataError if there is no such folder.
+std::filesystem::path checkpoints_of(const std::filesystem::path& folder);
+
 class CheckpointFolder {
  public:
   explicit CheckpointFolder(std::filesystem::path path) : path_(std::move(path)) {}
@@ -29,6 +33,8 @@ class CheckpointFolder {
   // Committed checkpoints: the damaged manifests, then the others, newest first. Unfinished saves are not among
   // them.
   std::vector<Candidate> candidates() const;
+  // What saves and removals that run or were cut off have there: step-N.tmp-TOKEN and step-N.del-TOKEN.
+  std::vector<std::filesystem::path> leftovers() const;
   // Whether a save ever started here, finished or not.
   bool ever_begun() const;
 
@@ -45,7 +51,7 @@ class CheckpointFolder {
   std::filesystem::path replaced(int64_t step, const std::string& token) const;   // step-000100.old-TOKEN
 
   int64_t next_sequence() const;
-  // Removes what interrupted saves and rotations left, but not `except`. DataError.
+  // Removes them, but not `except`. DataError.
   void remove_leftovers(const std::filesystem::path& except) const;
   // Removes all but the `keep` newest candidates. DataError.
   void rotate(int keep, const std::string& token) const;

@@ -106,6 +106,8 @@ void File::start_writeback(int64_t at, int64_t size_bytes) {
   (void)::sync_file_range(fd_, at, size_bytes, SYNC_FILE_RANGE_WRITE);
 }
 
+void File::will_read_all() const { (void)::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL); }
+
 std::string read_small_file(const fs::path& path, int64_t max_bytes) {
   const File file = File::open(path);
   const int64_t size = file.size();
@@ -142,9 +144,10 @@ void remove_file(const fs::path& path) {
 }
 
 void remove_folder(const fs::path& path, const char* first) {
+  std::error_code error;
+  if (fs::is_symlink(path, error)) return remove_file(path);
   if (*first != '\0') remove_file(path / first);
   std::vector<fs::path> files, folders;
-  std::error_code error;
   for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
     (it->is_directory(error) && !it->is_symlink(error) ? folders : files).push_back(it->path());
   }

@@ -37,6 +37,8 @@ class File {
   void sync();
   // Asks the system to begin writing these bytes to the disk. A hint.
   void start_writeback(int64_t at, int64_t size_bytes);
+  // Reading from begin to end is about to start: the system may read further ahead. A hint.
+  void will_read_all() const;
 
  private:
   File(std::filesystem::path path, int fd) : path_(std::move(path)), fd_(fd) {}
@@ -50,7 +52,7 @@ void make_folder(const std::filesystem::path& path);                            
 void sync_folder(const std::filesystem::path& path);                                // its list of names
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
 void remove_file(const std::filesystem::path& path);  // which may be gone already
-// The folder and all below it; `first`, if it exists, before anything else.
+// The folder and all below it; `first`, if it exists, before anything else. Of a link to a folder only the link.
 void remove_folder(const std::filesystem::path& path, const char* first = "");
 // A small file that appears whole or not at all, durable except for its name (sync_folder).
 void write_whole_file(const std::filesystem::path& path, std::string_view text);

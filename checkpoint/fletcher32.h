@@ -9,5 +9,6 @@
 namespace trine {
 
 uint32_t fletcher32(std::span<const std::byte> data);
+uint32_t portable_fletcher32(std::span<const std::byte> data);  // what machines without AVX2 run
 
 }  // namespace trine

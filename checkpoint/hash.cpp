@@ -15,16 +15,17 @@ namespace trine {
 namespace {
 
 constexpr size_t kReadBytes = size_t{1} << 20;
+constexpr size_t kCopyBytes = size_t{1} << 15;  // fit into the nearest cache
 
 // The same loop for each instruction set; 64-bit products are single instructions only in AVX-512.
 template <typename T>
 [[gnu::always_inline]] inline uint64_t sum_of_mixed(const std::byte* data, int64_t begin, int64_t count) {
   constexpr uint64_t kStep = 0x9e3779b97f4a7c15, kFactor = 0xd6e8feb86659fd93;
-  uint64_t sum = 0;
-  for (int64_t i = 0; i < count; ++i) {
+  uint64_t sum = 0, key = static_cast<uint64_t>(begin) * kStep;
+  for (int64_t i = 0; i < count; ++i, key += kStep) {
     T bits;
     std::memcpy(&bits, data + static_cast<size_t>(i) * sizeof(T), sizeof bits);
-    uint64_t z = static_cast<uint64_t>(begin + i) * kStep ^ bits;
+    uint64_t z = key ^ bits;
     z = (z ^ z >> 32) * kFactor;
     z = (z ^ z >> 32) * kFactor;
     sum += z ^ z >> 32;
@@ -81,6 +82,7 @@ uint64_t xxh3(std::string_view text) { return XXH3_64bits(text.data(), text.size
 uint64_t xxh3(const File& file, int64_t size_bytes) {
   const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
   XXH3_64bits_reset(state.get());
+  file.will_read_all();
   std::vector<std::byte> buffer(
       static_cast<size_t>(std::min<int64_t>(kReadBytes, std::max<int64_t>(1, size_bytes))));
   for (int64_t at = 0; at < size_bytes;) {
@@ -101,6 +103,10 @@ std::optional<uint64_t> parse_hex(std::string_view text) {
   return hex(value) == text ? std::optional(value) : std::nullopt;
 }
 
+uint64_t portable_element_hash(const std::byte* data, int64_t begin, int64_t count, size_t element_bytes) {
+  return portable_hash(data, begin, count, element_bytes);
+}
+
 uint64_t element_hash(const std::byte* data, int64_t begin, int64_t count, size_t element_bytes) {
   TRINE_CHECK(element_bytes == 1 || element_bytes == 2 || element_bytes == 4 || element_bytes == 8);
   static const ElementHash hash = fastest_hash();
@@ -112,6 +118,22 @@ uint64_t box_hash(const std::byte* data, const Box& box, const Shape& tensor, si
   for_each_run(box, Box::whole(tensor), [&](int64_t index, int64_t count) {
     sum += element_hash(data, index, count, element_bytes);
     data += static_cast<size_t>(count) * element_bytes;
+  });
+  return sum;
+}
+
+uint64_t copy_and_hash(const std::byte* data, const Box& box, const Shape& tensor, size_t element_bytes,
+                       std::byte* to) {
+  const auto block = static_cast<int64_t>(kCopyBytes / element_bytes);
+  uint64_t sum = 0;
+  for_each_run(box, Box::whole(tensor), [&](int64_t index, int64_t count) {
+    for (int64_t done = 0; done < count; done += block) {
+      const int64_t part = std::min(block, count - done);
+      const size_t bytes = static_cast<size_t>(part) * element_bytes;
+      sum += element_hash(data, index + done, part, element_bytes);
+      std::memcpy(to, data, bytes);
+      data += bytes, to += bytes;
+    }
   });
   return sum;
 }

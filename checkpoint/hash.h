@@ -25,7 +25,12 @@ std::optional<uint64_t> parse_hex(std::string_view text);
 // What the elements of `data` from flat index `begin` on add to the hash of their tensor (mod 2^64).
 // REQUIRES: elements of 1, 2, 4 or 8 bytes.
 uint64_t element_hash(const std::byte* data, int64_t begin, int64_t count, size_t element_bytes);
+// What machines without AVX2 run.
+uint64_t portable_element_hash(const std::byte* data, int64_t begin, int64_t count, size_t element_bytes);
 // The same for a box of the tensor, stored row-major in `data`.
 uint64_t box_hash(const std::byte* data, const Box& box, const Shape& tensor, size_t element_bytes);
+// The same, and copies the box to `to`: the memory is read once.
+uint64_t copy_and_hash(const std::byte* data, const Box& box, const Shape& tensor, size_t element_bytes,
+                       std::byte* to);
 
 }  // namespace trine

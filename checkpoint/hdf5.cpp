@@ -54,6 +54,12 @@ void h5_check(herr_t status, const std::filesystem::path& file, const char* what
   if (status < 0) throw failed(file, what);
 }
 
+H5Id without_times(hid_t list_class, const std::filesystem::path& file) {
+  H5Id list(H5Pcreate(list_class), file, "creating a property list");
+  h5_check(H5Pset_obj_track_times(list, false), file, "leaving out times");
+  return list;
+}
+
 H5Id file_type(DType dtype) {
   const auto copy = [](hid_t type) { return H5Id(H5Tcopy(type), {}, "copying a type"); };
   switch (dtype) {

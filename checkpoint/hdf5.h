@@ -54,6 +54,10 @@ class H5Id {
 // DataError likewise if `status` is negative.
 void h5_check(herr_t status, const std::filesystem::path& file, const char* what);
 
+// A list of properties to create a file, group or dataset with: without the time of day, so that the same contents
+// are the same bytes.
+H5Id without_times(hid_t list_class, const std::filesystem::path& file);
+
 H5Id file_type(DType dtype);  // as in files, little endian
 
 // HDF5 on top of a File (a virtual file driver). The first error of writing is kept and everything after it

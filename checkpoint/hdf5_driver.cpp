@@ -153,8 +153,8 @@ H5File::H5File(File& file, bool write) : state_(std::make_unique<State>(State{&f
   const Hdf5Lock lock;
   const H5Id access = H5Driver::access(state_.get(), file.path(), write);
   const char* name = file.path().c_str();
-  const hid_t id =
-      write ? H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, access) : H5Fopen(name, H5F_ACC_RDONLY, access);
+  const hid_t id = write ? H5Fcreate(name, H5F_ACC_TRUNC, without_times(H5P_FILE_CREATE, file.path()), access)
+                         : H5Fopen(name, H5F_ACC_RDONLY, access);
   if (id < 0) throw_if_failed();
   id_ = H5Id(id, file.path(), write ? "creating it as HDF5" : "opening it as HDF5");
 }

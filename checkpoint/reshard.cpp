@@ -13,9 +13,9 @@ namespace {
 // As much of a configuration as decides which rank has what.
 Config layout_config(const SavedModel& model, const SavedLayout& target) {
   constexpr int64_t kMaxRanks = 1 << 20;
-  for (const int64_t size : {target.tp, target.pp, target.dp})
+  for (const int64_t size : {target.tp, target.pp, target.dp, target.vpp})
     if (size < 1 || size > kMaxRanks)
-      throw ConfigError(fmt::format("[flags] --tp, --pp and --dp need 1 to {}, not {}.", kMaxRanks, size));
+      throw ConfigError(fmt::format("[flags] --tp, --pp, --dp and --vpp need 1 to {}, not {}.", kMaxRanks, size));
   Config config;
   config.model_name = "the checkpoint's model";
   config.model = model.config;
@@ -23,6 +23,8 @@ Config layout_config(const SavedModel& model, const SavedLayout& target) {
   config.seq = model.seq;
   config.tp = static_cast<int>(target.tp);
   config.pp = static_cast<int>(target.pp);
+  config.vpp = static_cast<int>(target.vpp);
+  if (config.vpp > 1) config.schedule = ScheduleKind::kInterleaved;
   config.zero = static_cast<int>(target.zero);
   config.mesh = {.pp = config.pp, .dp = static_cast<int>(target.dp), .tp = config.tp};
   config.sequence_parallel = config.tp > 1;
@@ -41,8 +43,8 @@ nlohmann::json resharded_config(nlohmann::json config, const SavedLayout& target
   config["pp"] = target.pp;
   config["zero"] = target.zero;
   config["sp"] = target.tp > 1;
-  config["vpp"] = 1;
-  config["schedule"] = "1f1b";
+  config["vpp"] = target.vpp;
+  config["schedule"] = target.vpp > 1 ? "interleaved" : "1f1b";
   config.erase("dp");
   return config;
 }

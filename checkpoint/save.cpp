@@ -64,6 +64,9 @@ void await_parts(const SaveJob& job, const fs::path& folder, SaveOutcome& outcom
     } else if (exists(failed_path(folder, rank))) {
       add_failure(outcome, rank, failed_path(folder, rank));
       ++rank;
+    } else if (job.give_up && *job.give_up) {
+      outcome.problem += fmt::format("{}rank {}: no part came", outcome.problem.empty() ? "" : "\n", rank);
+      ++rank;
     } else if (Clock::now() >= deadline) {
       outcome.problem += fmt::format(
           "{}rank {}: [checkpoint] {}: no part came within {}. Raise --timeout, or look at "
@@ -136,7 +139,8 @@ void discard(const fs::path& folder, SaveOutcome& outcome) {
   }
 }
 
-void set_problem(SaveOutcome& outcome, const Error& error) {
+// Errors of the system, but also of memory and threads: training goes on in any case.
+void set_problem(SaveOutcome& outcome, const std::exception& error) {
   outcome.problem = error.what();
   outcome.disk_full = dynamic_cast<const DiskFullError*>(&error) != nullptr;
 }
@@ -151,7 +155,7 @@ void run_rank_0(const SaveJob& job, const CheckpointFolder& checkpoints, const f
   }
   try {
     write_own_part(job, folder, slices);
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     set_problem(outcome, error);
     if (job.num_ranks > 1) outcome.problem = "rank 0: " + outcome.problem;
   }
@@ -162,7 +166,7 @@ void run_rank_0(const SaveJob& job, const CheckpointFolder& checkpoints, const f
       outcome.path = commit(job, checkpoints, folder);
       outcome.ok = true;
       return after_commit(job, checkpoints, outcome);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       set_problem(outcome, error);
     }
   }
@@ -185,7 +189,7 @@ SaveOutcome save_checkpoint(const SaveJob& job, std::span<const Slice> slices) {
     try {
       write_own_part(job, folder, slices);
       outcome.ok = true;
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       set_problem(outcome, error);
       leave_failure(job, folder, outcome);
     }
@@ -198,6 +202,7 @@ std::optional<std::string> free_space_problem(const fs::path& folder, int64_t st
   constexpr int64_t kMarginBytes = 16 << 20;
   try {
     make_folder(folder);
+    CheckpointFolder(folder).remove_leftovers({});  // which may be what fills the disk
     require_free_bytes(folder, state_bytes + state_bytes / 64 + kMarginBytes);
     return std::nullopt;
   } catch (const Error& error) {

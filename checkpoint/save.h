@@ -1,8 +1,10 @@
 // Saving: every rank writes its part, rank 0 commits (checkpoint/format.md). Ranks meet in the folder alone.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -25,6 +27,8 @@ struct SaveJob {
   int num_ranks = 1;
   std::optional<int> keep;               // the newest so many stay; none: all
   std::chrono::milliseconds timeout{0};  // how long rank 0 waits for the others' parts, from its own on
+  // Set by the caller who knows that a part will not come: then rank 0 waits no longer.
+  std::shared_ptr<const std::atomic<bool>> give_up = nullptr;
   TrainingState state;
   SavedLayout layout;
   nlohmann::json config = nlohmann::json::object();
@@ -44,14 +48,14 @@ struct SaveOutcome {
 // Does the whole of a save; failures of the system come back as an outcome, and older checkpoints stay as they are.
 SaveOutcome save_checkpoint(const SaveJob& job, std::span<const Slice> slices);
 
-// For rank 0 to ask before any rank starts: room for `state_bytes` of tensors of all ranks? Nothing, or what is
-// wrong.
+// For rank 0 to ask before any rank starts, once what interrupted saves left is removed: room for `state_bytes` of
+// tensors of all ranks? Nothing, or what is wrong.
 std::optional<std::string> free_space_problem(const std::filesystem::path& folder, int64_t state_bytes);
 
 // Saves behind training: start() returns when a snapshot is taken. One save at a time.
 class AsyncSaver {
  public:
-  // Copies to host memory: memcpy, or a device's own.
+  // Copies to host memory: streaming_copy, or a device's own.
   using Copy = std::function<void(void* to, const void* from, size_t size_bytes)>;
   // A state above `staging_limit_bytes` is written without a snapshot: start() then blocks until it is on disk.
   explicit AsyncSaver(int64_t staging_limit_bytes = INT64_MAX, Copy copy = {});
@@ -70,7 +74,10 @@ class AsyncSaver {
  private:
   int64_t staging_limit_bytes_;
   Copy copy_;
-  std::unique_ptr<std::byte[]> staging_;
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<std::byte, Free> staging_;  // kept from save to save
   int64_t staging_bytes_ = 0;
   std::future<SaveOutcome> running_;
 };

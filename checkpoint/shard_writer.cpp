@@ -13,6 +13,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kFileOverheadBytes = 64 << 10, kDatasetOverheadBytes = 1 << 10;
+constexpr size_t kBytesWorthAThread = 256 << 10;
 
 void check_slice(const Slice& slice) {
   TRINE_CHECK(is_tensor_name(slice.name), "\"{}\" is no name of a tensor", slice.name);
@@ -61,7 +62,8 @@ void begin_file(const NewFile& file) {
 }
 
 H5Id create_group(const NewFile& file, TensorKind kind) {
-  return H5Id(H5Gcreate2(file.hdf5(), std::string(name(kind)).c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+  return H5Id(H5Gcreate2(file.hdf5(), std::string(name(kind)).c_str(), H5P_DEFAULT,
+                         without_times(H5P_GROUP_CREATE, file.path()), H5P_DEFAULT),
               file.path(), "creating a group");
 }
 
@@ -72,7 +74,7 @@ H5Id create_dataset(const NewFile& file, const std::string& name, const Slice& s
   const auto count = extents(box.count), chunk = extents(grid.shape());
   const int dims = static_cast<int>(count.size());
   const H5Id space(H5Screate_simple(dims, count.data(), nullptr), path, "creating a dataset");
-  const H5Id creation(H5Pcreate(H5P_DATASET_CREATE), path, "creating a dataset");
+  const H5Id creation = without_times(H5P_DATASET_CREATE, path);
   h5_check(H5Pset_chunk(creation, dims, chunk.data()), path, "setting the chunk");
   h5_check(H5Pset_fletcher32(creation), path, "setting the filter");
   h5_check(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), path, "setting the fill time");
@@ -84,35 +86,68 @@ H5Id create_dataset(const NewFile& file, const std::string& name, const Slice& s
   return dataset;
 }
 
-// The chunk, zeros up to its full size, its checksum: as HDF5's filter would leave it.
-void write_chunk(const NewFile& file, hid_t dataset, const Chunk& chunk, const std::byte* data, size_t data_bytes,
-                 std::vector<std::byte>& buffer) {
-  std::memcpy(buffer.data(), data, data_bytes);
-  const size_t chunk_bytes = buffer.size() - sizeof(uint32_t);
-  std::memset(buffer.data() + data_bytes, 0, chunk_bytes - data_bytes);
-  const uint32_t sum = fletcher32({buffer.data(), chunk_bytes});
-  std::memcpy(buffer.data() + chunk_bytes, &sum, sizeof sum);
-  const auto start = extents(chunk.box.start);
-  const Hdf5Lock lock;
-  h5_check(H5Dwrite_chunk(dataset, H5P_DEFAULT, 0, start.data(), buffer.size(), buffer.data()), file.path(),
-           "writing a chunk");
-  file.hdf5().throw_if_failed();
-}
+// Gives chunks of a dataset to HDF5 as its filter would leave them: zeros up to the full size, then the checksum.
+// While one is written, the next is prepared.
+class ChunkWriter {
+ public:
+  ChunkWriter(const NewFile& file, hid_t dataset, int64_t chunk_bytes)
+      : file_(file), dataset_(dataset), chunk_bytes_(static_cast<size_t>(chunk_bytes)) {}
+
+  // `place`: of the chunk in the tensor. Returns what its elements add to the tensor's hash.
+  uint64_t write(const Chunk& chunk, const Box& place, const Shape& tensor, size_t element_bytes,
+                 const std::byte* data) {
+    std::swap(filling_, writing_);
+    filling_.resize(chunk_bytes_ + sizeof(uint32_t));
+    std::byte* const to = filling_.data();
+    const uint64_t hash = copy_and_hash(data, place, tensor, element_bytes, to);
+    const size_t data_bytes = static_cast<size_t>(place.num_elements()) * element_bytes;
+    std::memset(to + data_bytes, 0, chunk_bytes_ - data_bytes);
+    const uint32_t sum = fletcher32({to, chunk_bytes_});
+    std::memcpy(to + chunk_bytes_, &sum, sizeof sum);
+    const auto give = [this, start = extents(chunk.box.start), filled = std::span<const std::byte>(filling_)] {
+      write_filtered(start, filled);
+    };
+    finish();
+    if (chunk_bytes_ < kBytesWorthAThread)
+      give();
+    else
+      running_ = std::async(std::launch::async, give);
+    return hash;
+  }
+  // The last one is written.
+  void finish() {
+    if (running_.valid()) running_.get();
+  }
+
+ private:
+  void write_filtered(const std::vector<hsize_t>& start, std::span<const std::byte> filled) const {
+    const Hdf5Lock lock;
+    h5_check(H5Dwrite_chunk(dataset_, H5P_DEFAULT, 0, start.data(), filled.size(), filled.data()), file_.path(),
+             "writing a chunk");
+    file_.hdf5().throw_if_failed();
+  }
+
+  const NewFile& file_;
+  const hid_t dataset_;
+  const size_t chunk_bytes_;
+  std::vector<std::byte> filling_, writing_;
+  std::future<void> running_;  // last: its end is waited for before what it works on goes
+};
 
 // Returns the box's share of the tensor's hash.
 uint64_t write_box(const NewFile& file, hid_t dataset, const Slice& slice, const Box& box, const ChunkGrid& grid,
                    const std::byte* data) {
   const size_t element_bytes = size_bytes(slice.dtype);
-  std::vector<std::byte> buffer(static_cast<size_t>(grid.num_elements()) * element_bytes + sizeof(uint32_t));
+  ChunkWriter writer(file, dataset, grid.num_elements() * static_cast<int64_t>(element_bytes));
   uint64_t hash = 0;
   const Box all{std::vector<int64_t>(box.num_dims()), box.count};
   grid.for_each(all, [&](const Chunk& chunk) {
-    const std::byte* from = data + static_cast<size_t>(chunk.begin) * element_bytes;
-    write_chunk(file, dataset, chunk, from, static_cast<size_t>(chunk.box.num_elements()) * element_bytes, buffer);
     Box place = chunk.box;
     for (size_t d = 0; d < place.num_dims(); ++d) place.start[d] += box.start[d];
-    hash += box_hash(from, place, slice.shape, element_bytes);
+    const std::byte* from = data + static_cast<size_t>(chunk.begin) * element_bytes;
+    hash += writer.write(chunk, place, slice.shape, element_bytes, from);
   });
+  writer.finish();
   return hash;
 }
 
@@ -135,7 +170,7 @@ void add_virtual_dataset(const NewFile& file, const Manifest& manifest, const Te
   const auto shape = extents({tensor.shape.begin(), tensor.shape.end()});
   const int dims = static_cast<int>(shape.size());
   const H5Id space(H5Screate_simple(dims, shape.data(), nullptr), path, "creating a dataset");
-  const H5Id creation(H5Pcreate(H5P_DATASET_CREATE), path, "creating a dataset");
+  const H5Id creation = without_times(H5P_DATASET_CREATE, path);
   for (const Piece& piece : tensor.pieces) {
     const auto start = extents(piece.box.start), count = extents(piece.box.count);
     const H5Id source(H5Screate_simple(dims, count.data(), nullptr), path, "mapping a piece");

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <new>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -24,29 +25,28 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+fs::path without_slash(const std::string& name) {
+  const fs::path path = fs::path(name).lexically_normal();
+  return path.has_filename() ? path : path.parent_path();
+}
+
+// One checkpoint, good or not: by its manifest, or by its name if it is neither a run nor a folder of checkpoints.
 bool is_checkpoint(const fs::path& path) {
   std::error_code error;
-  return fs::exists(path / kManifestFile, error) || path.filename().string().starts_with("step-");
+  if (fs::exists(path / kManifestFile, error)) return true;
+  return path.filename().string().starts_with("step-") && !fs::exists(path / "config.json", error) &&
+         !CheckpointFolder(path).ever_begun();
 }
-
-// The folder of all checkpoints, of a run or as it is named.
-CheckpointFolder checkpoints_in(const fs::path& path) {
-  std::error_code error;
-  if (!fs::is_directory(path, error))
-    throw DataError(fmt::format("[checkpoint] {} is no folder. Name a run folder, its checkpoints or one of them.",
-                                path.string()));
-  return CheckpointFolder(fs::is_directory(path / "checkpoints", error) ? path / "checkpoints" : path);
-}
-
-fs::path without_slash(const std::string& name) { return fs::path(name + "/").lexically_normal().parent_path(); }
 
 // That checkpoint, or the newest good one of a folder or run.
 Checkpoint open(const std::string& name) {
   const fs::path path = without_slash(name);
   if (is_checkpoint(path)) return Checkpoint(path);
-  const Chosen chosen = checkpoints_in(path).newest_valid();
+  const Chosen chosen = CheckpointFolder(checkpoints_of(path)).newest_valid();
   for (const std::string& line : chosen.passed_over) fmt::print(stderr, "warning: passed over {}\n", line);
-  return Checkpoint(chosen.path);
+  Checkpoint checkpoint(chosen.path);
+  checkpoint.trust_files();  // their hashes were just compared
+  return checkpoint;
 }
 
 // A command's flags, in the order of its words.
@@ -76,74 +76,121 @@ struct Arguments {
 };
 
 struct Listed {
-  Candidate candidate;
+  fs::path path;
+  int64_t step = 0, sequence = -1;
+  bool unfinished = false;
+  std::vector<std::string> problems;
+  bool loads = false;   // for --resume, as far as it was looked at
+  bool newest = false;  // of those: what --resume takes
   int64_t bytes = 0;
   json fields;  // of the manifest, if it is good
+
+  bool good() const { return problems.empty() && !unfinished; }
+  const char* status() const { return unfinished ? "unfinished" : good() ? "good" : "damaged"; }
 };
 
-std::vector<Listed> list_all(const std::vector<Candidate>& candidates) {
-  std::vector<Listed> list;
-  for (const Candidate& candidate : candidates) {
-    Listed& listed = list.emplace_back(Listed{candidate, 0, json()});
-    if (!candidate.problem.empty()) continue;
-    try {
-      const Checkpoint checkpoint(candidate.path);
-      listed.bytes = checkpoint.size_bytes();
-      listed.fields = manifest_fields(checkpoint.manifest());
-    } catch (const DataError& error) {
-      listed.candidate.problem = error.what();
+// Manifest and sizes of files, or every byte.
+Listed look_at(const Candidate& candidate, bool every_byte) {
+  Listed listed{.path = candidate.path, .step = candidate.step, .sequence = candidate.sequence};
+  try {
+    Checkpoint checkpoint(candidate.path);
+    listed.bytes = checkpoint.size_bytes();
+    listed.fields = manifest_fields(checkpoint.manifest());
+    if (every_byte) {
+      listed.problems = checkpoint.verify();
+      checkpoint.check_files();  // those that are good are not read again
     }
+    listed.loads = true;
+  } catch (const DataError& error) {
+    if (listed.problems.empty()) listed.problems = {error.what()};
   }
+  return listed;
+}
+
+// The checkpoint that `path` is, or all that a run or a folder has: damaged manifests, then newest last, then what
+// is unfinished.
+std::vector<Listed> list_all(const fs::path& path, bool every_byte) {
+  if (is_checkpoint(path)) {
+    Listed one = look_at({.path = path, .problem = {}}, every_byte);
+    if (!one.fields.is_null()) one.step = one.fields["state"]["step"], one.sequence = one.fields["sequence"];
+    return {one};
+  }
+  const CheckpointFolder folder(checkpoints_of(path));
+  std::vector<Listed> list;
+  for (const Candidate& candidate : folder.candidates()) list.push_back(look_at(candidate, every_byte));
+  const auto newest = std::ranges::find_if(list, &Listed::loads);
+  if (newest != list.end()) newest->newest = true;
+  std::ranges::sort(list, {}, [](const Listed& listed) { return std::tuple(listed.sequence, listed.step); });
+  for (const fs::path& leftover : folder.leftovers()) list.push_back({.path = leftover, .unfinished = true});
   return list;
 }
 
-// The checkpoints that `name` means: itself, or all of a folder or run.
-std::vector<Candidate> candidates_of(const fs::path& path) {
-  if (!is_checkpoint(path)) return checkpoints_in(path).candidates();
-  Candidate candidate{path, 0, -1, {}};
-  try {
-    const Manifest manifest = load_manifest(path);
-    candidate.step = manifest.state.step, candidate.sequence = manifest.sequence;
-  } catch (const DataError& error) {
-    candidate.problem = error.what();
-  }
-  return {candidate};
+json to_json(const Listed& listed) {
+  return {{"path", listed.path.string()},
+          {"status", listed.status()},
+          {"good", listed.good()},
+          {"problems", listed.problems},
+          {"resume", listed.newest}};
+}
+
+// A line per problem, or one that says that it is good.
+void print_state(const Listed& listed, const std::string& good) {
+  const std::string name = listed.path.filename().string();
+  if (listed.unfinished)
+    fmt::print("{}  UNFINISHED  a save or removal that still runs or was cut off; the next save clears it away\n",
+               name);
+  else if (listed.problems.empty())
+    fmt::print("{}  {}\n", name, good);
+  for (const std::string& problem : listed.problems) fmt::print("{}  DAMAGED  {}\n", name, problem);
+}
+
+// REQUIRES: `list` is that of a folder, not of one checkpoint.
+void print_choice(const std::vector<Listed>& list, const fs::path& path, const char* how) {
+  const auto newest = std::ranges::find_if(list, &Listed::newest);
+  if (list.empty())
+    fmt::print("no checkpoints in {}\n", path.string());
+  else if (newest == list.end())
+    fmt::print("none is good: --resume would end with exit code 7\n");
+  else
+    fmt::print("--resume takes {}{}\n", newest->path.filename().string(), how);
+}
+
+std::string describe(const Listed& listed) {
+  const json &state = listed.fields["state"], &layout = listed.fields["layout"];
+  return fmt::format(
+      "{:>10}  {}  {} tokens  loss scale {}  best validation loss {}", format_bytes(listed.bytes),
+      to_string(SavedLayout{layout["tp"], layout["pp"], layout["dp"], layout["vpp"], layout["zero"]}),
+      format_count(state["tokens"].get<int64_t>()), state["loss_scale"].dump(),
+      state["best_valid_loss"].is_null() ? "-" : state["best_valid_loss"].dump());
 }
 
 ExitCode ls(int argc, const char* const* argv) {
   std::string name;
   bool as_json = false;
-  Arguments arguments("Lists checkpoints: newest last, damaged ones first. Hashes are left to verify.", "ls");
+  Arguments arguments(
+      "Lists checkpoints, newest last, damaged and unfinished ones too, and says which one --resume takes. Looks "
+      "at "
+      "manifests and sizes of files: every byte is left to verify.",
+      "ls");
   arguments.need("RUN_OR_FOLDER", name, "a run folder, a folder of checkpoints or a checkpoint");
   arguments.json(as_json);
   if (!arguments.parse(argc, argv)) return ExitCode::kOk;
-  std::vector<Listed> list = list_all(candidates_of(without_slash(name)));
-  std::stable_sort(list.begin(), list.end(),
-                   [](const Listed& a, const Listed& b) { return a.candidate.sequence < b.candidate.sequence; });
+  const fs::path path = without_slash(name);
+  const std::vector<Listed> list = list_all(path, false);
   json objects = json::array();
-  for (const auto& [candidate, bytes, fields] : list) {
-    json object = {
-        {"path", candidate.path.string()}, {"step", candidate.step}, {"good", candidate.problem.empty()}};
-    if (!candidate.problem.empty()) {
-      object["problem"] = candidate.problem;
-      if (!as_json) fmt::print("{}  DAMAGED  {}\n", candidate.path.filename().string(), candidate.problem);
-    } else {
-      object["sequence"] = candidate.sequence;
-      object["bytes"] = bytes;
-      object["layout"] = fields["layout"];
-      object["state"] = fields["state"];
-      const json &state = fields["state"], &layout = fields["layout"];
-      if (!as_json)
-        fmt::print("{}  {:>10}  tp{} pp{} dp{}{}  {} tokens  loss scale {}  best validation loss {}\n",
-                   candidate.path.filename().string(), format_bytes(bytes), layout["tp"].dump(),
-                   layout["pp"].dump(), layout["dp"].dump(), layout["zero"] == 1 ? " ZeRO-1" : "",
-                   format_count(state["tokens"].get<int64_t>()), state["loss_scale"].dump(),
-                   state["best_valid_loss"].is_null() ? "-" : state["best_valid_loss"].dump());
-    }
+  for (const Listed& listed : list) {
+    json object = to_json(listed);
+    if (listed.good())
+      object.update({{"step", listed.step},
+                     {"sequence", listed.sequence},
+                     {"bytes", listed.bytes},
+                     {"layout", listed.fields["layout"]},
+                     {"state", listed.fields["state"]}});
+    if (!as_json) print_state(listed, listed.good() ? describe(listed) : "");
     objects.push_back(std::move(object));
   }
   if (as_json) fmt::print("{}\n", objects.dump(2));
-  if (!as_json && list.empty()) fmt::print("no checkpoints in {}\n", name);
+  if (!as_json && !is_checkpoint(path)) print_choice(list, path, ", if verify finds its bytes good");
   return ExitCode::kOk;
 }
 
@@ -151,38 +198,26 @@ ExitCode verify(int argc, const char* const* argv) {
   std::string name;
   bool as_json = false;
   Arguments arguments(
-      "Checks every file, chunk and tensor of a checkpoint, or of all in a folder. Ends with 0 if all are good, 3 "
-      "if "
-      "one is damaged, 7 if a folder has no good one.",
+      "Checks every file, chunk and tensor of a checkpoint, or of all in a folder, and says which one --resume "
+      "takes. "
+      "Ends with 0 if all are good, 3 if one is damaged, 7 if a folder has no good one.",
       "verify");
   arguments.need("CHECKPOINT_OR_FOLDER", name, "a checkpoint, a folder of them or a run folder");
   arguments.json(as_json);
   if (!arguments.parse(argc, argv)) return ExitCode::kOk;
   const fs::path path = without_slash(name);
-  const std::vector<Candidate> candidates = candidates_of(path);
+  const std::vector<Listed> list = list_all(path, true);
   json objects = json::array();
-  size_t good = 0;
-  for (const Candidate& candidate : candidates) {
-    std::vector<std::string> problems;
-    if (candidate.problem.empty()) {
-      try {
-        problems = Checkpoint(candidate.path).verify();
-      } catch (const DataError& error) {
-        problems = {error.what()};
-      }
-    } else {
-      problems = {candidate.problem};
-    }
-    good += problems.empty();
-    objects.push_back({{"path", candidate.path.string()}, {"good", problems.empty()}, {"problems", problems}});
-    if (as_json) continue;
-    if (problems.empty()) fmt::print("{}: good\n", candidate.path.string());
-    for (const std::string& problem : problems) fmt::print("{}: {}\n", candidate.path.string(), problem);
+  int64_t good = 0, damaged = 0;
+  for (const Listed& listed : list) {
+    good += listed.good(), damaged += !listed.problems.empty();
+    objects.push_back(to_json(listed));
+    if (!as_json) print_state(listed, "good");
   }
   if (as_json) fmt::print("{}\n", objects.dump(2));
-  if (good == candidates.size() && good > 0) return ExitCode::kOk;
-  if (candidates.empty()) fmt::print(stderr, "checkpoint_tool: [checkpoint] {} has no checkpoint.\n", name);
-  return good == 0 && !is_checkpoint(path) ? ExitCode::kNoCheckpoint : ExitCode::kData;
+  if (!as_json && !is_checkpoint(path)) print_choice(list, path, "");
+  if (good == 0 && !is_checkpoint(path)) return ExitCode::kNoCheckpoint;
+  return damaged > 0 ? ExitCode::kData : ExitCode::kOk;
 }
 
 json to_json(const std::vector<FieldDifference>& differences) {
@@ -245,6 +280,8 @@ ExitCode reshard(int argc, const char* const* argv) {
   arguments.need("FOLDER", target, "gets the new checkpoint as FOLDER/step-N");
   arguments.flag("--tp", layout.tp, "N", "ranks that share each layer (default: 1)");
   arguments.flag("--pp", layout.pp, "N", "pipeline ranks (default: 1)");
+  arguments.flag("--vpp", layout.vpp, "N",
+                 "stages of each pipeline rank, for the interleaved schedule (default: 1)");
   arguments.flag("--dp", layout.dp, "N", "copies of the model (default: 1)");
   arguments.flag("--zero", zero, "0|1", "1: optimizer state split over dp (default: 1 when dp > 1)")
       ->check(CLI::Range(0, 1));
@@ -331,7 +368,7 @@ struct Command {
   ExitCode (*run)(int argc, const char* const* argv);
 };
 constexpr Command kCommands[] = {
-    {"ls", "lists the checkpoints of a run: step, size, layout, state, damaged ones", ls},
+    {"ls", "lists the checkpoints of a run: size, layout, state, damaged and unfinished ones", ls},
     {"verify", "checks every byte of one or of all", verify},
     {"diff", "which tensors and fields differ between two", diff},
     {"reshard", "cuts one anew for another layout", reshard},

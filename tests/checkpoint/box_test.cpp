@@ -131,6 +131,7 @@ TEST(TensorHash, IsTheFormulaWhateverTheCut) {
       want += z ^ (z >> 32);
     }
     EXPECT_EQ(box_hash(data.data(), Box::whole(shape), shape, element_bytes), want);
+    EXPECT_EQ(portable_element_hash(data.data(), 0, 143, element_bytes), want);
     uint64_t sum = 0;
     for (const Box& box : {Box{{0, 0}, {11, 6}}, Box{{0, 6}, {4, 7}}, Box{{4, 6}, {7, 7}}}) {
       std::vector<std::byte> part(static_cast<size_t>(box.num_elements()) * element_bytes);
@@ -140,6 +141,20 @@ TEST(TensorHash, IsTheFormulaWhateverTheCut) {
     EXPECT_EQ(sum, want);
     std::swap(data[0], data[element_bytes]);
     EXPECT_NE(box_hash(data.data(), Box::whole(shape), shape, element_bytes), want);
+  }
+}
+
+TEST(TensorHash, ComesWithACopy) {
+  const Shape shape = {9, 30011};  // rows of several blocks
+  const Box box = {{2, 7}, {5, 30001}};
+  for (size_t element_bytes : {1u, 2u, 4u, 8u}) {
+    std::vector<std::byte> data(static_cast<size_t>(box.num_elements()) * element_bytes), copy(data.size() + 1);
+    for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 37 + i / 7);
+    EXPECT_EQ(copy_and_hash(data.data(), box, shape, element_bytes, copy.data()),
+              box_hash(data.data(), box, shape, element_bytes));
+    EXPECT_EQ(copy.back(), std::byte{0});
+    copy.pop_back();
+    EXPECT_EQ(copy, data);
   }
 }
 

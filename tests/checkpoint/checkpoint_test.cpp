@@ -2,10 +2,13 @@
 #include "checkpoint/checkpoint.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <gtest/gtest.h>
 #include <hdf5.h>
+#include <thread>
 
 #include "checkpoint/hdf5.h"
 #include "checkpoint/shard_file.h"
@@ -84,6 +87,24 @@ TEST(CheckpointFiles, EveryByteIsWrittenOnceAndRanksWithoutTensorsWriteNoFile) {
   EXPECT_EQ(scratch.names(), there);
   EXPECT_EQ(read_file(scratch / "latest"), "step-000001\n");
   EXPECT_EQ(std::distance(fs::directory_iterator(scratch / "step-000001"), {}), 4);
+}
+
+// Of any file: the same state saved again is the same bytes, whenever it was.
+TEST(CheckpointFiles, TheSameStateIsTheSameBytes) {
+  const std::vector<SavedTensor> tensors = {{"a", {1000, 300}, 0}, {"b", {77, 10}, 1}, {"c", {9}, -1}};
+  const ScratchFolder first, second;
+  const TestLayout layout = {2, 1, 2, true};
+  ASSERT_TRUE(save(first.path(), 1, layout, {}, tensors).ok);
+  const std::time_t before = std::time(nullptr);
+  while (std::time(nullptr) == before) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  ASSERT_TRUE(save(second.path(), 1, layout, {}, tensors).ok);
+  int files = 0;
+  for (const auto& entry : fs::directory_iterator(first / "step-000001")) {
+    const std::string name = entry.path().filename();
+    EXPECT_EQ(read_file(entry.path()), read_file(second / "step-000001" / name)) << name;
+    ++files;
+  }
+  EXPECT_EQ(files, 6);  // four ranks, the view, the manifest
 }
 
 // HDF5's own filter checks our checksums, and its virtual datasets find our pieces.
@@ -260,6 +281,39 @@ TEST(CheckpointFolderTest, KeepsTheNewestAndLeavesDamagedOnes) {
   EXPECT_TRUE(outcome.warnings.empty());
   EXPECT_EQ(scratch.names(),
             (std::vector<std::string>{"latest", "my-notes", "step-000100", "step-000300", "step-000400"}));
+}
+
+// Somebody moved a checkpoint to a larger disk and left a link to it.
+TEST(CheckpointFolderTest, RotationRemovesLinksAndNotWhatTheyName) {
+  const ScratchFolder scratch, archive;
+  ASSERT_TRUE(save(archive.path(), 100).ok);
+  fs::create_directory_symlink(archive / "step-000100", scratch / "step-000100");
+  fs::create_directory_symlink(archive.path(), scratch / "step-000050.tmp-t50");
+  EXPECT_EQ(newest(CheckpointFolder(scratch.path())), "step-000100");
+  const SaveOutcome outcome = save(scratch.path(), 200, {}, 1);
+  ASSERT_TRUE(outcome.ok);
+  EXPECT_TRUE(outcome.warnings.empty());
+  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"latest", "step-000200"}));
+  EXPECT_TRUE(Checkpoint(archive / "step-000100").verify().empty());
+}
+
+TEST(CheckpointFolderTest, OfARunIsWhereItSaves) {
+  const ScratchFolder scratch;
+  const auto config = [&](const char* text) { write_file(scratch / "run/config.json", text); };
+  fs::create_directories(scratch / "run/checkpoints");
+  fs::create_directory(scratch / "elsewhere");
+  EXPECT_EQ(checkpoints_of(scratch / "run"), scratch / "run/checkpoints");
+  EXPECT_EQ(checkpoints_of(scratch / "elsewhere"), scratch / "elsewhere");
+  expect_error(ExitCode::kData, {"is no folder"}, [&] { checkpoints_of(scratch / "nowhere"); });
+  for (const char* other : {"{}", "[1]", "{\"save\": 7}", "{\"save\": \"\"}", "{", ""}) {
+    config(other);
+    EXPECT_EQ(checkpoints_of(scratch / "run"), scratch / "run/checkpoints") << other;
+  }
+  config(fmt::format("{{\"save\": \"{}\"}}", (scratch / "elsewhere").string()).c_str());
+  EXPECT_EQ(checkpoints_of(scratch / "run"), scratch / "elsewhere");
+  fs::remove(scratch / "elsewhere");
+  expect_error(ExitCode::kData, {"saves to", "elsewhere", "no such folder"},
+               [&] { checkpoints_of(scratch / "run"); });
 }
 
 TEST(CheckpointFolderTest, TheSameStepAgainReplaces) {

@@ -42,6 +42,17 @@ TEST_F(SavedModelTest, IsThatOfTheConfig) {
   EXPECT_EQ(model.parameters[0].name, "model.embed_tokens.weight");
 }
 
+TEST_F(SavedModelTest, ImportedMomentsAreZero) {
+  Checkpoint checkpoint(path_);
+  for (const TensorKind kind : {TensorKind::kMomentum, TensorKind::kVariance})
+    for (const Parameter& parameter : saved_model(checkpoint).parameters) {
+      std::vector<float> values(static_cast<size_t>(parameter.shape.num_elements()), 1);
+      const std::vector<Box> whole = {Box::whole(parameter.shape)};
+      checkpoint.read(checkpoint.tensor(kind, parameter.name), whole, std::span(values));
+      EXPECT_EQ(values, std::vector<float>(values.size(), 0)) << parameter.name;
+    }
+}
+
 TEST_F(SavedModelTest, ManipulatedConfigsAreDataErrors) {
   const Manifest original = load_manifest(path_);
   const std::pair<const char*, nlohmann::json> wrong[] = {{"layers", int64_t{1} << 40},
