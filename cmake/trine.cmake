@@ -1,17 +1,18 @@
 # What every target of Trine is built with, and trine_library(): a folder is a library.
 
-# -Wno-restrict: false alarms of g++ 12 in std::string (GCC bug 105651).
+# -Wno-restrict: false alarms of g++ 12 in std::string (GCC bug 105651). nvcc gets its own options (kernels/).
+set(host $<NOT:$<COMPILE_LANGUAGE:CUDA>>)
+set(warnings -Wall -Wextra -Wpedantic -Wshadow -Werror -Wno-missing-field-initializers -Wno-restrict)
 add_library(trine_options INTERFACE)
-target_compile_options(trine_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror -Wno-missing-field-initializers
-                                               -Wno-restrict)
+target_compile_options(trine_options INTERFACE "$<${host}:${warnings}>")
 target_include_directories(trine_options INTERFACE ${PROJECT_SOURCE_DIR})
 if(TRINE_SANITIZE)
   set(sanitizers ${TRINE_SANITIZE})
   if(TRINE_SANITIZE STREQUAL "ON")
     set(sanitizers address,undefined)
   endif()
-  target_compile_options(trine_options INTERFACE -fsanitize=${sanitizers} -fno-sanitize-recover=all
-                                                 -fno-omit-frame-pointer -O1 -g)
+  set(checks -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g)
+  target_compile_options(trine_options INTERFACE "$<${host}:${checks}>")
   target_link_options(trine_options INTERFACE -fsanitize=${sanitizers})
 endif()
 if(TRINE_SANITIZE STREQUAL "thread")
@@ -21,15 +22,18 @@ if(TRINE_SANITIZE STREQUAL "thread")
   add_library(OpenMP::OpenMP_CXX INTERFACE IMPORTED GLOBAL)
   target_compile_options(OpenMP::OpenMP_CXX INTERFACE -Wno-unknown-pragmas -Wno-unused-parameter)
   target_link_libraries(OpenMP::OpenMP_CXX INTERFACE ${GOMP_LIBRARY})
-  target_compile_options(trine_options INTERFACE -Wno-tsan)
+  target_compile_options(trine_options INTERFACE $<${host}:-Wno-tsan>)
 else()
   find_package(OpenMP REQUIRED COMPONENTS CXX)
 endif()
 
-# trine_library(NAME [DEPS public...] [PRIVATE_DEPS private...]): all .cpp of folder NAME and of its subfolders.
+# trine_library(NAME [EXCLUDE files...] [DEPS public...] [PRIVATE_DEPS private...]): all .cpp of folder NAME and of its
+# subfolders, but EXCLUDE.
 function(trine_library name)
-  cmake_parse_arguments(ARG "" "" "DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "EXCLUDE;DEPS;PRIVATE_DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${name}/*.cpp)
+  list(TRANSFORM ARG_EXCLUDE PREPEND ${PROJECT_SOURCE_DIR}/${name}/)
+  list(REMOVE_ITEM sources ${ARG_EXCLUDE})
   add_library(trine_${name} STATIC ${sources})
   target_link_libraries(trine_${name} PUBLIC ${ARG_DEPS} PRIVATE trine_options ${ARG_PRIVATE_DEPS})
   target_include_directories(trine_${name} PUBLIC ${PROJECT_SOURCE_DIR})

@@ -15,6 +15,7 @@
 #include "data/text_stream.h"
 #include "examples/flags_error.h"
 #include "runtime/agreement.h"
+#include "runtime/devices.h"
 #include "runtime/generator.h"
 #include "runtime/model_folder.h"
 #include "runtime/process_memory.h"
@@ -33,7 +34,7 @@ struct Request {
   bool has_prompt = false, has_prompt_ids = false;
   int64_t max_tokens = 256;
   SamplingOptions sampling;
-  std::string dtype = "bf16";
+  std::string dtype = "bf16", device = "cpu";
   bool ignore_eos = false, print_ids = false;
   int tp = 1, threads = 0;
 };
@@ -60,6 +61,7 @@ void check(const Request& r, const Launch& launch, Problems& problems) {
   need(r.sampling.top_k >= 0, "--top-k", r.sampling.top_k, "0 (all) or more");
   need(r.sampling.top_p > 0 && r.sampling.top_p <= 1, "--top-p", r.sampling.top_p, "more than 0, at most 1");
   need(r.dtype == "bf16" || r.dtype == "f32", "--dtype", r.dtype, "bf16 or f32");
+  need(parse_enum<DeviceKind>(r.device).has_value(), "--device", r.device, "cpu or cuda");
   need(r.tp >= 1 && r.tp <= 4096, "--tp", r.tp, "1 to 4096");
   need(r.threads >= 0 && r.threads <= 4096, "--threads", r.threads, "0 (the cores there are) to 4096");
   if (launch.num_ranks > 1 && launch.num_ranks != r.tp)
@@ -88,6 +90,7 @@ bool parse(int argc, const char* const* argv, const Launch& launch, Request& r) 
   add("Sampling", "--seed", r.sampling.seed, "N", "same seed, same text (default: 1234)");
   app.add_flag("--ignore-eos", r.ignore_eos, "go on behind an end of text")->group("Sampling");
   app.add_flag("--print-ids", r.print_ids, "token ids instead of text")->group("Output");
+  add("Device", "--device", r.device, "cpu|cuda", "where the model runs (default: cpu)");
   add("Device", "--dtype", r.dtype, "bf16|f32", "of weights, activations and KV cache (default: bf16)");
   add("Device", "--tp", r.tp, "N", "ranks that share the model: threads of this process, or mpirun's (default: 1)");
   add("Device", "--threads", r.threads, "N", "per rank (default: the cores / ranks of this host)");
@@ -158,6 +161,9 @@ Job make_job(Request request) {
   for (const int32_t id : job.prompt)
     if (id < 0 || id >= config.vocab)
       throw ConfigError(fmt::format("[flags] prompt id {} is not within the vocabulary of {}.", id, config.vocab));
+  if (std::ssize(job.prompt) > config.max_position)
+    throw ConfigError(fmt::format("[flags] the prompt has {} tokens, the model was made for {}. Shorten it.",
+                                  job.prompt.size(), config.max_position));
   job.ends = config.eos;
   if (job.ends.empty() && job.tokenizer && job.tokenizer->end_id()) job.ends = {*job.tokenizer->end_id()};
   return job;
@@ -168,16 +174,21 @@ InferencePlan make_plan(const Job& job) {
   const InferenceShape shape{.block = block,
                              .max_seq = std::max(round_up(prompt, block), prompt + job.request.max_tokens),
                              .dtype = job.request.dtype == "f32" ? DType::kF32 : DType::kBF16};
-  return build_inference_plan(job.model.config, shape, job.request.tp, job.request.threads);
+  return build_inference_plan(job.model.config, shape, job.request.tp,
+                              Target(*parse_enum<DeviceKind>(job.request.device), job.request.threads));
 }
 
-void check_memory(const InferencePlan& plan, int ranks_here) {
-  const int64_t need = plan.memory.total_bytes() * ranks_here, have = available_bytes();
+// `ranks_here` share the host's memory. Each rank takes a GPU's for itself; where several take one, the last is
+// refused.
+void check_memory(const InferencePlan& plan, const Backend& backend, int ranks_here) {
+  const auto room = backend.room();
+  const int64_t own = plan.memory.total_bytes(), need = room ? own + room->outside_plan_bytes : own * ranks_here;
+  const int64_t have = room ? room->free_bytes : available_bytes();
   if (need > have)
     throw OutOfMemoryError(fmt::format(
-        "[memory] the plan needs {} on this host, and only {} can be had. Per rank:\n{}Lower --max-tokens, "
+        "[memory] the plan needs {} on this {}, and only {} can be had. Per rank:\n{}Lower --max-tokens, "
         "or use more hosts with mpirun and --tp.",
-        format_bytes(need), format_bytes(have), print(plan.memory)));
+        format_bytes(need), room ? "GPU" : "host", format_bytes(have), print(plan.memory)));
 }
 
 struct Speed {
@@ -244,9 +255,9 @@ void run_rank(const Job& job, const InferencePlan& plan, Fabric* fabric, int ran
   Communicator* const tp = world ? &(*world)[Group::kTp] : nullptr;
   std::unique_ptr<Backend> backend;
   std::optional<Generator> generator;
+  run_agreed(tp, [&] { backend = make_backend(*parse_enum<DeviceKind>(job.request.device), plan.threads, tp); });
   run_agreed(tp, [&] {
-    check_memory(plan, ranks_here);
-    backend = make_cpu_backend(plan.threads);
+    check_memory(plan, *backend, ranks_here);
     generator.emplace(plan, *backend, tp);
     generator->set_parameters(job.model.weights);
   });
@@ -266,7 +277,11 @@ ExitCode explain(const std::exception& error, int rank) {
 void run(int argc, const char* const* argv, const Launch& launch, MpiSession* session) {
   Request request;
   if (!parse(argc, argv, launch, request)) return;
+  if (launch.ranks_on_host == launch.num_ranks) check_device(*parse_enum<DeviceKind>(request.device));
   const Job job = make_job(std::move(request));
+  if (launch.rank == 0)
+    for (const std::string& line : job.model.passed_over)
+      fmt::print(stderr, "warning: passed over checkpoint {}\n", line);
   const InferencePlan plan = make_plan(job);
   const int64_t positions = std::ssize(job.prompt) + job.request.max_tokens;
   if (launch.rank == 0 && positions > job.model.config.max_position)

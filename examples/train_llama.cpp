@@ -23,8 +23,11 @@
 #include "plan/plan.h"
 #include "plan/report.h"
 #include "runtime/agreement.h"
+#include "runtime/devices.h"
 #include "runtime/failure_report.h"
 #include "runtime/failure_watch.h"
+#include "runtime/model_folder.h"
+#include "runtime/saver.h"
 #include "runtime/trainer.h"
 
 namespace trine {
@@ -109,7 +112,9 @@ RunFolder make_run_folder(const Config& config, Communicator* world) {
   run_agreed(world, [&] {
     if (world != nullptr && world->rank() != 0) return;
     const bool goes_on = !config.resume_folder.empty() && config.out == config.resume_folder;
-    const RunFolder folder = goes_on ? RunFolder(config.out) : RunFolder::create(config.out);
+    // What began with --resume auto is looked for under the same --out, so it may not be in another folder.
+    const bool begins = config.resume_folder.empty() && config.resume == "auto";
+    const RunFolder folder = goes_on || begins ? RunFolder(config.out) : RunFolder::create(config.out);
     Config resolved = config;
     resolved.out = folder.path();
     resolved.resume.reset();
@@ -134,7 +139,7 @@ struct Watch {
   }
 };
 
-ExitCode train(Trainer& trainer, const Plan& plan, CommLanes* lanes, MpiSession* session, const Launch& launch,
+ExitCode train(Trainer& trainer, const Plan& plan, CommLanes* lanes, MpiSession* session, StopSignal& stop,
                Log& log) {
   Communicator* const world = lanes ? &lanes->world()[Group::kWorld] : nullptr;
   const RunFolder folder = make_run_folder(plan.config, world);
@@ -144,13 +149,12 @@ ExitCode train(Trainer& trainer, const Plan& plan, CommLanes* lanes, MpiSession*
 
   std::optional<Watch> watch;
   if (session) watch.emplace(folder, lanes->world());
-  std::optional<StopSignal> stop;
-  if (first || session) stop.emplace(launch.launched, first ? folder.stop_file() : std::filesystem::path());
+  if (first) stop.watch_file(folder.stop_file());
   const MetricsHeader header{version_number(), version_commit(), plan.config.mesh, plan.config.model_name,
                              parameter_count(plan.config.model)};
   TrainingEnd end;
   try {
-    end = trainer.train(folder, header, stop ? &*stop : nullptr, watch ? &*watch->status : nullptr);
+    end = trainer.train(folder, header, &stop, watch ? &*watch->status : nullptr);
   } catch (const NonFiniteError&) {
     throw;  // all ranks have it
   } catch (const std::exception& error) {
@@ -171,7 +175,7 @@ ExitCode train(Trainer& trainer, const Plan& plan, CommLanes* lanes, MpiSession*
 }
 
 // One rank, from the plan to the end. `fabric`: nullptr if it is the only one; `session`: if it is MPI's.
-ExitCode run_rank(const Plan& plan, Fabric* fabric, MpiSession* session, const Launch& launch) {
+ExitCode run_rank(const Plan& plan, Fabric* fabric, MpiSession* session, StopSignal& stop) {
   Log log(fabric ? fabric->rank() : 0, plan.config.quiet);
   greet(plan, log);
   std::optional<CommWorld> world;
@@ -185,21 +189,24 @@ ExitCode run_rank(const Plan& plan, Fabric* fabric, MpiSession* session, const L
   CommLanes* const connection = lanes ? &*lanes : nullptr;
   Trainer trainer(plan, log, connection);
   try {
-    trainer.prepare();
+    if (!trainer.prepare(&stop)) {
+      log.info(fmt::format("stopped before the first step: {}. Nothing was trained, nothing has to be saved.",
+                           stop.reason()));
+      return Saver::wanted(plan.config) ? ExitCode::kStopped : ExitCode::kOk;
+    }
     return plan.config.eval_only ? evaluate_only(trainer, session, log)
-                                 : train(trainer, plan, connection, session, launch, log);
+                                 : train(trainer, plan, connection, session, stop, log);
   } catch (...) {
     if (fabric) fabric->give_up(std::current_exception());
-    lanes.reset();  // its threads use the trainer's memory until they are joined
     throw;
   }
 }
 
-ExitCode run_local(const Plan& plan, const Launch& launch) {
-  if (plan.config.local_ranks == 1) return run_rank(plan, nullptr, nullptr, launch);
+ExitCode run_local(const Plan& plan, StopSignal& stop) {
+  if (plan.config.local_ranks == 1) return run_rank(plan, nullptr, nullptr, stop);
   std::atomic<int> code = 0;
   run_local_ranks(plan.config.local_ranks, [&](Fabric& fabric) {
-    const ExitCode own = run_rank(plan, &fabric, nullptr, launch);
+    const ExitCode own = run_rank(plan, &fabric, nullptr, stop);
     if (own != ExitCode::kOk) code = static_cast<int>(own);
   });
   return static_cast<ExitCode>(code.load());
@@ -218,14 +225,17 @@ ExitCode explain(const std::exception& error, int rank) {
   return code_of(error);
 }
 
-ExitCode run(int argc, char** argv, const Launch& launch, MpiSession* session) {
+ExitCode run(int argc, char** argv, const Launch& launch, MpiSession* session, StopSignal& stop) {
   const LaunchInfo info{launch.num_ranks, launch.ranks_on_host, usable_cores(launch), time_stamp()};
-  const CommandLine command = parse_train_flags(argc, argv, info, version_text());
+  const CommandLine command = parse_train_flags(argc, argv, info, version_text(), saved_config);
   if (const auto* request = std::get_if<TextRequest>(&command)) {
     if (launch.rank == 0) std::cout << request->text << '\n';
     return ExitCode::kOk;
   }
   const Config& config = std::get<Config>(command);
+  if (config.looks_only() || config.eval_only) stop.release();
+  // Ranks of one host all find the same; those of several agree once they can talk.
+  if (!config.looks_only() && launch.ranks_on_host == launch.num_ranks) check_device(config.device);
   std::ostringstream dump;
   const Plan plan = build_plan(config, &dump);
   if (launch.rank == 0) std::cout << dump.str();
@@ -233,15 +243,15 @@ ExitCode run(int argc, char** argv, const Launch& launch, MpiSession* session) {
     if (launch.rank == 0) print_report(plan, std::cout);
     return ExitCode::kOk;
   }
-  return session ? run_rank(plan, session, session, launch) : run_local(plan, launch);
+  return session ? run_rank(plan, session, session, stop) : run_local(plan, stop);
 }
 
 // With MPI, an error that not all ranks have must end the job here, before Finalize would wait for them.
-ExitCode run_with_mpi(int argc, char** argv, const Launch& launch) {
+ExitCode run_with_mpi(int argc, char** argv, const Launch& launch, StopSignal& stop) {
   MpiSession session;
   check_launch(launch, session);
   try {
-    return run(argc, argv, launch, &session);
+    return run(argc, argv, launch, &session, stop);
   } catch (const std::exception& error) {
     const ExitCode code = explain(error, launch.rank);
     if (!on_all_ranks(error)) session.abort(static_cast<int>(code));
@@ -255,10 +265,11 @@ ExitCode run_with_mpi(int argc, char** argv, const Launch& launch) {
 int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is a full disk, not a crash
   const trine::Launch launch = trine::detect_launch();
+  trine::StopSignal stop(launch.launched);  // before anything that takes time
   try {
     const bool mpi = launch.launched && launch.num_ranks > 1;
-    return static_cast<int>(mpi ? trine::run_with_mpi(argc, argv, launch)
-                                : trine::run(argc, argv, launch, nullptr));
+    return static_cast<int>(mpi ? trine::run_with_mpi(argc, argv, launch, stop)
+                                : trine::run(argc, argv, launch, nullptr, stop));
   } catch (const std::exception& error) {
     return static_cast<int>(trine::explain(error, launch.rank));
   }

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/device.h"
 #include "base/mesh.h"
 #include "graph/ids.h"
 #include "graph/index_map.h"
@@ -94,7 +95,7 @@ class Op {
   // True: the outputs are column ranges of one row-major buffer, so that a product over all of them is one product.
   virtual bool outputs_side_by_side() const { return false; }
   // Upper bound of the scratch memory a kernel may use.
-  virtual int64_t workspace_bytes(TypeSpan, TypeSpan, const Mesh&, int /*threads*/) const { return 0; }
+  virtual int64_t workspace_bytes(TypeSpan, TypeSpan, const Mesh&, const Target&) const { return 0; }
   // Placements of the outputs on one axis. Only collectives, which change placements, override it.
   virtual std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> inputs, Axis axis,
                                                                   const Mesh& mesh) const;

@@ -10,11 +10,13 @@
 #include <vector>
 
 #include "base/mesh.h"
+#include "base/trace_event.h"
 #include "graph/op.h"
 
 namespace trine {
 
 class Communicator;
+class DeviceGroup;
 
 // One operand in memory, as rows of columns. A vector is one row; dims before the last are flattened.
 struct TensorView {
@@ -60,6 +62,8 @@ struct KernelRequest {
   int64_t workspace_bytes = 0;
   TypeSpan input_types = {}, output_types = {};  // logical: what an uneven split needs besides its own shard
   Communicator* group = nullptr;                 // of a collective: the ranks along its axis
+  DeviceGroup* device_group = nullptr;           // the same ranks, where devices talk among themselves
+  Lane lane = Lane::kCompute;                    // whose queue the kernel is enqueued in
 };
 
 using KernelFactory = std::function<Kernel(const KernelRequest&)>;

@@ -1,5 +1,7 @@
 #include "ops/attention.h"
 
+#include <algorithm>
+
 #include "graph/builder.h"
 
 namespace trine {
@@ -15,6 +17,24 @@ int64_t tile_bytes(int64_t seq, int64_t head_dim, int threads) {
   const int64_t padded_seq = round_up(seq, 64), padded_dim = round_up(head_dim, 64);
   return threads * (padded_seq * padded_dim * 4 * 8 + int64_t{64} * padded_seq * 4 * 2 + (int64_t{256} << 10));
 }
+
+// On a GPU: the log-sum-exps in the library's order.
+int64_t statistics_bytes(const Shape& q, int64_t head_dim) {
+  return round_up(q.num_elements() / head_dim * 4, 256);
+}
+
+// cuDNN's deterministic backward keeps the scores of the heads at hand in the compute type, and the gradients of k
+// and v of each query head; the kernel goes through the heads in parts, such that scores stay below a limit, which
+// the scores of one kv head may exceed (kernels/cuda/attention.cpp).
+int64_t cuda_grad_workspace(const Shape& q, const Shape& k, int64_t seq, int64_t head_dim) {
+  constexpr int64_t kSlack = int64_t{16} << 20;
+  const int64_t one_score = round_up(seq, 64) * round_up(seq, 128) * 2, heads = q.num_elements() / head_dim / seq,
+                group = q[1] / k[1];
+  return std::max(std::min(heads * one_score, kAttentionScoreLimit), group * one_score) + 3 * q.num_elements() * 4 +
+         2 * statistics_bytes(q, head_dim) + kSlack;
+}
+
+constexpr int64_t kCudaForwardScratch = int64_t{16} << 20;
 
 }  // namespace
 
@@ -44,8 +64,10 @@ void Attention::describe(Attributes& a) const {
   a("head_dim", head_dim);
 }
 
-int64_t Attention::workspace_bytes(TypeSpan, TypeSpan, const Mesh&, int threads) const {
-  return tile_bytes(seq, head_dim, threads);
+int64_t Attention::workspace_bytes(TypeSpan in, TypeSpan, const Mesh& mesh, const Target& target) const {
+  if (target.device == DeviceKind::kCuda)
+    return statistics_bytes(local_shape(in[0], mesh), head_dim) + kCudaForwardScratch;
+  return tile_bytes(seq, head_dim, target.threads);
 }
 
 Types AttentionGrad::infer(TypeSpan in) const {
@@ -65,8 +87,10 @@ void AttentionGrad::describe(Attributes& a) const {
   a("head_dim", head_dim);
 }
 
-int64_t AttentionGrad::workspace_bytes(TypeSpan, TypeSpan, const Mesh&, int threads) const {
-  return tile_bytes(seq, head_dim, threads);
+int64_t AttentionGrad::workspace_bytes(TypeSpan in, TypeSpan, const Mesh& mesh, const Target& target) const {
+  if (target.device == DeviceKind::kCuda)
+    return cuda_grad_workspace(local_shape(in[0], mesh), local_shape(in[1], mesh), seq, head_dim);
+  return tile_bytes(seq, head_dim, target.threads);
 }
 
 }  // namespace trine

@@ -8,6 +8,9 @@
 
 namespace trine {
 
+// Bytes of scores that a GPU's backward may keep at once; fewer heads at a time keep to it.
+inline constexpr int64_t kAttentionScoreLimit = int64_t{1} << 30;
+
 struct Attention final : Op {
   int64_t seq = 0, head_dim = 0;
 
@@ -18,7 +21,7 @@ struct Attention final : Op {
   std::vector<ValueId> vjp(Builder& b, const Node& node, std::span<const ValueId> dy) const override;
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes& a) const override;
-  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const override;
+  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const override;
 };
 
 //   q, k, v, o, lse, do   ->   dq [N, H * D]   dk, dv [N, G * D], side by side
@@ -35,7 +38,7 @@ struct AttentionGrad final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes& a) const override;
   bool outputs_side_by_side() const override { return true; }
-  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const override;
+  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const override;
 };
 
 }  // namespace trine

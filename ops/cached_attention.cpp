@@ -31,10 +31,11 @@ void CachedAttention::describe(Attributes& a) const {
 
 // Tiles of 64 queries and keys and f32 sums, of the query heads of one kv head per thread; and the log-sum-exps
 // that attention gives and nobody reads.
-int64_t CachedAttention::workspace_bytes(TypeSpan in, TypeSpan, const Mesh& mesh, int threads) const {
+int64_t CachedAttention::workspace_bytes(TypeSpan in, TypeSpan, const Mesh& mesh, const Target& target) const {
+  if (target.device == DeviceKind::kCuda) return 0;
   const Shape q = local_shape(in[0], mesh), k = local_shape(in[1], mesh);
   const int64_t group = q[1] / k[1], tile = round_up(head_dim, 16) * 64 * 4;
-  return threads * ((4 + 2 * group) * tile + 2 * 64 * 64 * 4 + group * 2 * 64 * 4) +
+  return target.threads * ((4 + 2 * group) * tile + 2 * 64 * 64 * 4 + group * 2 * 64 * 4) +
          round_up(q[0] * (q[1] / head_dim) * 4, 64);
 }
 

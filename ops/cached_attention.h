@@ -22,7 +22,7 @@ struct CachedAttention final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes& a) const override;
   int num_writes() const override { return 2; }
-  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const override;
+  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const override;
 };
 
 }  // namespace trine

@@ -28,11 +28,19 @@ Cost product_cost(TypeSpan in, TypeSpan out, const Mesh& mesh, double flops) {
 // The library copies blocks of its operands into its own layout, a few for each thread (oneDNN: up to 1.7 MiB per
 // thread for LLaMA models from 1 M to 8 B parameters), but no more than there is. Products that go block by block
 // through f32 copies take 1.25 MiB besides.
-int64_t product_workspace(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) {
+int64_t cpu_workspace(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) {
   int64_t copies = 0;
   for (const TensorType& type : in) copies += local_bytes(type, mesh);
   for (const TensorType& type : out) copies += local_shape(type, mesh).num_elements() * 4;
   return std::min(copies, (int64_t{2} << 20) * threads) + (int64_t{5} << 18);
+}
+
+// What cuBLASLt's fastest products on Hopper ask for. Products that are added up in f32 before they are rounded
+// take as much again, for blocks of rows.
+constexpr int64_t kCudaWorkspace = int64_t{32} << 20;
+
+int64_t product_workspace(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) {
+  return target.device == DeviceKind::kCuda ? 2 * kCudaWorkspace : cpu_workspace(in, out, mesh, target.threads);
 }
 
 }  // namespace
@@ -76,8 +84,8 @@ Cost Linear::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
   return product_cost(in, out, mesh, flops);
 }
 
-int64_t Linear::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const {
-  return product_workspace(in, out, mesh, threads);
+int64_t Linear::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const {
+  return product_workspace(in, out, mesh, target);
 }
 
 std::string LinearGradInput::index_map() const {
@@ -103,8 +111,8 @@ Cost LinearGradInput::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
   return product_cost(in, out, mesh, flops);
 }
 
-int64_t LinearGradInput::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const {
-  return product_workspace(in, out, mesh, threads);
+int64_t LinearGradInput::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const {
+  return product_workspace(in, out, mesh, target);
 }
 
 std::string LinearGradWeight::index_map() const {
@@ -132,8 +140,8 @@ Cost LinearGradWeight::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
   return cost;
 }
 
-int64_t LinearGradWeight::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const {
-  return product_workspace(in, out, mesh, threads);
+int64_t LinearGradWeight::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const {
+  return product_workspace(in, out, mesh, target);
 }
 
 }  // namespace trine

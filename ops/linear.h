@@ -18,7 +18,7 @@ struct Linear final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes&) const override {}
   bool outputs_side_by_side() const override { return num_weights > 1; }
-  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const override;
+  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const override;
 };
 
 // dy_i [N, M_i]   w_i [M_i, K]   ->   dx [N, K] = sum_i dy_i * w_i, summed in f32 and rounded once
@@ -32,7 +32,7 @@ struct LinearGradInput final : Op {
   std::vector<ValueId> vjp(Builder&, const Node&, std::span<const ValueId>) const override { return no_vjp(*this); }
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes&) const override {}
-  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const override;
+  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const override;
 };
 
 // x [N, K]   dy_i [N, M_i]   ->   (states) dw_i [M_i, K] f32 += dy_i^T * x; the first write of a step overwrites
@@ -47,7 +47,7 @@ struct LinearGradWeight final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes&) const override {}
   int num_writes() const override { return num_weights; }
-  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const override;
+  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const override;
 };
 
 }  // namespace trine

@@ -26,11 +26,12 @@ Cost RmsNormGrad::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
   return streaming_cost(in, out, mesh, 9);
 }
 
-int64_t RmsNormGrad::workspace_bytes(TypeSpan in, TypeSpan, const Mesh& mesh, int) const {
+int64_t RmsNormGrad::workspace_bytes(TypeSpan in, TypeSpan, const Mesh& mesh, const Target& target) const {
   // dweight is summed over fixed blocks of rows first, so that the result does not depend on the number of threads.
-  constexpr int64_t kRowsPerBlock = 16, kMaxBlocks = 64;
+  const bool cuda = target.device == DeviceKind::kCuda;
+  const int64_t rows_per_block = cuda ? 1 : 16, max_blocks = cuda ? 512 : 64;
   const Shape x = local_shape(in[0], mesh);
-  return std::min(div_up(x[0], kRowsPerBlock), kMaxBlocks) * round_up(x[1], 16) * 4 + 4096;
+  return std::min(div_up(x[0], rows_per_block), max_blocks) * round_up(x[1], 16) * 4 + 4096;
 }
 
 }  // namespace trine

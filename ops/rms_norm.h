@@ -29,7 +29,7 @@ struct RmsNormGrad final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes&) const override {}
   std::vector<InPlace> in_place() const override { return {{0, 3}}; }
-  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) const override;
+  int64_t workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const override;
 };
 
 }  // namespace trine

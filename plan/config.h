@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/device.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/mesh.h"
@@ -21,7 +22,6 @@ namespace trine {
 enum class LrSchedule { kCosine, kLinear, kConstant };
 enum class OnNonFinite { kStop, kSkip };
 using ScheduleKind = PipelineKind;
-enum class DeviceKind { kCpu, kCuda };
 enum class CommKind { kAuto, kMpi, kNccl };
 
 constexpr auto enum_names(LrSchedule) { return std::to_array<std::string_view>({"cosine", "linear", "constant"}); }
@@ -137,10 +137,10 @@ struct Config {
   std::optional<int64_t> save_interval;
   std::string save;  // empty: in the run folder
   std::optional<int> keep;
-  std::optional<std::string> resume;
-  std::string resume_folder;      // what `resume` means: the run that goes on; empty: a new one
-  std::string resume_checkpoint;  // empty: the newest good one of that run
-  std::string load_weights;       // empty: random initial values
+  std::optional<std::string> resume;  // "auto" without a resume_folder: begins, in `out` itself
+  std::string resume_folder;          // what `resume` means: the run that goes on; empty: a new one
+  std::string resume_checkpoint;      // empty: the newest good one of that run
+  std::string load_weights;           // empty: random initial values
   // Observe.
   TraceSteps trace;
   int64_t log_interval = 10;
@@ -172,7 +172,5 @@ struct LaunchInfo {
 
 // Adds every problem of the configuration itself; files are not opened. `num_ranks` counts --local-ranks.
 void validate(const Config& config, int num_ranks, Problems& problems);
-// Adds a problem for each wish that no code fulfils yet.
-void refuse_unbuilt(const Config& config, int num_ranks, Problems& problems);
 
 }  // namespace trine

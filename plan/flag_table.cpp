@@ -124,8 +124,9 @@ std::vector<Flag> make_table() {
   add("memory-budget", {}, "BYTES", "of a rank, such as 22GiB, for --recompute auto", FIELD(memory_budget));
 
   group = "Device";
-  add("device", {}, "cpu|cuda", "where the model runs", FIELD(device));
-  add("comm", {}, "auto|mpi|nccl", "library between ranks", FIELD(comm));
+  add("device", {}, "cpu|cuda", "where the model runs; the GPUs of a host are shared out to its ranks",
+      FIELD(device));
+  add("comm", {}, "auto|mpi|nccl", "between GPUs (default: tried out; mpi stages through the host)", FIELD(comm));
   add("local-ranks", {}, "N", "ranks as threads of this process, without mpirun", FIELD(local_ranks));
   add("threads", {}, "N", "threads per rank (default: cores / ranks on this host)", FIELD(threads));
   add("timeout", {}, "SECONDS", "longest wait for another rank", FIELD(timeout_s));
@@ -151,7 +152,7 @@ std::vector<Flag> make_table() {
       FIELD(resume));
   t.back().value_if_bare = "latest";
   add("load-weights", {}, "DIR",
-      "initial weights from a Hugging Face folder (the model too, without --model) or a checkpoint",
+      "initial weights from a checkpoint, a run or a Hugging Face folder; the model too, without --model",
       FIELD(load_weights));
 
   group = "Observe";

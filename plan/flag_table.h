@@ -39,11 +39,8 @@ struct GivenFlag {
 };
 using GivenFlags = std::map<std::string, GivenFlag, std::less<>>;
 
-// Presets or config.json < what is given < nothing; then what follows from other values, then validate() and
-// refuse_unbuilt(). ConfigError with all problems; DataError for a broken config.json of the model.
+// Presets or config.json < what is given < nothing; then what follows from other values, then validate().
+// ConfigError with all problems; DataError for a broken config.json of the model.
 Config resolve(const GivenFlags& given, const LaunchInfo& launch);
-
-// The wishes that refuse_unbuilt (plan/config.h) refuses, in words, for --help: "--tp above 1, --zero 1, ...".
-std::string unbuilt_features();
 
 }  // namespace trine

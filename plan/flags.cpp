@@ -79,10 +79,7 @@ std::string_view type_of(JsonKind kind) {
   return "";
 }
 
-void read_config_file(const std::string& path, GivenFlags& given, Problems& problems) {
-  const json object = json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded() || !object.is_object())
-    throw DataError(fmt::format("[{}] not a JSON object. It needs {{\"flag\": value, ...}}.", path));
+void read_flags(const json& object, const std::string& path, GivenFlags& given, Problems& problems) {
   for (const auto& [key, value] : object.items()) {
     const Flag* flag = find_flag(key);
     if (!flag) {
@@ -95,6 +92,13 @@ void read_config_file(const std::string& path, GivenFlags& given, Problems& prob
       problems.add(path, "'{}' is {}; it needs {}.", key, value.dump().substr(0, 40), type_of(flag->kind));
     }
   }
+}
+
+void read_config_file(const std::string& path, GivenFlags& given, Problems& problems) {
+  const json object = json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  if (object.is_discarded() || !object.is_object())
+    throw DataError(fmt::format("[{}] not a JSON object. It needs {{\"flag\": value, ...}}.", path));
+  read_flags(object, path, given, problems);
 }
 
 // The command line's flags over the file's.
@@ -121,6 +125,9 @@ std::optional<ResumePoint> resume_point(const GivenFlags& given) {
 // A run goes on with its own config.json, under what is given now. What follows from the number of ranks or from
 // the machine is found anew.
 GivenFlags go_on_with(GivenFlags given, const ResumePoint& point, const LaunchInfo& launch, Problems& problems) {
+  const auto weights = given.find("load-weights");
+  if (weights != given.end() && weights->second.where == "flags" && last_text(given, "resume") != "auto")
+    problems.add("flags", "--resume brings its own weights. Leave out --load-weights, or use --resume auto.");
   GivenFlags run;
   read_config_file(point.run_folder / "config.json", run, problems);
   for (const char* flag : {"threads", "dp", "eval-only", "load-weights", "trace", "quiet", "resume"})
@@ -132,6 +139,19 @@ GivenFlags go_on_with(GivenFlags given, const ResumePoint& point, const LaunchIn
   given = merge(std::move(given), std::move(run));
   if (!given.contains("out")) given["out"] = {{point.run_folder.string()}, "--resume"};
   return given;
+}
+
+// What weights mean: the model, and the tokenizer of its ids.
+GivenFlags with_model_of_weights(GivenFlags given, const SavedConfig& saved_config, Problems& problems) {
+  const std::string folder = last_text(given, "load-weights");
+  if (folder.empty() || given.contains("model") || !saved_config) return given;
+  const std::optional<json> config = saved_config(folder);
+  if (!config) return given;
+  GivenFlags saved;
+  read_flags(*config, folder, saved, problems);
+  std::erase_if(saved,
+                [](const auto& e) { return e.first != "tokenizer" && find_flag(e.first)->group != "Model"; });
+  return merge(std::move(given), std::move(saved));
 }
 
 // The help with the default, where that is a plain value: those of presets and derived ones are told in words.
@@ -149,7 +169,6 @@ class Parser {
     app_.allow_extras();
     app_.get_formatter()->column_width(46);
     app_.set_version_flag("--version", version_text);
-    app_.footer("Not built yet, so refused: " + unbuilt_features() + ".");
     app_.add_option("--config", config_file_, "flags from a file; those on the command line win")
         ->type_name("FILE.json");
     for (const Flag& flag : flag_table()) add(flag);
@@ -204,7 +223,7 @@ class Parser {
 }  // namespace
 
 CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInfo& launch,
-                              const std::string& version_text) {
+                              const std::string& version_text, const SavedConfig& saved_config) {
   Parser parser(version_text);
   if (auto request = parser.parse(argc, argv)) return *request;
   Problems problems;
@@ -213,10 +232,12 @@ CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInf
   if (!parser.config_file().empty()) read_config_file(parser.config_file(), file, problems);
   GivenFlags given = merge(parser.given(), std::move(file));
   const std::optional<ResumePoint> point = resume_point(given);
-  if (point) given = go_on_with(std::move(given), *point, launch, problems);
+  given = point ? go_on_with(std::move(given), *point, launch, problems)
+                : with_model_of_weights(std::move(given), saved_config, problems);
   if (problems.empty()) {
     Config config = resolve(given, launch);
     if (point) config.resume_folder = point->run_folder, config.resume_checkpoint = point->checkpoint;
+    if (!point && !given.contains("out")) config.resume.reset();  // a new run in a folder of its own
     return config;
   }
   std::string more;

@@ -1,7 +1,9 @@
 // train_llama's command line, --config files, and the config.json that a run folder keeps.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -15,10 +17,15 @@ struct TextRequest {
 };
 using CommandLine = std::variant<Config, TextRequest>;
 
-// Presets < --config FILE.json < command line. A --model on the command line replaces all of the file's model.
-// ConfigError with all problems at once; DataError for a file that cannot be read.
+// The configuration, as to_json() gives it, of the training that left a folder of weights behind; nothing for
+// folders in another form.
+using SavedConfig = std::function<std::optional<nlohmann::json>(const std::string& folder)>;
+
+// Presets < --load-weights DIR < --config FILE.json < command line. A --model on the command line replaces all of
+// the file's model; without any, --load-weights brings model and tokenizer. ConfigError with all problems at once;
+// DataError for a file that cannot be read.
 CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInfo& launch,
-                              const std::string& version_text);
+                              const std::string& version_text, const SavedConfig& saved_config = {});
 
 // Every resolved value under its flag's name; --config reads it back to an equal Config (on as many ranks).
 nlohmann::ordered_json to_json(const Config& config);

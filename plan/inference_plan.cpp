@@ -39,15 +39,17 @@ int64_t InferencePlan::decode_bytes(int64_t position) const {
   return bytes;
 }
 
-InferencePlan build_inference_plan(const LlamaConfig& model, const InferenceShape& shape, int tp, int threads) {
+InferencePlan build_inference_plan(const LlamaConfig& model, const InferenceShape& shape, int tp,
+                                   const Target& target) {
   check_split(model, tp);
   Mesh mesh;
   mesh.tp = tp;
   LlamaInference inference = build_llama_inference(model, shape, mesh);
   verify(inference.graph);
-  InferencePlan plan{model, shape, threads, choose_in_place(std::move(inference.graph)), inference.logits, {}};
+  InferencePlan plan{model, shape, target.threads, choose_in_place(std::move(inference.graph)), inference.logits,
+                     {}};
   plan.memory = plan_memory(
-      plan.graph, {{kPrefillChunk, ActionKind::kForward, 0}, {kDecodeChunk, ActionKind::kForward, 0}}, threads);
+      plan.graph, {{kPrefillChunk, ActionKind::kForward, 0}, {kDecodeChunk, ActionKind::kForward, 0}}, target);
   return plan;
 }
 

@@ -22,6 +22,7 @@ struct InferencePlan {
 };
 
 // ConfigError if the model cannot be split over `tp` ranks. REQUIRES: a validated model.
-InferencePlan build_inference_plan(const LlamaConfig& model, const InferenceShape& shape, int tp, int threads);
+InferencePlan build_inference_plan(const LlamaConfig& model, const InferenceShape& shape, int tp,
+                                   const Target& target);
 
 }  // namespace trine

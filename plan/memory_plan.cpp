@@ -57,11 +57,11 @@ std::vector<int> assign_slots(const std::vector<Interval>& intervals) {
 
 class Planner {
  public:
-  Planner(const Graph& graph, const Schedule& schedule, int threads, int send_slots)
+  Planner(const Graph& graph, const Schedule& schedule, const Target& target, int send_slots)
       : graph_(graph),
         schedule_(schedule),
         order_(graph),
-        threads_(threads),
+        target_(target),
         send_slots_(send_slots),
         in_buffer_(graph.values().size()) {
     plan_.values.resize(graph.values().size());
@@ -352,11 +352,11 @@ class Planner {
 
   void reserve_workspace() {
     for (const Node& node : graph_.nodes())
-      plan_.workspace_bytes =
-          std::max(plan_.workspace_bytes,
-                   round_up(node.op->workspace_bytes(graph_.input_types(node), graph_.output_types(node),
-                                                     graph_.mesh(), threads_),
-                            kBufferAlignment));
+      plan_.workspace_bytes = std::max(
+          plan_.workspace_bytes,
+          round_up(
+              node.op->workspace_bytes(graph_.input_types(node), graph_.output_types(node), graph_.mesh(), target_),
+              kBufferAlignment));
     use(plan_.workspace_begin(), plan_.workspace_bytes);
     plan_.table.push_back({"workspace", "workspace of kernels", plan_.workspace_bytes});
   }
@@ -367,7 +367,8 @@ class Planner {
   const Graph& graph_;
   const Schedule& schedule_;
   const HappensBefore order_;
-  const int threads_, send_slots_;
+  const Target target_;
+  const int send_slots_;
   int num_microbatches_ = 0, num_chunks_ = 1;
   MemoryPlan plan_;
   std::vector<Buffer> buffers_;
@@ -376,8 +377,8 @@ class Planner {
 
 }  // namespace
 
-MemoryPlan plan_memory(const Graph& graph, const Schedule& schedule, int threads, int send_slots) {
-  return Planner(graph, schedule, threads, send_slots).run();
+MemoryPlan plan_memory(const Graph& graph, const Schedule& schedule, const Target& target, int send_slots) {
+  return Planner(graph, schedule, target, send_slots).run();
 }
 
 std::vector<SendWait> waits_for_send_slots(const Graph& graph, const Schedule& schedule, const MemoryPlan& plan,

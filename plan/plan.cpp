@@ -112,7 +112,8 @@ void plan_memory_of_all(Plan& plan) {
     ExecuteOptions training, validation{.waits = {}, .receives_ahead = 0};
     for (size_t rank = 0; rank < plan.stages.size(); ++rank) {
       StagePlan& stage = plan.stages[rank];
-      stage.memory = plan_memory(stage.graph, stage.schedule, plan.config.threads, send_slots);
+      stage.memory =
+          plan_memory(stage.graph, stage.schedule, {plan.config.device, plan.config.threads}, send_slots);
       const auto add = [&](ExecuteOptions& options, const Schedule& schedule) {
         const auto waits = waits_for_send_slots(stage.graph, schedule, stage.memory, static_cast<int>(rank));
         options.waits.insert(options.waits.end(), waits.begin(), waits.end());

@@ -132,7 +132,6 @@ Config resolve(const GivenFlags& given, const LaunchInfo& launch) {
   derive(given, launch, training, num_ranks, config);
 
   validate(config, num_ranks, problems);
-  refuse_unbuilt(config, num_ranks, problems);
   problems.throw_if_any();
   return config;
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "base/error.h"
@@ -16,10 +18,20 @@ bool is_run(const fs::path& folder) {
   return fs::is_regular_file(folder / "config.json", ignored);
 }
 
-// A save may go elsewhere (--save): then the configuration says so, and the folder is asked later.
+// Where a run saves: its configuration knows if it is elsewhere (--save).
+fs::path folder_of_saves(const fs::path& run) {
+  const auto config =
+      nlohmann::json::parse(std::ifstream(run / "config.json"), nullptr, /*allow_exceptions=*/false);
+  if (config.is_object() && config.contains("save") && config["save"].is_string() && config["save"] != "")
+    return config["save"].get<std::string>();
+  return run / "checkpoints";
+}
+
 bool began_to_save(const fs::path& run) {
+  if (!is_run(run)) return false;
+  const fs::path checkpoints = folder_of_saves(run);
   std::error_code error;
-  return is_run(run) && fs::is_directory(run / "checkpoints", error) && !fs::is_empty(run / "checkpoints", error);
+  return fs::is_directory(checkpoints, error) && !fs::is_empty(checkpoints, error);
 }
 
 // Run folders carry the time of their start, so that names sort by age.

@@ -1,5 +1,4 @@
 #include "plan/config.h"
-#include "plan/flag_table.h"
 #include "plan/layouts.h"
 
 namespace trine {
@@ -80,6 +79,8 @@ void validate_rest(const Config& c, Problems& problems) {
   Checker check(problems);
   check.count("--threads", c.threads, 1, 4096);
   check.positive("--timeout", c.timeout_s);
+  if (c.comm == CommKind::kNccl && c.device != DeviceKind::kCuda)
+    problems.add("flags", "--comm nccl is for --device cuda, but --device is {}. Leave it out.", name(c.device));
   check.fraction("--valid-fraction", c.valid_fraction);
   check.count("--valid-interval", c.valid_interval, 1, INT64_MAX);
   check.count("--valid-batches", c.valid_batches, 1, INT64_MAX);
@@ -104,32 +105,6 @@ void validate(const Config& config, int num_ranks, Problems& problems) {
   validate_parallelism(config, problems);
   validate_layout(config, num_ranks, problems);
   validate_rest(config, problems);
-}
-
-namespace {
-
-// What the command line knows and no code fulfils yet: a line goes when its feature comes.
-struct Unbuilt {
-  std::string_view what;
-  bool (*wished)(const Config&, int num_ranks);
-};
-constexpr Unbuilt kUnbuilt[] = {
-    {"--device cuda", [](const Config& c, int) { return c.device == DeviceKind::kCuda; }},
-    {"--comm nccl", [](const Config& c, int) { return c.comm == CommKind::kNccl; }},
-};
-
-}  // namespace
-
-void refuse_unbuilt(const Config& config, int num_ranks, Problems& problems) {
-  for (const Unbuilt& feature : kUnbuilt)
-    if (feature.wished(config, num_ranks))
-      problems.add("flags", "{} is not built yet. Leave it out.", feature.what);
-}
-
-std::string unbuilt_features() {
-  std::string list;
-  for (const Unbuilt& feature : kUnbuilt) list += fmt::format("{}{}", list.empty() ? "" : ", ", feature.what);
-  return list;
 }
 
 }  // namespace trine

@@ -48,6 +48,17 @@ std::vector<Slice> owned_slices(const Executor& executor) {
   return slices;
 }
 
+std::vector<std::vector<std::byte>> copy_to_host(const Backend& backend, std::vector<Slice>& slices) {
+  std::vector<std::vector<std::byte>> copies;
+  if (!backend.room()) return copies;
+  for (Slice& slice : slices) {
+    std::vector<std::byte>& copy = copies.emplace_back(static_cast<size_t>(slice.size_bytes()));
+    backend.read(static_cast<const std::byte*>(slice.data), copy);
+    slice.data = copy.data();
+  }
+  return copies;
+}
+
 void load_state(Executor& executor, Checkpoint& checkpoint) {
   load_weights(executor, checkpoint);
   const Graph& graph = executor.stage().graph;
@@ -64,6 +75,13 @@ void load_state(Executor& executor, Checkpoint& checkpoint) {
   }
   const auto adam_step = static_cast<int32_t>(checkpoint.manifest().state.adam_step);
   executor.backend().write(std::as_bytes(std::span(&adam_step, 1)), executor.view(step_state::kAdamStep).data);
+}
+
+std::map<std::string, Shape> weight_shapes(const Checkpoint& checkpoint) {
+  std::map<std::string, Shape> shapes;
+  for (const TensorEntry& tensor : checkpoint.manifest().tensors)
+    if (tensor.kind == TensorKind::kWeight) shapes.emplace(tensor.name, tensor.shape);
+  return shapes;
 }
 
 void load_weights(Executor& executor, Checkpoint& checkpoint) {

@@ -3,6 +3,8 @@
 // between them.
 #pragma once
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -14,9 +16,13 @@ namespace trine {
 // What this rank saves: masters and moments, pointing into the executor's memory.
 std::vector<Slice> owned_slices(const Executor& executor);
 
+// Where the slices lie in a device's own memory: copies on the host, to which they point from now on.
+std::vector<std::vector<std::byte>> copy_to_host(const Backend& backend, std::vector<Slice>& slices);
+
 // Reads this rank's masters and moments and rounds the compute copies, whatever layout wrote them. Only the rank's
 // own shards pass through memory, a parameter at a time. DataError if a tensor is missing or has another shape.
 void load_state(Executor& executor, Checkpoint& checkpoint);
+std::map<std::string, Shape> weight_shapes(const Checkpoint& checkpoint);
 // Weights alone; moments are zeroed.
 void load_weights(Executor& executor, Checkpoint& checkpoint);
 

@@ -9,9 +9,8 @@
 namespace trine {
 namespace {
 
-constexpr int kForwardTag = 0, kBackwardTag = 1, kTimesTag = 2;
-
-int tag_of(CommLanes::Edge edge) { return edge.backward ? kBackwardTag : kForwardTag; }
+// Of the times of an edge's messages.
+int times_tag(PipelineEdge edge) { return edge.backward ? 3 : 2; }
 
 EventKind comm_kind(Lane lane) {
   return lane == Lane::kTp ? EventKind::kCommTp : lane == Lane::kDp ? EventKind::kCommDp : EventKind::kCommPp;
@@ -36,14 +35,9 @@ void push_split(std::vector<TraceEvent>& events, TraceEvent event, int64_t when,
 }  // namespace
 
 CommLanes::CommLanes(CommWorld& world, ClockOffset clock) : world_(world), clock_(clock) {
-  const Mesh& mesh = world.mesh();
-  if (mesh.pp > 1) pipeline_ = std::make_unique<PipelineLane>("pipeline", world[Group::kPipeline]);
-  for (const auto& [lane, axis, group] : {std::tuple{Lane::kTp, Axis::kTp, Group::kTp},
-                                          {Lane::kDp, Axis::kDp, Group::kDp},
-                                          {Lane::kPp, Axis::kPp, Group::kPp}}) {
-    state(lane).group = group;
-    if (mesh[axis] > 1) state(lane).thread = std::make_unique<LaneThread>(fmt::format("lane {}", name(lane)));
-  }
+  state(Lane::kTp).group = Group::kTp;
+  state(Lane::kDp).group = Group::kDp;
+  state(Lane::kPp).group = Group::kPp;
 }
 
 CommLanes::LaneState& CommLanes::state(Lane lane) {
@@ -60,37 +54,83 @@ LaneThread& CommLanes::thread(Lane lane) {
   return *state(lane).thread;
 }
 
-void CommLanes::record_collective(const TraceEvent& event) { state(event.lane).records.push_back({event, true}); }
-
-void CommLanes::record_message(const TraceEvent& event) { state(event.lane).records.push_back({event, false}); }
-
-PipelineLane::Ticket CommLanes::send(const void* data, int64_t bytes, Edge edge) {
-  sent_ns_[edge].push_back(now_ns() + clock_.offset_ns);
-  return pipeline_->send(data, bytes, edge.peer, tag_of(edge));
+void CommLanes::talk_on_device(std::unique_ptr<DeviceWorld> device, std::chrono::milliseconds timeout) {
+  device_ = std::move(device);
+  timeout_ = timeout;
 }
 
-PipelineLane::Ticket CommLanes::receive(void* data, int64_t bytes, Edge edge) {
-  return pipeline_->receive(data, bytes, edge.peer, tag_of(edge));
+void CommLanes::attach(Backend& backend) {
+  detach();
+  timeline_ = &backend.timeline();
+  const Mesh& mesh = world_.mesh();
+  for (const auto& [lane, axis] : {std::pair{Lane::kTp, Axis::kTp}, {Lane::kDp, Axis::kDp}, {Lane::kPp, Axis::kPp}})
+    if (mesh[axis] > 1) state(lane).thread = std::make_unique<LaneThread>(fmt::format("lane {}", name(lane)));
+  if (mesh.pp > 1) {
+    Communicator& group = world_[Group::kPipeline];
+    edges_ = device_                     ? make_device_edges(*device_, backend)
+             : timeline_->asynchronous() ? make_staged_edges(group, backend)
+                                         : make_host_edges(group);
+  }
+  if (device_)
+    watch_ = std::make_unique<DeviceWatch>(*timeline_, *device_, mesh.rank(world_.coordinate()), timeout_);
 }
 
-void CommLanes::wait_received(PipelineLane::Ticket ticket, Edge edge, TraceEvent event) {
-  event.t0_ns = now_ns();
-  const int64_t complete_ns = pipeline_->wait(ticket);
-  event.t1_ns = now_ns();
-  receptions_[edge].push_back({event, complete_ns});
+void CommLanes::detach() {
+  for (LaneState& lane : lanes_) lane.thread.reset();
+  edges_.reset();
+  watch_.reset();
+  timeline_ = nullptr;
+}
+
+PipelineEdges::Ticket CommLanes::send(const std::byte* data, int64_t bytes, PipelineEdge edge, Mark ready) {
+  sent_ns_[edge].push_back(ready);
+  return edges_->send(edge, data, bytes, ready);
+}
+
+PipelineEdges::Ticket CommLanes::receive(std::byte* data, int64_t bytes, PipelineEdge edge, Mark ready) {
+  return edges_->receive(edge, data, bytes, ready);
+}
+
+void CommLanes::wait_received(PipelineEdges::Ticket ticket, PipelineEdge edge, TraceEvent event) {
+  event.t0_ns = timeline_->mark(Lane::kCompute);
+  const Mark complete = edges_->wait_received(ticket);
+  event.t1_ns = timeline_->mark(Lane::kCompute);
+  receptions_[edge].push_back({event, complete});
 }
 
 void CommLanes::join() {
-  if (pipeline_) pipeline_->wait_all();
+  if (edges_) edges_->wait_all();
   for (LaneState& lane : lanes_)
     if (lane.thread) lane.thread->wait(lane.thread->enqueue([] {}));
+  if (timeline_) timeline_->synchronize_all();
+  if (watch_) watch_->check();
+}
+
+// REQUIRES: all is done. Sends get rank 0's clock.
+void CommLanes::marks_to_times() {
+  const auto convert = [&](TraceEvent& event) {
+    event.t0_ns = timeline_->time_ns(event.t0_ns), event.t1_ns = timeline_->time_ns(event.t1_ns);
+  };
+  for (LaneState& lane : lanes_)
+    for (Record& record : lane.records) {
+      convert(record.event);
+      record.event.t0_ns = std::max(record.event.t0_ns, timeline_->time_ns(record.ready));
+    }
+  for (auto& [edge, list] : receptions_)
+    for (Reception& reception : list) {
+      convert(reception.waited);
+      reception.complete_ns = timeline_->time_ns(reception.complete_ns);
+    }
+  for (auto& [edge, list] : sent_ns_)
+    for (int64_t& sent : list) sent = timeline_->time_ns(sent) + clock_.offset_ns;
 }
 
 std::vector<TraceEvent> CommLanes::finish_step() {
   join();
+  marks_to_times();
   for (LaneState& lane : lanes_)
     if (lane.thread) lane.thread->enqueue([this, &lane] { exchange_entries(lane); });
-  if (pipeline_) state(Lane::kPp).thread->enqueue([this] { exchange_send_times(); });
+  if (edges_) state(Lane::kPp).thread->enqueue([this] { exchange_send_times(); });
   join();
   std::vector<TraceEvent> events;
   for (const LaneState& lane : lanes_) split_collectives(lane, events);
@@ -127,12 +167,12 @@ void CommLanes::exchange_send_times() {
   for (const auto& [edge, list] : receptions_) {
     std::vector<int64_t>& times = sender_ns_[edge];
     times.resize(list.size());
-    requests.push_back(group.irecv(times.data(), static_cast<int64_t>(times.size()), DType::kI64, edge.peer,
-                                   kTimesTag + tag_of(edge)));
+    requests.push_back(
+        group.irecv(times.data(), static_cast<int64_t>(times.size()), DType::kI64, edge.peer, times_tag(edge)));
   }
   for (const auto& [edge, times] : sent_ns_)
-    requests.push_back(group.isend(times.data(), static_cast<int64_t>(times.size()), DType::kI64, edge.peer,
-                                   kTimesTag + tag_of(edge)));
+    requests.push_back(
+        group.isend(times.data(), static_cast<int64_t>(times.size()), DType::kI64, edge.peer, times_tag(edge)));
   for (Request& request : requests) request.wait();
 }
 

@@ -1,4 +1,4 @@
-// What a rank does beside computing: a thread of collectives for each mesh axis, and the messages of the pipeline.
+// What a rank does beside computing: a lane of collectives for each mesh axis, and the messages of the pipeline.
 // Keeps what each took, and tells waiting for others from moving bytes once a step is over.
 #pragma once
 
@@ -10,9 +10,12 @@
 
 #include "base/trace_event.h"
 #include "comm/clock.h"
+#include "comm/device_group.h"
 #include "comm/lane_thread.h"
-#include "comm/pipeline_lane.h"
 #include "comm/world.h"
+#include "runtime/backend.h"
+#include "runtime/device_watch.h"
+#include "runtime/pipeline_edges.h"
 
 namespace trine {
 
@@ -21,30 +24,38 @@ class CommLanes {
   // `world` outlives the lanes.
   explicit CommLanes(CommWorld& world, ClockOffset clock = {});
 
+  // Before attach(): collectives and pipeline messages go from device to device, and the host only enqueues them.
+  // HangError, PeerLostError of a step's end, if nothing moves on the device for `timeout` (0: for ever).
+  void talk_on_device(std::unique_ptr<DeviceWorld> device, std::chrono::milliseconds timeout);
+  // Starts the lanes, for work on this backend's memory, and ends them: after detach() nothing uses it any more.
+  // What is under way is waited for, which its own timeout ends.
+  void attach(Backend& backend);
+  void detach();
+
   CommWorld& world() { return world_; }
   const ClockOffset& clock() const { return clock_; }
   Communicator& group(Axis axis);
-  // Lanes tp, dp and pp; of an axis with one rank there is none.
+  bool on_device() const { return device_ != nullptr; }
+  DeviceGroup* device_group(Axis axis) { return device_ ? &(*device_)[axis] : nullptr; }
+  // Lanes tp, dp and pp, while attached; of an axis with one rank there is none.
   LaneThread& thread(Lane lane);
 
-  // Of a collective that all ranks of the lane's group make in the same order, or of a message between two of them;
-  // by the lane's own thread. t0 = when this rank was ready for it.
-  void record_collective(const TraceEvent& event);
-  void record_message(const TraceEvent& event);
-
-  // Pipeline messages, all by one thread. `peer` is a pp coordinate; gradients have an edge of their own.
-  struct Edge {
-    int peer = 0;
-    bool backward = false;
-    auto operator<=>(const Edge&) const = default;
+  // What a lane did; by the lane's own thread, or the one that enqueues for it.
+  struct Record {
+    TraceEvent event;         // its times are marks
+    Mark ready = 0;           // it might not begin before
+    bool collective = false;  // one that all ranks of the lane's group make in the same order; else a message
   };
-  PipelineLane::Ticket send(const void* data, int64_t bytes, Edge edge);
-  PipelineLane::Ticket receive(void* data, int64_t bytes, Edge edge);
-  void wait_sent(PipelineLane::Ticket ticket) { pipeline_->wait(ticket); }
-  // Blocks until it is here. Receives of an edge are waited for in their order. `event` labels the time.
-  void wait_received(PipelineLane::Ticket ticket, Edge edge, TraceEvent event);
+  void record(const Record& record) { state(record.event.lane).records.push_back(record); }
 
-  // Waits for everything under way.
+  // Pipeline messages (runtime/pipeline_edges.h).
+  PipelineEdges::Ticket send(const std::byte* data, int64_t bytes, PipelineEdge edge, Mark ready);
+  PipelineEdges::Ticket receive(std::byte* data, int64_t bytes, PipelineEdge edge, Mark ready);
+  void wait_sent(PipelineEdges::Ticket ticket) { edges_->wait_sent(ticket); }
+  // Receives of an edge are waited for in their order. `event` labels the time in which the compute lane waits.
+  void wait_received(PipelineEdges::Ticket ticket, PipelineEdge edge, TraceEvent event);
+
+  // Waits for everything under way, on the device too.
   void join();
   // join(), then exchanges with the other ranks when each was ready, and returns the step's events: of a collective
   // the part before the last rank came is a wait (between stages: the pipeline's bubble), the rest is its axis'
@@ -53,10 +64,6 @@ class CommLanes {
   void discard_step();  // join(), and forgets the step's events
 
  private:
-  struct Record {
-    TraceEvent event;
-    bool collective = false;
-  };
   struct Reception {
     TraceEvent waited;
     int64_t complete_ns = 0;
@@ -69,6 +76,7 @@ class CommLanes {
   };
 
   LaneState& state(Lane lane);
+  void marks_to_times();
   void exchange_entries(LaneState& lane);
   void exchange_send_times();
   void split_collectives(const LaneState& lane, std::vector<TraceEvent>& events) const;
@@ -76,10 +84,14 @@ class CommLanes {
 
   CommWorld& world_;
   const ClockOffset clock_;
-  std::map<Edge, std::vector<int64_t>> sent_ns_,
+  Timeline* timeline_ = nullptr;
+  std::unique_ptr<DeviceWorld> device_;
+  std::chrono::milliseconds timeout_{};
+  std::unique_ptr<DeviceWatch> watch_;
+  std::map<PipelineEdge, std::vector<int64_t>> sent_ns_,
       sender_ns_;  // on rank 0's clock; of own sends, and of what is received
-  std::map<Edge, std::vector<Reception>> receptions_;
-  std::unique_ptr<PipelineLane> pipeline_;
+  std::map<PipelineEdge, std::vector<Reception>> receptions_;
+  std::unique_ptr<PipelineEdges> edges_;
   std::array<LaneState, 3> lanes_;  // tp, dp, pp: last, their threads use the rest
 };
 

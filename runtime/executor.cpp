@@ -1,7 +1,7 @@
 #include "runtime/executor.h"
 
 #include <algorithm>
-#include <cstring>
+#include <new>
 #include <numeric>
 #include <set>
 
@@ -27,16 +27,17 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
       config_(config),
       coordinate_(coordinate),
       backend_(backend),
+      timeline_(backend.timeline()),
       trace_(trace),
       lanes_(lanes),
       regions_(3) {
   TRINE_CHECK(lanes != nullptr || config.mesh.num_ranks() == 1, "{} ranks need lanes", config.mesh.num_ranks());
   memory_ = backend.allocate(stage.memory.total_bytes());
   if (fill) {
-    std::memset(memory_->data(), static_cast<int>(*fill), static_cast<size_t>(memory_->size()));
+    backend.fill(arena(), *fill);
     for (size_t i = 0; i < stage.graph.states().size(); ++i) {
       const TensorView state = view(StateId{static_cast<int32_t>(i)});
-      std::memset(state.data, 0, static_cast<size_t>(state.num_elements()) * size_bytes(state.dtype));
+      backend.fill({state.data, static_cast<size_t>(state.num_elements()) * size_bytes(state.dtype)}, std::byte{0});
     }
   }
   for (size_t n = 0; n < stage.graph.nodes().size(); ++n) {
@@ -52,6 +53,11 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
     if (node.op->is_transfer()) (node.inputs.empty() ? home.receives : home.sends).push_back(n);
   }
   prepare_early_collectives();
+  if (lanes) lanes->attach(backend);
+}
+
+Executor::~Executor() {
+  if (lanes_) lanes_->detach();
 }
 
 // A collective of the epilogue may start early if nothing in the epilogue comes before it but such collectives.
@@ -121,10 +127,12 @@ Executor::Instruction Executor::prepare(const Node& node, const Cost& cost) {
   KernelRequest request{*node.op,    instruction.inputs, instruction.outputs,           stage_.graph.mesh(),
                         coordinate_, config_.threads,    stage_.memory.workspace_bytes, input_types,
                         output_types};
-  if (node.lane != Lane::kCompute)
-    request.group = &lanes_->group(node.lane == Lane::kTp   ? Axis::kTp
-                                   : node.lane == Lane::kDp ? Axis::kDp
-                                                            : Axis::kPp);
+  if (node.lane != Lane::kCompute) {
+    const Axis axis = node.lane == Lane::kTp ? Axis::kTp : node.lane == Lane::kDp ? Axis::kDp : Axis::kPp;
+    request.group = &lanes_->group(axis);
+    request.device_group = lanes_->device_group(axis);
+    request.lane = node.lane;
+  }
   instruction.kernel = backend_.kernels().make(request);
   return instruction;
 }
@@ -142,9 +150,44 @@ void Executor::bind(size_t index, int microbatch) {
 }
 
 void Executor::begin(const HostStep& host, int step, Mode mode) {
-  host_ = &host, step_ = step, clock_ns_ = now_ns(), mode_ = mode;
+  timeline_.begin_step();
+  host_ = timeline_.asynchronous() ? &stage_host(host) : &host;
+  step_ = step, mode_ = mode;
+  clock_ = timeline_.mark(Lane::kCompute);
+  lane_end_.fill(clock_);
+  for (Instruction& instruction : instructions_) instruction.done.reset();
   num_missing_ = num_awaited_;
   found_.reset();
+}
+
+// A copy in memory that the device reads when it comes to it. The step before has ended, and with it its readers.
+const HostStep& Executor::stage_host(const HostStep& host) {
+  const size_t ids_at = sizeof(HostStep), labels_at = ids_at + host.ids.size_bytes();
+  const auto bytes = static_cast<int64_t>(labels_at + host.labels.size_bytes());
+  if (!host_memory_ || host_memory_->size() < bytes) host_memory_ = backend_.allocate_host(bytes);
+  const auto copy = [&](std::span<const int32_t> from, size_t at) {
+    auto* const to = reinterpret_cast<int32_t*>(host_memory_->data() + at);
+    std::copy(from.begin(), from.end(), to);
+    return std::span<const int32_t>(to, from.size());
+  };
+  return *new (host_memory_->data()) HostStep{.ids = copy(host.ids, ids_at),
+                                              .labels = copy(host.labels, labels_at),
+                                              .lr = host.lr,
+                                              .loss_scale = host.loss_scale};
+}
+
+// Waits until everything is done, on the device too; marks become times.
+void Executor::end() {
+  std::vector<TraceEvent> of_lanes;
+  if (lanes_ && mode_ == Mode::kTrain) of_lanes = lanes_->finish_step();
+  if (lanes_ && mode_ != Mode::kTrain) lanes_->discard_step();
+  timeline_.synchronize_all();
+  for (TraceEvent& event : events_) {
+    event.t0_ns = timeline_.time_ns(event.t0_ns), event.t1_ns = timeline_.time_ns(event.t1_ns);
+    trace_.record(event);
+  }
+  events_.clear();
+  for (const TraceEvent& event : of_lanes) trace_.record(event);
 }
 
 StepResult Executor::train_step(const HostStep& host, int step) {
@@ -152,7 +195,7 @@ StepResult Executor::train_step(const HostStep& host, int step) {
   run_region(Region::kPrologue);
   run_schedule();
   run_region(Region::kEpilogue);
-  record_lanes();
+  end();
   StepResult result = read_result();
   result.loss = static_cast<double>(scalar<float>(step_state::kLossSum)) / result.valid_tokens;
   result.grad_norm = static_cast<double>(scalar<float>(step_state::kGradNorm));
@@ -164,7 +207,7 @@ StepResult Executor::evaluate(const HostStep& host, int step) {
   begin(host, step, Mode::kEvaluate);
   run_region(Region::kPrologue);
   run_schedule();
-  if (lanes_) lanes_->discard_step();
+  end();
   StepResult result = read_result();
   // Each dp rank's last stage has a part of the sum; its tp ranks all have the same.
   const bool counts = stage_.loss.valid() && coordinate_.tp == 0;
@@ -183,7 +226,7 @@ std::optional<NonFinite> Executor::find_non_finite(const HostStep& host, int ste
   begin(host, step, Mode::kCheck);
   run_region(Region::kPrologue);
   run_schedule();
-  if (lanes_) lanes_->discard_step();
+  end();
   return found_;
 }
 
@@ -228,7 +271,7 @@ void Executor::post_receives(const Action& action) {
       const TensorView& to = instructions_[index].outputs[0];
       posted_[{index, action.microbatch}] =
           lanes_->receive(to.data, to.num_elements() * static_cast<int64_t>(size_bytes(to.dtype)),
-                          edge_of(stage_.graph.nodes()[index]));
+                          edge_of(stage_.graph.nodes()[index]), timeline_.mark(Lane::kCompute));
     }
   }
 }
@@ -245,18 +288,19 @@ void Executor::wait_for_send_slots(const Action& action) {
 
 void Executor::run_action(const Action& action) {
   if (status_) status_->set_action(to_string(action));
+  if (timeline_.asynchronous()) timeline_.push(to_string(action).c_str());
   for (const Phase phase : phases_of(action)) {
-    Lane last_lane = Lane::kCompute;
-    LaneThread::Ticket last = 0;
+    std::optional<size_t> last;
     for (const size_t index : block(action.stage / config_.mesh.pp, phase).nodes) {
       run_node(index, action.microbatch);
-      if (stage_.graph.nodes()[index].lane == Lane::kTp) last_lane = Lane::kTp, last = instructions_[index].ticket;
+      if (stage_.graph.nodes()[index].lane == Lane::kTp) last = index;
     }
-    if (last > 0) lanes_->thread(last_lane).wait(last);  // an action ends in all lanes
+    if (last) wait_for_lane_node(*last);  // an action ends in all lanes
   }
+  timeline_.pop();
 }
 
-CommLanes::Edge Executor::edge_of(const Node& node) const {
+PipelineEdge Executor::edge_of(const Node& node) const {
   if (const auto* send = dynamic_cast<const Send*>(node.op.get()))
     return {send->to_stage % config_.mesh.pp, send->backward};
   const auto& receive = dynamic_cast<const Receive&>(*node.op);
@@ -274,7 +318,7 @@ void Executor::receive(size_t index, int microbatch) {
                          .microbatch = microbatch,
                          .lane = Lane::kPp});
   posted_.erase(posted);
-  clock_ns_ = now_ns();
+  clock_ = timeline_.mark(Lane::kCompute);
 }
 
 void Executor::send(size_t index, int microbatch) {
@@ -284,15 +328,23 @@ void Executor::send(size_t index, int microbatch) {
   const TensorView& from = instructions_[index].inputs[0];
   const Pool* pool = instructions_[index].operands[0].pool;
   sent_[{index, pool ? pool->slot(microbatch) : 0}] =
-      lanes_->send(from.data, from.num_elements() * static_cast<int64_t>(size_bytes(from.dtype)), edge_of(node));
+      lanes_->send(from.data, from.num_elements() * static_cast<int64_t>(size_bytes(from.dtype)), edge_of(node),
+                   timeline_.mark(Lane::kCompute));
+}
+
+// What the compute lane does from now on comes after another lane's node.
+void Executor::wait_for_lane_node(size_t index) {
+  const Instruction& instruction = instructions_[index];
+  if (!lanes_->on_device()) lanes_->thread(stage_.graph.nodes()[index].lane).wait(instruction.ticket);
+  if (instruction.done) timeline_.wait(Lane::kCompute, *instruction.done);
 }
 
 void Executor::wait_for_lanes(const Node& node) {
   for (const NodeId wait : node.waits) {
     const Node& other = stage_.graph[wait];
     if (other.lane == Lane::kCompute || other.op->is_transfer()) continue;  // this thread ran it before
-    lanes_->thread(other.lane).wait(instructions_[static_cast<size_t>(wait.index)].ticket);
-    clock_ns_ = now_ns();
+    wait_for_lane_node(static_cast<size_t>(wait.index));
+    clock_ = timeline_.mark(Lane::kCompute);
   }
 }
 
@@ -307,67 +359,75 @@ void Executor::run_node(size_t index, int microbatch) {
   const Instruction& instruction = instructions_[index];
   const std::span<std::byte> workspace(memory_->data() + stage_.memory.workspace_begin(),
                                        static_cast<size_t>(stage_.memory.workspace_bytes));
+  timeline_.push(node.op->name().data());
   instruction.kernel({.inputs = instruction.inputs,
                       .outputs = instruction.outputs,
                       .workspace = workspace,
                       .microbatch = microbatch,
                       .first_write = microbatch <= 0,
                       .host = host_});
-  const int64_t end_ns = now_ns();
-  trace_.record({.t0_ns = clock_ns_,
-                 .t1_ns = end_ns,
-                 .flops = instruction.cost.flops,
-                 .bytes = instruction.cost.bytes_read + instruction.cost.bytes_written,
-                 .step = step_,
-                 .node = static_cast<int32_t>(index),
-                 .microbatch = microbatch,
-                 .lane = node.lane,
-                 .kind = instruction.kind});
-  clock_ns_ = end_ns;
+  timeline_.pop();
+  const Mark end = timeline_.mark(Lane::kCompute);
+  events_.push_back({.t0_ns = clock_,
+                     .t1_ns = end,
+                     .flops = instruction.cost.flops,
+                     .bytes = instruction.cost.bytes_read + instruction.cost.bytes_written,
+                     .step = step_,
+                     .node = static_cast<int32_t>(index),
+                     .microbatch = microbatch,
+                     .lane = node.lane,
+                     .kind = instruction.kind});
+  clock_ = end;
   if (mode_ == Mode::kCheck) check_outputs(index, microbatch);
   if (mode_ == Mode::kTrain && microbatch + 1 == config_.num_microbatches()) start_early_collectives(index);
 }
 
+// A lane whose work passes through the host has a thread; a lane of the device is enqueued from here.
 void Executor::run_on_lane(size_t index, int microbatch) {
   const Node& node = stage_.graph.nodes()[index];
   bind(index, microbatch);
-  instructions_[index].enqueued_ns = now_ns();
+  instructions_[index].ready = timeline_.mark(Lane::kCompute);
+  if (lanes_->on_device()) return execute_on_lane(index, microbatch);
   instructions_[index].ticket =
       lanes_->thread(node.lane).enqueue([this, node_index = static_cast<int32_t>(index), microbatch] {
         execute_on_lane(static_cast<size_t>(node_index), microbatch);
       });
 }
 
-// On the lane's thread. Nodes of the compute lane ran before this was enqueued. The event begins when the rank was
-// ready: what the thread takes to wake up belongs to the communication.
+// Nodes of the compute lane that come before this one have been run, or enqueued before `ready`. The event begins
+// when the rank was ready: what the thread takes to wake up belongs to the communication.
 void Executor::execute_on_lane(size_t index, int microbatch) {
   const Node& node = stage_.graph.nodes()[index];
-  int64_t& lane_end_ns = lane_end_ns_[static_cast<size_t>(node.lane)];
-  int64_t begin_ns = std::max(instructions_[index].enqueued_ns, lane_end_ns);
+  Instruction& instruction = instructions_[index];
+  Mark& lane_end = lane_end_[static_cast<size_t>(node.lane)];
+  Mark begin = lane_end;
+  timeline_.wait(node.lane, instruction.ready);
   for (const NodeId wait : node.waits) {
     const Node& other = stage_.graph[wait];
     if (other.lane == Lane::kCompute || other.lane == node.lane || other.op->is_transfer()) continue;
-    lanes_->thread(other.lane).wait(instructions_[static_cast<size_t>(wait.index)].ticket);
-    begin_ns = now_ns();
+    const Instruction& awaited = instructions_[static_cast<size_t>(wait.index)];
+    if (!lanes_->on_device()) lanes_->thread(other.lane).wait(awaited.ticket);
+    if (awaited.done) timeline_.wait(node.lane, *awaited.done);
+    begin = timeline_.mark(node.lane);
   }
-  const Instruction& instruction = instructions_[index];
+  timeline_.push(node.op->name().data());
   instruction.kernel({.inputs = instruction.inputs,
                       .outputs = instruction.outputs,
                       .workspace = {},
                       .microbatch = microbatch,
                       .first_write = microbatch <= 0,
                       .host = host_});
-  const TraceEvent event{.t0_ns = begin_ns,
-                         .t1_ns = lane_end_ns = now_ns(),
+  timeline_.pop();
+  lane_end = timeline_.mark(node.lane);
+  instruction.done = lane_end;
+  const TraceEvent event{.t0_ns = begin,
+                         .t1_ns = lane_end,
                          .bytes = instruction.cost.wire_bytes,
                          .step = step_,
                          .node = static_cast<int32_t>(index),
                          .microbatch = microbatch,
                          .lane = node.lane};
-  if (dynamic_cast<const Collective*>(node.op.get()))
-    lanes_->record_collective(event);
-  else
-    lanes_->record_message(event);
+  lanes_->record({event, instruction.ready, dynamic_cast<const Collective*>(node.op.get()) != nullptr});
 }
 
 void Executor::start_early_collectives(size_t index) {
@@ -375,11 +435,6 @@ void Executor::start_early_collectives(size_t index) {
   if (waiting == waiting_for_.end()) return;
   for (const size_t collective : waiting->second)
     if (--num_missing_[collective] == 0) run_on_lane(collective, -1);
-}
-
-void Executor::record_lanes() {
-  if (lanes_ == nullptr) return;
-  for (const TraceEvent& event : lanes_->finish_step()) trace_.record(event);
 }
 
 void Executor::check_outputs(size_t index, int microbatch) {

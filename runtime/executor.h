@@ -1,4 +1,5 @@
-// Runs one rank's part of a plan on a backend, and records what each node took.
+// Runs one rank's part of a plan on a backend, and records what each node took. Where the backend only enqueues, so
+// does the executor: it waits for the device at the end of a step, and for messages that pass through the host.
 #pragma once
 
 #include <array>
@@ -36,6 +37,9 @@ class Executor {
   // memory plan).
   Executor(const StagePlan& stage, const Config& config, Coordinate coordinate, Backend& backend,
            TraceRecorder& trace, CommLanes* lanes = nullptr, std::optional<std::byte> fill = std::nullopt);
+  // Detaches the lanes, whose threads use its memory. After an error, the others must have been told
+  // (Fabric::give_up).
+  ~Executor();
 
   // Prologue, schedule, epilogue; all ranks together, as the other calls are. REQUIRES: host.ids and labels hold
   // the rank's samples of the step.
@@ -62,7 +66,7 @@ class Executor {
   const StagePlan& stage() const { return stage_; }
   Backend& backend() const { return backend_; }
   Coordinate coordinate() const { return coordinate_; }
-  std::span<const std::byte> arena() const { return {memory_->data(), static_cast<size_t>(memory_->size())}; }
+  std::span<std::byte> arena() const { return {memory_->data(), static_cast<size_t>(memory_->size())}; }
 
  private:
   // One operand: where it lies in slot 0 of its pool. A state has none.
@@ -77,8 +81,10 @@ class Executor {
     std::vector<TensorView> inputs, outputs;
     Cost cost;
     EventKind kind = EventKind::kCompute;
-    LaneThread::Ticket ticket = 0;  // of another lane's node: its last execution, enqueued at
-    int64_t enqueued_ns = 0;
+    // Of another lane's node: its last execution, when it might begin, and its end.
+    LaneThread::Ticket ticket = 0;
+    Mark ready = 0;
+    std::optional<Mark> done;  // none yet in this step
   };
   // What one action runs: a phase of a chunk.
   struct Block {
@@ -94,6 +100,8 @@ class Executor {
   std::vector<Phase> phases_of(const Action& action) const;
 
   void begin(const HostStep& host, int step, Mode mode);
+  const HostStep& stage_host(const HostStep& host);
+  void end();
   void run_region(Region region);
   void run_schedule();
   void post_receives(const Action& action);
@@ -106,24 +114,25 @@ class Executor {
   void send(size_t index, int microbatch);
   void start_early_collectives(size_t index);
   void wait_for_lanes(const Node& node);
+  void wait_for_lane_node(size_t index);
   void check_outputs(size_t index, int microbatch);
-  void record_lanes();
-  CommLanes::Edge edge_of(const Node& node) const;
+  PipelineEdge edge_of(const Node& node) const;
   StepResult read_result() const;
 
   const StagePlan& stage_;
   const Config& config_;
   const Coordinate coordinate_;
   Backend& backend_;
+  Timeline& timeline_;
   TraceRecorder& trace_;
   CommLanes* const lanes_;
   StatusWriter* status_ = nullptr;
-  std::unique_ptr<DeviceMemory> memory_;
-  std::vector<Instruction> instructions_;                          // by node
-  std::vector<std::vector<size_t>> regions_;                       // the nodes of prologue and epilogue
-  std::vector<std::array<Block, 3>> blocks_;                       // by chunk and phase
-  std::map<std::pair<size_t, int>, PipelineLane::Ticket> posted_;  // receives, by node and microbatch
-  std::map<std::pair<size_t, int>, PipelineLane::Ticket> sent_;    // sends, by node and slot
+  std::unique_ptr<DeviceMemory> memory_, host_memory_;  // the arena; where an asynchronous device reads HostStep
+  std::vector<Instruction> instructions_;               // by node
+  std::vector<std::vector<size_t>> regions_;            // the nodes of prologue and epilogue
+  std::vector<std::array<Block, 3>> blocks_;            // by chunk and phase
+  std::map<std::pair<size_t, int>, PipelineEdges::Ticket> posted_;  // receives, by node and microbatch
+  std::map<std::pair<size_t, int>, PipelineEdges::Ticket> sent_;    // sends, by node and slot
   // Collectives of the epilogue that may start in the last backward: by node of the microbatch region, those that
   // wait for its last execution; by such a collective, for how many nodes it waits.
   std::map<size_t, std::vector<size_t>> waiting_for_;
@@ -131,9 +140,10 @@ class Executor {
   // Of the step that runs now.
   const HostStep* host_ = nullptr;
   int step_ = 0;
-  int64_t clock_ns_ = 0;  // when the last node ended
+  Mark clock_ = 0;  // the end of the compute lane's last node
   Mode mode_ = Mode::kTrain;
-  std::array<int64_t, kLanes.size()> lane_end_ns_{};  // of the last node, each written by its lane's thread
+  std::array<Mark, kLanes.size()> lane_end_{};  // of the last node, each written by its lane's thread
+  std::vector<TraceEvent> events_;              // of the compute lane; their times are marks until the step ends
   std::optional<NonFinite> found_;
 };
 

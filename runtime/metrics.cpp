@@ -38,13 +38,17 @@ Json to_json(const StepMetrics& m) {
 
 namespace {
 
-// The lines up to a step, the header among them. A line that was cut off is left out.
-std::string lines_until(const std::filesystem::path& path, int64_t step) {
-  std::ifstream file(path);
-  std::string kept;
-  for (std::string line; std::getline(file, line);) {
+// How many bytes the lines up to a step take, the header among them. Cut in place: at no moment are they not there.
+int64_t bytes_until(const std::filesystem::path& path, int64_t step) {
+  std::ifstream file(path, std::ios::binary);
+  int64_t at = 0, kept = 0;
+  for (std::string line; std::getline(file, line) && !file.eof();) {  // a last line without its end was cut off
+    at += std::ssize(line) + 1;
     const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("step", int64_t{0}) <= step) kept += line + "\n";
+    if (!json.is_object()) continue;
+    const auto of = json.find("step");
+    if (of != json.end() && of->is_number_integer() && of->get<int64_t>() > step) break;
+    kept = at;
   }
   return kept;
 }
@@ -53,12 +57,8 @@ std::string lines_until(const std::filesystem::path& path, int64_t step) {
 
 MetricsWriter::MetricsWriter(const std::filesystem::path& path, const MetricsHeader& header,
                              std::optional<int64_t> resumed_step)
-    : before_(resumed_step ? lines_until(path, *resumed_step) : std::string()), file_(path) {
-  if (!before_.empty()) {
-    unwritten_header_ = std::move(before_);
-    write_text("");
-    return;
-  }
+    : file_(path, resumed_step ? bytes_until(path, *resumed_step) : 0) {
+  if (file_.size() > 0) return;
   const Mesh& mesh = header.layout;
   unwritten_header_ = Json{{"version", header.version},
                            {"commit", header.commit},

@@ -50,7 +50,6 @@ class MetricsWriter {
  private:
   void write_text(const std::string& line);
 
-  std::string before_;  // of the run that goes on; read before the file is made anew
   OutputFile file_;
   std::string unwritten_header_;  // until it is in the file
 };

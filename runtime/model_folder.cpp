@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/error.h"
@@ -10,7 +11,6 @@
 #include "checkpoint/saved_model.h"
 #include "data/tokenizer.h"
 #include "models/llama_inference.h"
-#include "runtime/run_folder.h"
 
 namespace trine {
 namespace {
@@ -94,17 +94,49 @@ ModelFolder open_checkpoint_folder(const std::filesystem::path& folder) {
 
 }  // namespace
 
+std::optional<CheckpointPlace> find_checkpoints(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  std::filesystem::path path = (folder / "").lexically_normal().parent_path();  // without a slash at the end
+  if (path.empty()) path = std::filesystem::current_path(ignored);              // folder is "."
+  const auto has = [&](const char* name) { return std::filesystem::exists(path / name, ignored); };
+  // One without its manifest is a broken checkpoint, unless somebody gave that name to a Hugging Face folder.
+  const bool named_so = path.filename().string().starts_with("step-") && !has("config.json");
+  if (has(kManifestFile) || named_so) return CheckpointPlace{path.parent_path(), path};
+  if (!std::filesystem::is_directory(path, ignored)) return std::nullopt;
+  const std::filesystem::path checkpoints = checkpoints_of(path);
+  if (checkpoints == path && !CheckpointFolder(path).ever_begun()) return std::nullopt;
+  return CheckpointPlace{checkpoints, {}};
+}
+
+std::optional<nlohmann::json> saved_config(const std::filesystem::path& folder) {
+  const auto place = find_checkpoints(folder);
+  if (!place) return std::nullopt;
+  if (place->checkpoint.empty()) {
+    const CheckpointFolder all(place->folder);
+    for (const Candidate& candidate : all.candidates())
+      if (candidate.problem.empty()) return load_manifest(candidate.path).config;
+    all.newest_valid();  // tells what is wrong with each
+  }
+  try {
+    return load_manifest(place->checkpoint).config;
+  } catch (const DataError& error) {
+    throw Error(ExitCode::kNoCheckpoint, error.what());
+  }
+}
+
 ModelFolder open_model(const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder))
     throw DataError(
         fmt::format("[--model] {} is no folder. Name a run folder, a checkpoint, or a folder with config.json and "
                     "model.safetensors.",
                     folder.string()));
-  if (std::filesystem::exists(folder / kManifestFile)) return open_checkpoint_folder(folder);
-  const std::filesystem::path checkpoints = RunFolder(folder).checkpoints();
-  if (std::filesystem::is_directory(checkpoints))
-    return open_checkpoint_folder(CheckpointFolder(checkpoints).newest_valid().path);
-  return open_hugging_face(folder);
+  const auto place = find_checkpoints(folder);
+  if (!place) return open_hugging_face(folder);
+  if (!place->checkpoint.empty()) return open_checkpoint_folder(place->checkpoint);
+  Chosen chosen = CheckpointFolder(place->folder).newest_valid();
+  ModelFolder model = open_checkpoint_folder(chosen.path);
+  model.passed_over = std::move(chosen.passed_over);
+  return model;
 }
 
 }  // namespace trine

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "models/llama_config.h"
 #include "runtime/parameters.h"
@@ -11,12 +14,25 @@ namespace trine {
 
 struct ModelFolder {
   LlamaConfig config;
-  std::string tokenizer;    // what make_tokenizer() takes; empty: the folder has none
-  ParameterSource weights;  // of every parameter, in its right shape
+  std::string tokenizer;                      // what make_tokenizer() takes; empty: the folder has none
+  ParameterSource weights;                    // of every parameter, in its right shape
+  std::vector<std::string> passed_over = {};  // damaged checkpoints newer than the one that is read, and why
 };
 
-// A checkpoint, a run folder (its newest good checkpoint; Error with ExitCode::kNoCheckpoint if there is none), or
-// a folder in Hugging Face's form. DataError if it is none of them, or its weights do not fit its configuration.
+// Which checkpoint a folder stands for.
+struct CheckpointPlace {
+  std::filesystem::path folder;      // of all checkpoints
+  std::filesystem::path checkpoint;  // this one; empty: the newest good one
+};
+// `folder` is a checkpoint, a run folder or a folder of checkpoints. Nothing: it is something else.
+std::optional<CheckpointPlace> find_checkpoints(const std::filesystem::path& folder);
+
+// The configuration (plan/flags.h) of the training that saved a folder find_checkpoints() knows; nothing for
+// others. Reads manifests alone. Error with ExitCode::kNoCheckpoint if none is good.
+std::optional<nlohmann::json> saved_config(const std::filesystem::path& folder);
+
+// A folder that find_checkpoints() knows (Error with ExitCode::kNoCheckpoint if no checkpoint is good), or one in
+// Hugging Face's form. DataError if it is none of them, or its weights do not fit its configuration.
 ModelFolder open_model(const std::filesystem::path& folder);
 
 }  // namespace trine

@@ -9,11 +9,12 @@
 
 namespace trine {
 
-OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)) {
+OutputFile::OutputFile(std::filesystem::path path, int64_t kept_bytes) : path_(std::move(path)), size_(kept_bytes) {
   std::error_code ignored;  // open() reports what matters
   if (path_.has_parent_path()) std::filesystem::create_directories(path_.parent_path(), ignored);
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (kept_bytes == 0 ? O_TRUNC : 0), 0666);
   if (fd_ < 0) fail("open");
+  if (fd_ >= 0 && kept_bytes > 0 && ::ftruncate(fd_, kept_bytes) != 0) fail("truncate");
 }
 
 OutputFile::~OutputFile() {

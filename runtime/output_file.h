@@ -12,8 +12,8 @@ namespace trine {
 
 class OutputFile {
  public:
-  // Makes the file, or empties it, and the folders above it.
-  explicit OutputFile(std::filesystem::path path);
+  // Makes the file, or cuts it to its first `kept_bytes`, and the folders above it. REQUIRES: it has as many.
+  explicit OutputFile(std::filesystem::path path, int64_t kept_bytes = 0);
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
   ~OutputFile();

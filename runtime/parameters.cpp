@@ -88,8 +88,7 @@ ParameterSource initial_values(const Graph& graph, uint64_t seed) {
   };
 }
 
-ParameterSource hugging_face_values(const std::string& folder, const Plan& plan) {
-  const auto weights = std::make_shared<const HuggingFaceWeights>(folder);
+void check_fits(const std::string& folder, const std::map<std::string, Shape>& weights, const Plan& plan) {
   std::string problems;
   const auto add = [&](const std::string& text) { problems += "\n  " + text; };
   std::set<std::string> known = {"lm_head.weight"};
@@ -97,13 +96,14 @@ ParameterSource hugging_face_values(const std::string& folder, const Plan& plan)
     for (const Slot& slot : owned_parameters(stage.graph)) {
       const State& state = stage.graph[slot.parameter];
       known.insert(state.name);
-      if (!weights->contains(state.name))
+      const auto found = weights.find(state.name);
+      if (found == weights.end())
         add(state.name + " is missing");
-      else if (weights->shape(state.name) != state.type.shape)
-        add(fmt::format("{} has shape {}, the model needs {}", state.name, to_string(weights->shape(state.name)),
+      else if (found->second != state.type.shape)
+        add(fmt::format("{} has shape {}, the model needs {}", state.name, to_string(found->second),
                         to_string(state.type.shape)));
     }
-  for (const std::string& name : weights->names())
+  for (const auto& [name, shape] : weights)
     if (!known.contains(name) && !name.ends_with("rotary_emb.inv_freq"))
       add(name + " is no parameter of this model");
   if (!problems.empty())
@@ -111,6 +111,13 @@ ParameterSource hugging_face_values(const std::string& folder, const Plan& plan)
         fmt::format("[--load-weights] {} does not fit the model:{}\nCheck --model, or leave it out to take the "
                     "model from that folder.",
                     folder, problems));
+}
+
+ParameterSource hugging_face_values(const std::string& folder, const Plan& plan) {
+  const auto weights = std::make_shared<const HuggingFaceWeights>(folder);
+  std::map<std::string, Shape> shapes;
+  for (const std::string& name : weights->names()) shapes.emplace(name, weights->shape(name));
+  check_fits(folder, shapes, plan);
   return
       [weights](const std::string& name, int64_t begin, std::span<float> out) { weights->read(name, begin, out); };
 }

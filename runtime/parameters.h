@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,11 @@ void zero_moments(Executor& executor);
 // Initial values by (seed, name, element index): the same model on any layout.
 ParameterSource initial_values(const Graph& graph, uint64_t seed);
 
-// Weights of a Hugging Face folder. DataError unless it has every parameter of the model in the right shape, and no
-// other weight than those (a head that repeats a tied embedding, and old files' rotary buffers, are passed over).
+// DataError unless the weights of a folder are every parameter of the model in the right shape, and no others (a
+// head that repeats a tied embedding, and old files' rotary buffers, are passed over).
+void check_fits(const std::string& folder, const std::map<std::string, Shape>& weights, const Plan& plan);
+
+// Weights of a Hugging Face folder. DataError unless they fit the model.
 ParameterSource hugging_face_values(const std::string& folder, const Plan& plan);
 
 // The f32 masters that this rank owns, a row of a shard (or part of one) at a time. Over all ranks every element

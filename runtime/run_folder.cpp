@@ -24,8 +24,10 @@ RunFolder RunFolder::create(const std::filesystem::path& wanted) {
                               clean.string(), error.message()));
 }
 
-std::filesystem::path RunFolder::trace(int rank) const {
-  return path_ / "trace" / fmt::format("rank-{:04}.json", rank);
+std::filesystem::path RunFolder::trace(int rank, int64_t first_step) const {
+  std::filesystem::path folder = path_ / "trace";
+  if (first_step > 1) folder /= fmt::format("from-step-{:06}", first_step);
+  return folder / fmt::format("rank-{:04}.json", rank);
 }
 
 void RunFolder::write_config(std::string_view json) const {

@@ -1,6 +1,7 @@
 // The folder that holds all a run leaves behind: config.json, metrics.jsonl, trace/, checkpoints/, log.txt.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -21,7 +22,8 @@ class RunFolder {
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path log() const { return path_ / "log.txt"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
-  std::filesystem::path trace(int rank) const;  // trace/rank-0000.json
+  // trace/rank-0000.json; of a resumed run trace/from-step-000101/rank-0000.json, beside what came before.
+  std::filesystem::path trace(int rank, int64_t first_step = 1) const;
   std::filesystem::path stop_file() const { return path_ / "stop"; }
 
   void write_config(std::string_view json) const;  // whole or not at all; DataError

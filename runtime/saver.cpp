@@ -1,11 +1,15 @@
 #include "runtime/saver.h"
 
+#include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <thread>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
+#include "plan/flag_table.h"
 #include "plan/flags.h"
 #include "runtime/agreement.h"
 #include "runtime/checkpointing.h"
@@ -13,17 +17,33 @@
 namespace trine {
 namespace {
 
-constexpr std::chrono::minutes kTimeout{10};  // of the slowest rank behind rank 0
-
-SavedLayout layout_of(const Config& c) {
-  return {.tp = c.mesh.tp, .pp = c.mesh.pp, .dp = c.mesh.dp, .vpp = c.vpp, .zero = c.zero};
-}
+// What rank 0 waits at least for a rank that writes more slowly than itself.
+constexpr std::chrono::duration<double> kShortestTimeout = std::chrono::minutes(10);
+constexpr std::chrono::milliseconds kFirstPause{1}, kLongestPause{100};
 
 // The same on all ranks, another one for every save.
 uint64_t make_token(Communicator* world) {
   std::random_device random;
   const uint64_t own = (uint64_t{random()} << 32) | random();
   return gather_all(world, own)[0];
+}
+
+// Rank 0's list on all ranks: what one of them can not read may not make them go different ways.
+std::vector<Candidate> agreed_candidates(const CheckpointFolder& folder, int rank, Communicator* world) {
+  if (world == nullptr) return folder.candidates();
+  std::string text;
+  if (rank == 0) {
+    auto list = nlohmann::json::array();
+    for (const Candidate& c : folder.candidates())
+      list.push_back({c.path.filename().string(), c.step, c.sequence, c.problem});
+    text = list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
+  text.resize(static_cast<size_t>(gather_all(world, static_cast<int64_t>(text.size()))[0]));
+  world->broadcast(text.data(), std::ssize(text), DType::kU8, 0);
+  std::vector<Candidate> candidates;
+  for (const auto& item : nlohmann::json::parse(text))
+    candidates.push_back({folder.path() / item[0].get<std::string>(), item[1], item[2], item[3]});
+  return candidates;
 }
 
 int64_t total_bytes(std::span<const Slice> slices) {
@@ -37,8 +57,10 @@ int64_t total_bytes(std::span<const Slice> slices) {
 Saver::Saver(const Config& config, std::filesystem::path folder, int rank, Communicator* world, Log& log)
     : config_(config), folder_(std::move(folder)), rank_(rank), world_(world), log_(log) {}
 
+int64_t Saver::snapshot_bytes(const Executor& executor) { return total_bytes(owned_slices(executor)); }
+
 void Saver::save(const Executor& executor, const TrainingState& state) {
-  report(saver_.finish());
+  finish();
   std::vector<Slice> slices = owned_slices(executor);
   int64_t bytes = 0;
   for (const int64_t of_rank : gather_all(world_, total_bytes(slices))) bytes += of_rank;
@@ -50,25 +72,63 @@ void Saver::save(const Executor& executor, const TrainingState& state) {
           fmt::format("step {} is not saved: {} Training goes on; older checkpoints stay.", state.step, *problem));
     return;
   }
+  const auto on_host = copy_to_host(executor.backend(), slices);
   last_step_ = state.step;
+  give_up_ = std::make_shared<std::atomic<bool>>(false);
   saver_.start({.folder = folder_,
                 .token = fmt::format("{:016x}", make_token(world_)),
                 .rank = rank_,
                 .num_ranks = config_.mesh.num_ranks(),
                 .keep = config_.keep,
-                .timeout = kTimeout,
+                .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(
+                    std::max(kShortestTimeout, std::chrono::duration<double>(config_.timeout_s))),
+                .give_up = give_up_,
                 .state = state,
                 .layout = layout_of(config_),
                 .config = to_json(config_)},
                std::move(slices));
 }
 
-void Saver::finish() { report(saver_.finish()); }
+void Saver::finish() { report(wait()); }
 
-void Saver::report(const std::optional<SaveOutcome>& outcome) {
+// Ranks ask one another again and again instead of waiting for the slowest disk: a wait that is longer than
+// --timeout counts as a hang.
+std::optional<SaveOutcome> Saver::wait() {
+  if (!saver_.busy()) return std::nullopt;  // as on all ranks
+  std::optional<SaveOutcome> outcome;
+  for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    if (!outcome) outcome = saver_.poll();
+    enum { kRuns, kDone, kFailed };
+    const auto ranks = gather_all(world_, !outcome ? kRuns : outcome->ok ? kDone : kFailed);
+    if (std::ranges::count(ranks, kRuns) == 0) return outcome;
+    if (std::ranges::count(ranks, kFailed) > 0) *give_up_ = true;
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+// What went wrong on other ranks, unless the outcome has it already: a full disk may have swallowed their words.
+void Saver::add_problems_of_others(SaveOutcome& outcome) const {
+  struct Problem {
+    char text[512] = {};
+    bool disk_full = false;
+  };
+  Problem own{.disk_full = outcome.disk_full};
+  if (!outcome.ok) outcome.problem.copy(own.text, sizeof own.text - 1);
+  const auto all = gather_all(world_, own);
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    outcome.disk_full |= all[rank].disk_full;
+    if (all[rank].text[0] != '\0' && outcome.problem.find(all[rank].text) == std::string::npos)
+      outcome.problem += fmt::format("\nrank {}: {}", rank, all[rank].text);
+  }
+}
+
+void Saver::report(std::optional<SaveOutcome> outcome) {
   if (!outcome) return;
   failed_ = gather_all(world_, outcome->ok ? 0 : 1)[0] != 0;  // rank 0 commits
-  if (failed_) last_step_ = 0;
+  if (failed_) {
+    last_step_ = 0;
+    add_problems_of_others(*outcome);
+  }
   if (rank_ != 0) return;
   for (const std::string& warning : outcome->warnings) log_.warn(warning);
   if (!outcome->ok)
@@ -99,15 +159,31 @@ Checkpoint open_checkpoint(const std::filesystem::path& folder, const std::files
   std::filesystem::path path = wanted;
   if (wanted.empty()) {
     const CheckpointFolder all(folder);
-    const Chosen chosen = all.choose(all.candidates(), check);
+    const Chosen chosen = all.choose(agreed_candidates(all, rank, world), check);
     for (const std::string& line : chosen.passed_over) log.warn("passed over checkpoint " + line);
     path = chosen.path;
   } else if (const std::string problem = check(wanted); !problem.empty()) {
-    throw Error(ExitCode::kNoCheckpoint, fmt::format("[--resume] {} is not whole: {}", wanted.string(), problem));
+    throw Error(ExitCode::kNoCheckpoint, fmt::format("[checkpoint] {} is not whole: {}", wanted.string(), problem));
   }
   Checkpoint checkpoint(path);
   checkpoint.trust_files();
   return checkpoint;
+}
+
+SavedLayout layout_of(const Config& c) {
+  return {.tp = c.mesh.tp, .pp = c.mesh.pp, .dp = c.mesh.dp, .vpp = c.vpp, .zero = c.zero};
+}
+
+std::string changed_settings(const Manifest& manifest, const Config& config) {
+  std::string changes;
+  const auto now = nlohmann::json(to_json(config));
+  for (const Flag& flag : flag_table()) {
+    if (flag.group != "Batch" && flag.group != "Training" && flag.group != "Precision") continue;
+    const auto saved = manifest.config.find(std::string(flag.name)), own = now.find(std::string(flag.name));
+    if (saved == manifest.config.end() || own == now.end() || *saved == *own) continue;
+    changes += fmt::format("{}{} {} -> {}", changes.empty() ? "" : ", ", flag.name, saved->dump(), own->dump());
+  }
+  return changes;
 }
 
 void check_same_training(const Manifest& manifest, const Config& config, const Tokenizer& tokenizer) {

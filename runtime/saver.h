@@ -1,6 +1,8 @@
 // Checkpoints of a training that goes on: when to save, behind which step, and what became of it.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -19,8 +21,11 @@ class Saver {
   // it.
   Saver(const Config& config, std::filesystem::path folder, int rank, Communicator* world, Log& log);
 
-  bool wanted() const { return config_.save_interval.has_value() || !config_.save.empty(); }
+  static bool wanted(const Config& config) { return config.save_interval.has_value() || !config.save.empty(); }
+  bool wanted() const { return wanted(config_); }
   bool due(int64_t step) const { return config_.save_interval && step % *config_.save_interval == 0; }
+  // Takes the memory of snapshots before the first step, so that the first save is no slower than the others.
+  void reserve(const Executor& executor) { saver_.reserve(snapshot_bytes(executor)); }
   // Waits for the save before, takes a snapshot and writes behind. A save that can not be made is a warning.
   void save(const Executor& executor, const TrainingState& state);
   // The last save is done, well or not.
@@ -30,15 +35,19 @@ class Saver {
   bool failed() const { return failed_; }                        // the newest one
 
  private:
-  void report(const std::optional<SaveOutcome>& outcome);
+  static int64_t snapshot_bytes(const Executor& executor);
+  std::optional<SaveOutcome> wait();
+  void add_problems_of_others(SaveOutcome& outcome) const;
+  void report(std::optional<SaveOutcome> outcome);
 
   const Config& config_;
   const std::filesystem::path folder_;
   const int rank_;
   Communicator* const world_;
   Log& log_;
-  int64_t last_step_ = 0, num_saves_ = 0;
+  int64_t last_step_ = 0;
   bool failed_ = false;
+  std::shared_ptr<std::atomic<bool>> give_up_;  // a rank's part of the save that runs will not come
   AsyncSaver saver_;
 };
 
@@ -50,5 +59,8 @@ Checkpoint open_checkpoint(const std::filesystem::path& folder, const std::files
 // ConfigError that lists what may not differ between a checkpoint and the run that goes on: the model, the
 // tokenizer, the data.
 void check_same_training(const Manifest& manifest, const Config& config, const Tokenizer& tokenizer);
+SavedLayout layout_of(const Config& config);
+// What may differ and does: "steps 100 -> 200, lr 0.001 -> 0.0001". The layout is told elsewhere.
+std::string changed_settings(const Manifest& manifest, const Config& config);
 
 }  // namespace trine

@@ -2,7 +2,6 @@
 
 #include <atomic>
 #include <unistd.h>
-#include <utility>
 
 #include "base/error.h"
 
@@ -22,7 +21,7 @@ const char* signal_name(int signal) {
 
 }  // namespace
 
-StopSignal::StopSignal(bool under_launcher, std::filesystem::path stop_file) : stop_file_(std::move(stop_file)) {
+StopSignal::StopSignal(bool under_launcher) {
   TRINE_CHECK(!installed.exchange(true), "signals of a process can be handled in one place only");
   received_signal = 0;
   for (int signal : {SIGUSR1, SIGINT, SIGTERM}) {
@@ -40,11 +39,20 @@ StopSignal::StopSignal(bool under_launcher, std::filesystem::path stop_file) : s
 }
 
 StopSignal::~StopSignal() {
+  put_back();
+  installed = false;
+}
+
+void StopSignal::put_back() {
   while (num_installed_ > 0) {
     const Previous& previous = previous_[--num_installed_];
     ::sigaction(previous.signal, &previous.action, nullptr);
   }
-  installed = false;
+}
+
+void StopSignal::release() {
+  put_back();
+  if (const int signal = received_signal.exchange(0)) ::raise(signal);
 }
 
 bool StopSignal::stop_requested() {

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <filesystem>
 #include <string>
+#include <utility>
 
 namespace trine {
 
@@ -12,14 +13,19 @@ namespace trine {
 // there.
 class StopSignal {
  public:
-  // `stop_file` is looked for; empty: there is none (all ranks but one).
-  StopSignal(bool under_launcher, std::filesystem::path stop_file);
+  explicit StopSignal(bool under_launcher);
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
   ~StopSignal();
 
-  // To be asked once per step: looks at a flag, and whether the file exists. A file found is honoured and removed,
-  // so that the next run in this folder does not stop. Stays true.
+  // A file to look for from now on; for one rank only.
+  void watch_file(std::filesystem::path stop_file) { stop_file_ = std::move(stop_file); }
+  // For work that has no step to stop after: signals do from now on what they did before, and one that came
+  // already does it at once.
+  void release();
+
+  // To be asked once per step, by one thread: looks at a flag, and whether the file exists. A file found is
+  // honoured and removed, so that the next run in this folder does not stop. Stays true.
   bool stop_requested();
   const std::string& reason() const {
     return reason_;
@@ -30,6 +36,8 @@ class StopSignal {
     int signal;
     struct sigaction action;
   };
+  void put_back();
+
   std::filesystem::path stop_file_;
   std::string reason_;
   Previous previous_[3];

@@ -10,6 +10,8 @@
 #include "plan/learning_rate.h"
 #include "runtime/agreement.h"
 #include "runtime/checkpointing.h"
+#include "runtime/devices.h"
+#include "runtime/model_folder.h"
 #include "runtime/parameters.h"
 #include "runtime/process_memory.h"
 #include "runtime/saver.h"
@@ -23,6 +25,16 @@ size_t trace_capacity(const StagePlan& stage, const Config& config) {
   const size_t events = 2 * stage.graph.nodes().size();
   const size_t microbatches = static_cast<size_t>(config.num_microbatches());
   return std::min<size_t>(2 * (events * microbatches + 64), size_t{1} << 22);
+}
+
+std::chrono::milliseconds timeout_of(const Config& config) {
+  return std::chrono::milliseconds(static_cast<int64_t>(config.timeout_s * 1e3));
+}
+
+// Device memory in use, by others too, or the most that this process has held of the host's.
+int64_t memory_in_use(const Backend& backend) {
+  const auto room = backend.room();
+  return room ? room->total_bytes - room->free_bytes : peak_resident_bytes();
 }
 
 OutOfMemoryError out_of_memory(const MemoryPlan& memory, const std::string& reason) {
@@ -43,24 +55,35 @@ Trainer::Trainer(const Plan& plan, Log& log, CommLanes* lanes)
       trace_(trace_capacity(stage(), config_)),
       scaler_(config_.loss_scale) {}
 
-// Asked before anything is allocated, so that no process is killed halfway: what all ranks of a host want together.
+// Asked before anything is allocated, so that no process is killed halfway: what all ranks of a host, or of a GPU,
+// want together.
 void Trainer::check_memory() {
   struct Need {
-    size_t host;
+    size_t memory;
     int64_t bytes;
   };
-  const Need own{std::hash<std::string>{}(ProcessIdentity::own().space), stage().memory.total_bytes()};
+  const ProcessIdentity process = ProcessIdentity::own();
+  const auto room = backend_->room();
+  const std::string name = room ? process.host + backend_->identity() : process.space;
+  const Need own{std::hash<std::string>{}(name),
+                 stage().memory.total_bytes() + (room ? room->outside_plan_bytes : 0)};
   const std::vector<Need> needs = gather_all(world(), own);
   int64_t together = 0, ranks = 0;
   for (const Need& need : needs)
-    if (need.host == own.host) together += need.bytes, ++ranks;
+    if (need.memory == own.memory) together += need.bytes, ++ranks;
   run_agreed(world(), [&] {
-    const int64_t have = available_bytes();
-    if (together > have)
-      throw out_of_memory(stage().memory,
-                          ranks == 1 ? fmt::format("only {} can be had here", format_bytes(have))
-                                     : fmt::format("the {} ranks of this host need {} and only {} can be had",
-                                                   ranks, format_bytes(together), format_bytes(have)));
+    const int64_t have = room ? room->free_bytes : available_bytes();
+    if (together <= have) return;
+    const char* const where = room ? "this GPU" : "this host";
+    const std::string outside = room ? fmt::format("{} per rank counted for what is outside the plan: ",
+                                                   format_bytes(room->outside_plan_bytes))
+                                     : "";
+    throw out_of_memory(
+        stage().memory,
+        outside + (ranks == 1
+                       ? fmt::format("only {} can be had {}", format_bytes(have), room ? "on this GPU" : "here")
+                       : fmt::format("the {} ranks of {} need {} and only {} can be had", ranks, where,
+                                     format_bytes(together), format_bytes(have))));
   });
 }
 
@@ -88,29 +111,47 @@ void Trainer::open_data() {
                         valid_ ? fmt::format("; validation {} tokens", format_count(data.valid->size())) : ""));
 }
 
-void Trainer::prepare() {
+bool Trainer::prepare(StopSignal* stop) {
+  const auto stopping = [&] {
+    return gather_all(world(), rank() == 0 && stop != nullptr && stop->stop_requested() ? 1 : 0)[0] != 0;
+  };
+  if (stopping()) return false;
   run_agreed(world(), [&] { open_data(); });
+  run_agreed(world(), [&] { backend_ = make_backend(config_.device, config_.threads, world()); });
   check_memory();
+  if (stopping()) return false;
+  if (lanes_)
+    run_agreed(world(), [&] {
+      if (auto device = connect_devices(config_, *backend_, lanes_->world(), log_))
+        lanes_->talk_on_device(std::move(device), timeout_of(config_));
+    });
   run_agreed(world(), [&] {
-    backend_ = make_cpu_backend(config_.threads);
     try {
       executor_ = std::make_unique<Executor>(stage(), config_, coordinate_, *backend_, trace_, lanes_);
     } catch (const OutOfMemoryError& error) {
       throw out_of_memory(stage().memory, error.what());
     }
-    if (!config_.resume_folder.empty()) return resume();
-    const std::string& from = config_.load_weights;
-    if (std::filesystem::exists(std::filesystem::path(from) / kManifestFile)) {
-      Checkpoint checkpoint = open_checkpoint({}, from, rank(), world(), log_);
-      return load_weights(*executor_, checkpoint);
-    }
-    const auto seed = static_cast<uint64_t>(config_.seed);
-    set_parameters(*executor_,
-                   from.empty() ? initial_values(stage().graph, seed) : hugging_face_values(from, plan_),
-                   config_.threads);
+    config_.resume_folder.empty() ? load() : resume();
   });
   log_.info(fmt::format("device {}; {} planned per rank", backend_->describe(),
                         format_bytes(stage().memory.total_bytes())));
+  return !stopping();
+}
+
+// The weights to begin with.
+void Trainer::load() {
+  const std::string& from = config_.load_weights;
+  if (const auto saved = from.empty() ? std::nullopt : find_checkpoints(from)) {
+    Checkpoint checkpoint = open_checkpoint(saved->folder, saved->checkpoint, rank(), world(), log_);
+    check_fits(from, weight_shapes(checkpoint), plan_);
+    load_weights(*executor_, checkpoint);
+    log_.info(fmt::format("load   weights of {}; rank 0 read {}", checkpoint.folder().string(),
+                          format_bytes(checkpoint.bytes_read())));
+    return;
+  }
+  const auto seed = static_cast<uint64_t>(config_.seed);
+  set_parameters(*executor_, from.empty() ? initial_values(stage().graph, seed) : hugging_face_values(from, plan_),
+                 config_.threads);
 }
 
 void Trainer::resume() {
@@ -126,11 +167,12 @@ void Trainer::resume() {
   next_sample_ = saved.sample;
   tokens_ = saved.tokens;
   best_valid_loss_ = saved.best_valid_loss;
-  const SavedLayout now{.tp = config_.mesh.tp, .pp = config_.mesh.pp, .dp = config_.mesh.dp};
-  const std::string from = to_string(manifest.layout), to = to_string(now);
+  const std::string from = to_string(manifest.layout), to = to_string(layout_of(config_));
   log_.info(fmt::format("resume {} after step {}{}; rank 0 read {}", checkpoint.folder().string(), saved.step,
                         from == to ? "" : fmt::format(", resharding {} -> {}", from, to),
                         format_bytes(checkpoint.bytes_read())));
+  if (const std::string changes = changed_settings(manifest, config_); !changes.empty())
+    log_.info(fmt::format("       changed since it was saved: {}", changes));
 }
 
 // After `step`.
@@ -159,23 +201,30 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   executor_->report_to(status);
   std::optional<MetricsWriter> metrics;
   std::optional<TraceWriter> trace;
+  if (rank() == 0 && config_.trace.any() && first_step_ > 1) {  // of an earlier attempt from here, of other ranks
+    std::error_code ignored;
+    std::filesystem::remove_all(folder.trace(0, first_step_).parent_path(), ignored);
+  }
   const int64_t base_ns = gather_all(world(), wall_clock_base_ns())[0];
   run_agreed(world(), [&] {
     if (rank() == 0)
       metrics.emplace(folder.metrics(), header, first_step_ > 1 ? std::optional(first_step_ - 1) : std::nullopt);
     if (config_.trace.any())
       trace.emplace(
-          folder.trace(rank()), rank(), config_.mesh.num_ranks(),
+          folder.trace(rank(), first_step_), rank(), config_.mesh.num_ranks(),
           TraceLabels{.device = backend_->describe(),
                       .coordinate = config_.mesh.num_ranks() == 1 ? ""
                                                                   : fmt::format("pp {} dp {} tp {}", coordinate_.pp,
                                                                                 coordinate_.dp, coordinate_.tp),
-                      .backend = config_.local_ranks > 1 ? "local" : "mpi",
+                      .backend = lanes_ && lanes_->on_device() ? "nccl"
+                                 : config_.local_ranks > 1     ? "local"
+                                                               : "mpi",
                       .clock = lanes_ ? lanes_->clock() : ClockOffset{},
                       .base_time_ns = base_ns});
   });
   Saver saver(config_, config_.save.empty() ? folder.checkpoints() : std::filesystem::path(config_.save), rank(),
               world(), log_);
+  if (saver.wanted()) saver.reserve(*executor_);
   const int64_t start_ns = now_ns();
   Progress progress(log_, {.first_step = first_step_,
                            .last_step = config_.steps,
@@ -269,7 +318,7 @@ StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
                       .lr = static_cast<double>(host.lr),
                       .tokens = tokens_,
                       .mfu = std::nullopt,
-                      .memory_peak_bytes = peak_resident_bytes(),
+                      .memory_peak_bytes = memory_in_use(*backend_),
                       .loss_scale = scale,
                       .skipped = skipped,
                       .time = account(trace_.step(step), begin_ns, end_ns)};
@@ -365,6 +414,14 @@ double Trainer::validate() {
 // Once everything ran: what no plan can know.
 void Trainer::report_outside_memory() {
   const std::span<const std::byte> arena = executor_->arena();
+  if (const auto room = backend_->room()) {
+    const int64_t in_use = room->total_bytes - room->free_bytes;
+    log_.info(fmt::format("memory {} of the GPU's {} in use: {} by this rank's plan, {} outside it",
+                          format_bytes(in_use), format_bytes(room->total_bytes),
+                          format_bytes(static_cast<int64_t>(arena.size())),
+                          format_bytes(in_use - static_cast<int64_t>(arena.size()))));
+    return;
+  }
   const int64_t in_arena = resident_bytes_in(arena.data(), arena.size());
   log_.info(fmt::format("memory {} resident: {} of the plan's {}, {} outside the plan",
                         format_bytes(resident_bytes()), format_bytes(in_arena),

@@ -38,8 +38,9 @@ class Trainer {
   // DataError of who reads a broken part.
   Trainer(const Plan& plan, Log& log, CommLanes* lanes = nullptr);
 
-  // Sets weights and opens the data; after it, files and memory are known to be good.
-  void prepare();
+  // Sets weights and opens the data; after it, files and memory are known to be good. False if a stop was asked
+  // for meanwhile: then nothing else may be called. As in train(), only rank 0 is asked for `stop`.
+  bool prepare(StopSignal* stop = nullptr);
   // `folder` and `header` label the outputs. Only rank 0 is asked for `stop`, so others may have none. `status`
   // (nullptr: none) is told what runs.
   TrainingEnd train(const RunFolder& folder, const MetricsHeader& header, StopSignal* stop,
@@ -54,6 +55,7 @@ class Trainer {
   int rank() const { return config_.mesh.rank(coordinate_); }
   const StagePlan& stage() const { return plan_.stages[static_cast<size_t>(coordinate_.pp)]; }
   void open_data();
+  void load();
   void resume();
   TrainingState state(int64_t step) const;
   void check_memory();

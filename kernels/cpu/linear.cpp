@@ -1,6 +1,7 @@
 // x [N, K]   w_i [M_i, K]   y_i [N, M_i]. Operands that lie side by side in memory are one product.
 #include "ops/linear.h"
 
+#include "kernels/adjacent.h"
 #include "kernels/cpu/product.h"
 
 namespace trine::cpu {
@@ -8,36 +9,6 @@ namespace {
 
 using Views = std::span<const TensorView>;
 using Addresses = std::vector<std::pair<const std::byte*, const std::byte*>>;
-
-bool columns_adjacent(Views views) {  // one after the other within each row
-  for (size_t i = 1; i < views.size(); ++i) {
-    const TensorView& left = views[i - 1];
-    const auto bytes = left.columns * static_cast<int64_t>(size_bytes(left.dtype));
-    if (views[i].data != left.data + bytes || views[i].row_stride != left.row_stride) return false;
-  }
-  return true;
-}
-
-bool rows_adjacent(Views views) {  // one below the other
-  for (size_t i = 1; i < views.size(); ++i) {
-    const TensorView& upper = views[i - 1];
-    const auto bytes = upper.rows * upper.row_stride * static_cast<int64_t>(size_bytes(upper.dtype));
-    if (views[i].data != upper.data + bytes || views[i].columns != upper.columns) return false;
-  }
-  return true;
-}
-
-TensorView beside(Views views) {
-  TensorView all = views[0];
-  for (const TensorView& view : views.subspan(1)) all.columns += view.columns;
-  return all;
-}
-
-TensorView below(Views views) {
-  TensorView all = views[0];
-  for (const TensorView& view : views.subspan(1)) all.rows += view.rows;
-  return all;
-}
 
 MatrixLayout layout(const TensorView& v) { return {v.dtype, v.rows, v.columns, v.row_stride, 1}; }
 MatrixLayout transposed(const TensorView& v) { return {v.dtype, v.columns, v.rows, 1, v.row_stride}; }

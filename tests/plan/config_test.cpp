@@ -260,10 +260,10 @@ TEST(Config, RanksMustFitTheMesh) {
   EXPECT_HAS(config_error({"--micro-batch", "32"}, {2, 2, 2, kTime}), "not a multiple of micro batch 32 * dp 2");
 }
 
-TEST(Config, UnbuiltFeaturesAreRefused) {
-  const std::vector<std::vector<std::string>> lines = {{"--device", "cuda"}, {"--comm", "nccl"}};
-  for (const auto& line : lines) EXPECT_HAS(config_error(line), line[0]);
-  for (const auto& line : lines) EXPECT_HAS(config_error(line), "is not built yet");
+TEST(Config, DevicesAndTheirLibraries) {
+  EXPECT_EQ(parse({"--device", "cuda", "--comm", "nccl"}).comm, CommKind::kNccl);
+  EXPECT_EQ(parse({"--device", "cuda"}).comm, CommKind::kAuto);
+  EXPECT_HAS(config_error({"--comm", "nccl"}), "--comm nccl is for --device cuda");
 }
 
 TEST(Config, BareSwitchesAndLists) {

@@ -35,9 +35,13 @@ TEST_F(BadInput, ImpossibleSizesAreReportedTogether) {
          {"kv", "--lr", "--global-batch"});
   expect("train_llama --layers 0 --hidden 0", 2, {"--layers", "--hidden"});
   expect("train_llama --tp 2", 2, {"[mesh] 1 rank but tp*pp = 2"});
-  expect("train_llama --device cuda", 2, {"not built yet"});
+  ::setenv("CUDA_VISIBLE_DEVICES", "", 1);  // whatever this machine has
+  expect("train_llama --device cuda", 2, {"[cuda]", "--device cpu"});
+  expect("train_llama --device cuda --tp 2 --local-ranks 2", 2, {"[cuda]", "--device cpu"});
+  expect("train_llama --device cuda --dry-run", 0, {});
+  expect("train_llama --comm nccl", 2, {"--comm nccl", "--device cuda"});
   expect("train_llama --resume", 7, {"--resume", "no run that began to save"});
-  expect("train_llama --help", 0, {"--micro-batch-size", "Not built yet", "--device cuda"});
+  expect("train_llama --help", 0, {"--micro-batch-size", "cpu|cuda", "auto|mpi|nccl"});
 }
 
 TEST_F(BadInput, DataFiles) {

@@ -74,7 +74,11 @@ TEST_F(Generate, ReadsRunFoldersAndCheckpoints) {
   const std::string text = in_folder("generate_llama --model saved" + rest).text;
   EXPECT_EQ(std::count(text.begin(), text.end(), ','), 7) << text;
   EXPECT_EQ(in_folder("generate_llama --model saved/checkpoints/step-000002 --tp 2" + rest).text, text);
-  expect("generate_llama --model saved/checkpoints --prompt hello", 3, {"saved/checkpoints"});
+  EXPECT_EQ(in_folder("generate_llama --model saved/checkpoints/" + rest).text, text);
+  std::filesystem::remove(folder_ / "saved/checkpoints/step-000002/manifest.json");
+  expect("generate_llama --model saved --prompt a --max-tokens 1", 0, {"passed over checkpoint step-000002"});
+  std::filesystem::remove(folder_ / "saved/checkpoints/step-000001/model.h5");
+  expect("generate_llama --model saved --prompt a", 7, {"step-000001", "step-000002"});
 }
 
 TEST_F(Generate, SameSeedSameTextOnAnyRanks) {
@@ -123,6 +127,7 @@ TEST_F(Generate, BadInputIsNamed) {
   expect(model + "--prompt-ids -1", 2, {"-1"});
   expect(model + "--prompt a --temperature -1 --top-p 0 --top-k -2 --dtype fp8 --max-tokens 0", 2,
          {"--temperature", "--top-p", "--top-k", "--dtype", "--max-tokens"});
+  expect(model + "--prompt " + std::string(257, 'x'), 2, {"257 tokens", "256"});
   expect(model + "--prompt a --tp 3", 2, {"[mesh]", "heads", "3"});
   expect(model + "--prompt a --max-tokens 1000000000", 4, {"[memory]", "caches"});
   expect("generate_llama --model nowhere --prompt a", 3, {"nowhere"});

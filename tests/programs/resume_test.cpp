@@ -1,10 +1,6 @@
 // Runs that end before their time and go on: the same numbers as if nothing had happened, and what is said where it
 // can not go on.
-#include <fmt/core.h>
-#include <gmock/gmock.h>
-#include <map>
-
-#include "tests/programs/mpirun.h"
+#include "tests/programs/resume.h"
 
 namespace trine {
 namespace {
@@ -13,56 +9,8 @@ using testing::HasSubstr;
 using testing::Not;
 namespace fs = std::filesystem;
 
-struct Line {
-  int64_t step = 0;
-  std::map<std::string, nlohmann::json> values;
-  bool operator==(const Line&) const = default;
-};
-
-void PrintTo(const Line& line, std::ostream* out) {
-  *out << "step " << line.step << " " << nlohmann::json(line.values);
-}
-
-class ResumeTest : public ProgramTest {
+class KilledRunTest : public ResumeTest {
  protected:
-  // Steps of some milliseconds, and more samples than an epoch has. It reads and writes all that a resume restores.
-  static constexpr const char* kModel =
-      "train_llama --layers 4 --hidden 64 --heads 4 --kv-heads 2 --ffn 128 --seq 32 --global-batch 32 "
-      "--micro-batch 4 "
-      "--threads 1 --data text-train --valid-data text-valid --valid-interval 5 --valid-batches 1 --lr 1e-2 ";
-  // The same in a blink.
-  static constexpr const char* kTiny =
-      "train_llama --layers 2 --hidden 32 --heads 4 --kv-heads 2 --ffn 64 --seq 32 --global-batch 4 --micro-batch "
-      "1 "
-      "--threads 1 --data text-train --out out --save-interval 4 ";
-
-  // What a step computed, not how long it took.
-  std::vector<Line> metrics(const std::string& out) const {
-    std::vector<Line> lines;
-    for (const auto& object : json_lines(folder_ / out / "metrics.jsonl")) {
-      if (!object.contains("step")) continue;
-      Line& line = lines.emplace_back(Line{object["step"], {}});
-      for (const char* key : {"loss", "grad_norm", "lr", "tokens", "loss_scale", "skipped", "valid_loss"})
-        if (object.contains(key)) line.values[key] = object[key];
-    }
-    return lines;
-  }
-  fs::path checkpoint(int64_t step, const std::string& out = "out") const {
-    return folder_ / out / "checkpoints" / fmt::format("step-{:06}", step);
-  }
-  Ran expect(const std::string& command, int code, std::initializer_list<const char*> words = {}) const {
-    const Ran ran = in_folder("timeout 100 " + command);
-    EXPECT_EQ(ran.code, code) << command << "\n" << ran.text;
-    for (const char* word : words) EXPECT_THAT(ran.text, HasSubstr(word)) << command;
-    return ran;
-  }
-  static void damage(const fs::path& file) {
-    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
-    ASSERT_TRUE(stream) << file;
-    stream.seekg(static_cast<std::streamoff>(fs::file_size(file) / 2));
-    const char byte = static_cast<char>(stream.get() ^ 0x10);
-    stream.seekp(-1, std::ios::cur).put(byte);
-  }
   // Killed when step 10 is saved; false if step 20 came before that.
   bool killed_after_step_10(const std::string& command) const {
     fs::remove_all(folder_ / "killed");
@@ -87,7 +35,7 @@ class ResumeTest : public ProgramTest {
     for (int attempt = 0; !killed_after_step_10(launcher + train); ++attempt)
       ASSERT_LT(attempt, 5) << "it is too fast";
     EXPECT_GE(metrics("killed").size(), 10u);
-    const Ran resumed = in_folder(launcher + "train_llama --resume --out killed");
+    const Ran resumed = in_folder(launcher + "train_llama --resume --threads 1 --out killed");
     ASSERT_EQ(resumed.code, 0) << resumed.text;
     EXPECT_THAT(resumed.text, HasSubstr("resume killed/checkpoints/step-000010 after step 10"));
     const auto whole = metrics("whole");
@@ -103,7 +51,7 @@ struct Setting {
   std::string name, flags;
   int ranks = 1;
 };
-class KilledRun : public ResumeTest, public testing::WithParamInterface<Setting> {};
+class KilledRun : public KilledRunTest, public testing::WithParamInterface<Setting> {};
 
 TEST_P(KilledRun, GoesOnBitForBit) {
   const std::string local_ranks = "--local-ranks " + std::to_string(GetParam().ranks);
@@ -113,13 +61,14 @@ TEST_P(KilledRun, GoesOnBitForBit) {
 INSTANTIATE_TEST_SUITE_P(Of, KilledRun,
                          testing::Values(Setting{"OneRankF32", "--dtype f32"},
                                          Setting{"OneRankBf16", "--dtype bf16"},
-                                         Setting{"OneRankFp16", "--dtype fp16"},
+                                         // the first step overflows: it is skipped and the scale is halved
+                                         Setting{"OneRankFp16", "--dtype fp16 --init-std 1"},
                                          Setting{"Tp2Pp2", "--tp 2 --pp 2", 4},
                                          Setting{"Dp2Zero", "--zero 1 --dtype f32", 2},
                                          Setting{"Interleaved", "--pp 2 --vpp 2 --schedule interleaved", 2}),
                          [](const auto& setting) { return setting.param.name; });
 
-TEST_F(ResumeTest, KilledUnderMpirunGoesOnBitForBit) {
+TEST_F(KilledRunTest, UnderMpirunGoesOnBitForBit) {
   expect_the_same_run("--tp 2 --pp 2", "--local-ranks 4", mpirun(4));
 }
 
@@ -130,7 +79,7 @@ TEST_F(ResumeTest, AnotherLayoutTakesItUp) {
   expect(train + "--save-interval 6 --tp 2 --pp 2 --local-ranks 4 --out whole", 0);
   fs::copy(folder_ / "whole", folder_ / "moved", fs::copy_options::recursive);
   fs::remove_all(checkpoint(12, "moved"));
-  expect("train_llama --resume --out moved --tp 1 --pp 1 --local-ranks 2", 0,
+  expect("train_llama --resume --threads 1 --out moved --tp 1 --pp 1 --local-ranks 2", 0,
          {"after step 6", "resharding tp2 pp2 dp1 -> tp1 pp1 dp2"});
   const auto whole = metrics("whole"), moved = metrics("moved");
   ASSERT_EQ(moved.size(), whole.size());
@@ -145,17 +94,38 @@ TEST_F(ResumeTest, WhatMayNotChangeIsNamed) {
   prepare();
   ASSERT_EQ(in_folder("rm text.json").code, 0);  // which would refuse another tokenizer before
   expect(std::string(kTiny) + "--steps 4 --vocab 800", 0);
-  const std::string resume = "train_llama --resume --out out --steps 8 ";
+  const std::string resume = "train_llama --resume --threads 1 --out out --steps 8 ";
   const std::string unigram = std::string(TRINE_TEST_DATA) + "/tokenizers/unigram.model";
   ASSERT_EQ(in_folder("cp text-train.bin other.bin; cp text-train.idx other.idx").code, 0);
   expect(resume + "--layers 3", 2, {"--layers was 2", "is 3 now"});
   expect(resume + "--ffn 65 --kv-heads 4", 2, {"--ffn was 64", "--kv-heads was 2"});
   expect(resume + "--seq 16", 2, {"--seq was 32"});
   expect(resume + "--data other", 2, {"--data was", "other"});
+  expect(resume + "--seed 5", 2, {"--seed was 1234", "is 5 now"});
+  expect(resume + "--shuffle off", 2, {"--shuffle was true", "is false now"});
+  expect(resume + "--rope-theta 5e5", 2, {"--rope-theta was 10000"});
+  expect(resume + "--tie-embeddings on", 2, {"--tie-embeddings was false"});
   expect(resume + "--tokenizer " + unigram, 2, {"the tokenizer", "is not the one that was saved"});
   EXPECT_EQ(metrics("out").size(), 4u) << "a refused resume changes nothing";
-  expect(resume + "--lr 1e-4 --save-interval 2", 0, {"after step 4"});
+  expect(resume + "--load-weights out", 2, {"--resume brings its own weights"});
+  expect(resume + "--lr 1e-4 --save-interval 2", 0,
+         {"after step 4", "changed since it was saved: steps 4 -> 8, lr 0.002 -> 0.0001, min-lr 0.0002 -> 1e-05"});
   EXPECT_EQ(metrics("out").size(), 8u);
+}
+
+// The best is of all parts of a run, not of the last one.
+TEST_F(ResumeTest, TheBestValidationLossIsKept) {
+  prepare();
+  const auto best = [&] {
+    const Ran list = in_folder("checkpoint_tool ls out --json");
+    return nlohmann::json::parse(list.text).back()["state"]["best_valid_loss"].get<double>();
+  };
+  expect(std::string(kTiny) + "--steps 4 --valid-data text-valid --valid-interval 4 --valid-batches 1", 0);
+  const double before = best();
+  EXPECT_GT(before, 1);
+  expect("train_llama --resume --threads 1 --out out --steps 8 --lr 5", 0, {"after step 4"});
+  EXPECT_GT(metrics("out").back().values.at("valid_loss"), before) << "that learning rate spoils it";
+  EXPECT_EQ(best(), before);
 }
 
 TEST_F(ResumeTest, FallsBackToTheNewestGoodCheckpoint) {
@@ -163,9 +133,9 @@ TEST_F(ResumeTest, FallsBackToTheNewestGoodCheckpoint) {
   expect(std::string(kTiny) + "--steps 12", 0);
   damage(checkpoint(12) / "rank-0000.h5");
   fs::resize_file(checkpoint(8) / "manifest.json", 100);
-  expect("checkpoint_tool verify out", 3, {"step-000012", "XXH3", "step-000008", "step-000004: good"});
+  expect("checkpoint_tool verify out", 3, {"step-000012", "XXH3", "step-000008", "step-000004  good"});
   expect("checkpoint_tool ls out", 0, {"step-000008  DAMAGED", "step-000004 "});
-  expect("train_llama --resume --out out --steps 6", 0,
+  expect("train_llama --resume --threads 1 --out out --steps 6", 0,
          {"passed over checkpoint step-000012", "XXH3", "passed over checkpoint step-000008", "after step 4"});
   EXPECT_EQ(metrics("out").size(), 6u);
   for (const int64_t step : {4, 6}) damage(checkpoint(step) / "rank-0000.h5");
@@ -178,18 +148,21 @@ TEST_F(ResumeTest, FallsBackToTheNewestGoodCheckpoint) {
 
 TEST_F(ResumeTest, AutoBeginsWhereNothingWasBegun) {
   prepare();
-  const std::string train = std::string(kTiny) + "--resume auto --steps ";
+  const std::string train = std::string(kTiny) + "--resume auto --save elsewhere --steps ";
+  ASSERT_EQ(in_folder("mkdir out; echo {} > out/config.json").code, 0);  // ended before its first save
   EXPECT_THAT(expect(train + "4", 0).text, Not(HasSubstr("after step")));
   expect(train + "8", 0, {"after step 4"});
   EXPECT_EQ(metrics("out").size(), 8u);
-  expect("train_llama --resume --out nowhere", 7, {"nowhere"});
+  EXPECT_TRUE(fs::exists(folder_ / "elsewhere/step-000008/manifest.json"));
+  EXPECT_FALSE(fs::exists(folder_ / "out-2"));
+  expect("train_llama --resume --threads 1 --out nowhere", 7, {"nowhere"});
 }
 
 TEST_F(ResumeTest, StoppedRunsAreSavedAndGoOn) {
   prepare();
   int64_t last = 0;
   for (const std::string how : {"stop file", "SIGUSR1", "time limit"}) {
-    const std::string begin = last == 0 ? std::string(kTiny) : "train_llama --resume --out out ";
+    const std::string begin = last == 0 ? std::string(kTiny) : "train_llama --resume --threads 1 --out out ";
     Job job(folder_, "exec " + begin + "--save-interval 1000000 --steps 10000000 --warmup 1" +
                          (how == "time limit" ? " --time-limit 0.3" : " --time-limit 1000"));
     if (how != "time limit") job.wait_for_step(static_cast<int>(last) + 3);
@@ -206,20 +179,78 @@ TEST_F(ResumeTest, StoppedRunsAreSavedAndGoOn) {
   }
 }
 
+// Whatever signal comes before the first step; it is sent where the program opens its data.
+TEST_F(ResumeTest, ASignalDuringStartUpEndsTheRunThere) {
+  prepare();
+  const std::string signal =
+      "env LD_PRELOAD=" TRINE_FAULTS " TRINE_FAULT_IN=text-train.idx TRINE_FAULT=open:1:SIGUSR1 ";
+  const char* const words = "stopped before the first step: SIGUSR1";
+  expect(signal + kTiny + "--steps 8", 8, {words});
+  EXPECT_FALSE(fs::exists(folder_ / "out")) << "nothing began";
+  expect(signal + kSmall + "--steps 8", 0, {words});  // does not save
+  expect(signal + kTiny + "--steps 8 --local-ranks 2", 8, {words});
+  expect(std::string(kTiny) + "--steps 4", 0);
+  expect(signal + "train_llama --resume --threads 1 --out out --steps 8", 8, {words});
+  EXPECT_EQ(metrics("out").size(), 4u);
+  expect(signal + kSmall + "--dry-run --print-plan --steps 8", 0);
+  expect(signal + kSmall + "--eval-only --valid-data text-valid", 128 + SIGUSR1);  // has no step to stop after
+}
+
+TEST_F(ResumeTest, TracesOfAllPartsStay) {
+  prepare();
+  expect(std::string(kTiny) + "--steps 4 --trace on", 0);
+  const std::string first = read_file(folder_ / "out/trace/rank-0000.json");
+  expect("train_llama --resume --threads 1 --out out --steps 8 --trace on", 0);
+  EXPECT_EQ(read_file(folder_ / "out/trace/rank-0000.json"), first);
+  const auto steps = [&](const fs::path& file) {
+    std::set<int64_t> found;
+    const auto trace = nlohmann::json::parse(read_file(file));
+    for (const auto& event : trace["traceEvents"])
+      if (event.contains("args") && event["args"].contains("step"))
+        found.insert(event["args"]["step"].get<int64_t>());
+    return found;
+  };
+  EXPECT_EQ(steps(folder_ / "out/trace/rank-0000.json"), (std::set<int64_t>{1, 2, 3, 4}));
+  EXPECT_EQ(steps(folder_ / "out/trace/from-step-000005/rank-0000.json"), (std::set<int64_t>{5, 6, 7, 8}));
+}
+
+// Weights alone bring the model and its tokenizer; moments, steps and data are those of a new run.
+TEST_F(ResumeTest, WeightsBringTheirModel) {
+  prepare();
+  expect(std::string(kTiny) + "--steps 4", 0);
+  const std::string train =
+      "train_llama --data text-train --seq 16 --global-batch 2 --steps 1 --lr 1e-30 --dtype f32 ";
+  for (const char* from : {"out", "out/checkpoints", "out/checkpoints/step-000004"}) {
+    SCOPED_TRACE(from);
+    const std::string load = fmt::format("--load-weights {} --save-interval 1 --out new", from);
+    expect(train + load, 0, {"layers, hidden 32", "load   weights of out/checkpoints/step-000004"});
+    const Ran diff = expect("checkpoint_tool diff new out", 1, {"state"});
+    EXPECT_THAT(diff.text, Not(HasSubstr("\nweight "))) << "at that learning rate none moves";
+    fs::remove_all(folder_ / "new");
+  }
+  expect(train + "--load-weights out --layers 3", 3, {"model.layers.2.mlp.down_proj.weight is missing"});
+  expect(train + "--load-weights out --layers 1", 3, {"model.layers.1.mlp.down_proj.weight is no parameter"});
+  expect(train + "--load-weights out --model bench-s", 3, {"has shape"});
+  expect(train + "--load-weights nowhere", 2, {"nowhere"});
+  expect(train + "--load-weights " TRINE_TEST_DATA "/hf_llama/deep --out new", 0, {"model  " TRINE_TEST_DATA});
+  damage(checkpoint(4) / "rank-0000.h5");
+  expect(train + "--load-weights out", 7, {"step-000004", "XXH3"});
+}
+
 // The limit on a file's size stands for a full disk: metrics fit, rank files do not.
 TEST_F(ResumeTest, FullDiskLosesNoTrainingAndNoOlderCheckpoint) {
   prepare();
   expect(std::string(kModel) + "--out out --save-interval 2 --steps 4 ", 0);
   const Ran full =
-      expect("bash -c \"ulimit -f 1000; exec train_llama --resume --out out --steps 8\"", 3,
+      expect("bash -c \"ulimit -f 1000; exec train_llama --resume --threads 1 --out out --steps 8\"", 3,
              {"a checkpoint could not be saved", "Training goes on", "Make room", "the last save failed"});
   EXPECT_EQ(metrics("out").back().step, 8) << full.text;
   EXPECT_FALSE(fs::exists(checkpoint(6)));
-  expect("checkpoint_tool verify out", 0, {"step-000002: good", "step-000004: good"});
+  expect("checkpoint_tool verify out", 0, {"step-000002  good", "step-000004  good"});
   for (const auto& entry : fs::directory_iterator(folder_ / "out/checkpoints"))
     EXPECT_THAT(entry.path().filename().string(), Not(HasSubstr(".tmp-")));
-  expect("train_llama --resume --out out --steps 8", 0, {"after step 4"});
-  expect("checkpoint_tool verify out", 0, {"step-000008: good"});
+  expect("train_llama --resume --threads 1 --out out --steps 8", 0, {"after step 4"});
+  expect("checkpoint_tool verify out", 0, {"step-000008  good"});
 }
 
 }  // namespace

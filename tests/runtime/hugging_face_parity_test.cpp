@@ -7,8 +7,10 @@
 #include "checkpoint/safetensors.h"
 #include "plan/learning_rate.h"
 #include "plan/plan.h"
+#include "runtime/devices.h"
 #include "runtime/executor.h"
 #include "runtime/parameters.h"
+#include "tests/runtime/cuda_device.h"
 
 namespace trine {
 namespace {
@@ -32,11 +34,15 @@ double relative_error(const std::vector<float>& got, const std::vector<float>& w
   return std::sqrt(difference / std::max(norm, 1e-30));
 }
 
-std::vector<float> read_floats(const TensorView& view) {
+std::vector<float> read_floats(const Backend& backend, const TensorView& view) {
+  const auto elements = static_cast<size_t>((view.rows - 1) * view.row_stride + view.columns);
+  std::vector<std::byte> bytes(elements * size_bytes(view.dtype));
+  backend.read(view.data, bytes);
   std::vector<float> values;
   const auto append = [&]<typename T>(T) {
+    const T* const data = reinterpret_cast<const T*>(bytes.data());
     for (int64_t r = 0; r < view.rows; ++r)
-      for (int64_t c = 0; c < view.columns; ++c) values.push_back(to_float(view.as<T>()[r * view.row_stride + c]));
+      for (int64_t c = 0; c < view.columns; ++c) values.push_back(to_float(data[r * view.row_stride + c]));
   };
   if (view.dtype == DType::kF32)
     append(float{});
@@ -51,6 +57,7 @@ struct Case {
   std::string model;
   DType dtype;
   int64_t micro_batch;  // sequences; 0 = the whole batch
+  DeviceKind device = DeviceKind::kCpu;
 };
 
 std::string case_name(const testing::TestParamInfo<Case>& info) {
@@ -72,7 +79,10 @@ class HuggingFaceParity : public testing::TestWithParam<Case> {
     config_.dtype = GetParam().dtype;
     config_.steps = 20, config_.warmup = 4, config_.lr = 3e-3, config_.min_lr = 3e-4;
     config_.threads = 2;
-    backend_ = make_cpu_backend(config_.threads);
+  }
+  void SetUp() override {
+    if (GetParam().device == DeviceKind::kCuda && !has_gpu()) GTEST_SKIP() << "no GPU";
+    backend_ = make_backend(GetParam().device, config_.threads, nullptr);
     plan_ = build_plan(config_);
     executor_ = std::make_unique<Executor>(plan_.stages[0], config_, Coordinate{}, *backend_, trace_);
     set_parameters(*executor_, hugging_face_values(folder_, plan_), 1);
@@ -97,7 +107,7 @@ TEST_P(HuggingFaceParity, LogitsAndLoss) {
   const StepResult result = executor_->evaluate(batch(ids, labels), 1);
   EXPECT_NEAR(result.loss / to_vector<double>(reference_.tensor("loss"))[0], 1, tolerance(config_.dtype).loss);
   // The frame holds the logits of the last microbatch.
-  const auto logits = read_floats(executor_->value_view(plan_.stages[0].logits, 0));
+  const auto logits = read_floats(*backend_, executor_->value_view(plan_.stages[0].logits, 0));
   auto expected = to_vector<float>(reference_.tensor("logits"));
   expected.erase(expected.begin(), expected.end() - static_cast<ptrdiff_t>(logits.size()));
   EXPECT_LT(relative_error(logits, expected), tolerance(config_.dtype).logits);
@@ -110,7 +120,7 @@ TEST_P(HuggingFaceParity, EveryGradient) {
   int compared = 0;
   for (const auto& [name, tensor] : reference_.tensors()) {
     if (!name.starts_with("grad.")) continue;
-    const auto got = read_floats(executor_->view(name));
+    const auto got = read_floats(*backend_, executor_->view(name));
     EXPECT_LT(relative_error(got, to_vector<float>(tensor)), tolerance(config_.dtype).gradient) << name;
     ++compared;
   }
@@ -159,6 +169,14 @@ std::vector<Case> cases() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, HuggingFaceParity, testing::ValuesIn(cases()), case_name);
+
+std::vector<Case> cuda_cases() {
+  std::vector<Case> list = cases();
+  for (Case& one : list) one.device = DeviceKind::kCuda;
+  return list;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, HuggingFaceParity, testing::ValuesIn(cuda_cases()), case_name);
 
 }  // namespace
 }  // namespace trine

@@ -62,7 +62,7 @@ void put_together(const std::string& name, std::span<float> whole, std::span<con
 }  // namespace
 
 TrainingRun train_locally(const Config& config, int steps, const BatchSource& batches,
-                          const ParameterSource& weights) {
+                          const ParameterSource& weights, const DeviceMaker& devices) {
   const Plan plan = build_plan(config);
   TrainingRun run;
   run.wire_bytes.resize(static_cast<size_t>(config.mesh.num_ranks()) * kGroups.size());
@@ -74,11 +74,12 @@ TrainingRun train_locally(const Config& config, int steps, const BatchSource& ba
             static_cast<size_t>(stage.graph[parameter].type.shape.num_elements()), kMissing);
   run_local_ranks(config.mesh.num_ranks(), [&](Fabric& fabric) {
     CommWorld world(fabric, config.mesh, std::chrono::seconds(60));
+    RankDevice device = devices ? devices(world, config) : RankDevice{make_cpu_backend(config.threads), nullptr};
     CommLanes lanes(world);
+    if (device.world) lanes.talk_on_device(std::move(device.world), std::chrono::seconds(60));
     const StagePlan& stage = plan.stages[static_cast<size_t>(world.coordinate().pp)];
-    const auto backend = make_cpu_backend(config.threads);
     TraceRecorder trace(1 << 12);
-    Executor executor(stage, config, world.coordinate(), *backend, trace, &lanes, std::byte{0xFF});
+    Executor executor(stage, config, world.coordinate(), *device.backend, trace, &lanes, std::byte{0xFF});
     set_parameters(executor, weights ? weights : initial_values(stage.graph, static_cast<uint64_t>(config.seed)),
                    1);
     std::array<int64_t, kGroups.size()> sent{};

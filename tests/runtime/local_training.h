@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/device_group.h"
 #include "plan/config.h"
 #include "runtime/parameters.h"
 
@@ -30,8 +31,15 @@ struct Batch {
 using BatchSource = std::function<Batch(int step)>;
 BatchSource random_batches(const Config& config);
 
-// `weights`: the first values; empty: initial_values with config.seed.
+// What a rank runs on; without `world` its collectives and messages pass through the host.
+struct RankDevice {
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<DeviceWorld> world;
+};
+using DeviceMaker = std::function<RankDevice(CommWorld& world, const Config& config)>;
+
+// `weights`: the first values; empty: initial_values with config.seed. `devices`: empty: the CPU.
 TrainingRun train_locally(const Config& config, int steps, const BatchSource& batches,
-                          const ParameterSource& weights = {});
+                          const ParameterSource& weights = {}, const DeviceMaker& devices = {});
 
 }  // namespace trine

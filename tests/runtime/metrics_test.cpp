@@ -1,6 +1,7 @@
 #include "runtime/metrics.h"
 
 #include <cmath>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -97,6 +98,27 @@ TEST(Metrics, WhatIsNotFiniteOrNotThereIsNull) {
     EXPECT_TRUE(lines[1].at(field).is_null()) << field;
   EXPECT_EQ(lines[1]["skipped"], true);
   EXPECT_TRUE(lines[2]["valid_loss"].is_null());
+}
+
+TEST(Metrics, AResumedRunCutsBackWithoutWriting) {
+  const ScratchFolder folder;
+  const auto path = folder / "metrics.jsonl";
+  {
+    MetricsWriter writer(path, kHeader);
+    for (int64_t i = 1; i <= 3; ++i) {
+      StepMetrics step = some_step();
+      step.step = i;
+      writer.write(step);
+      writer.write_validation(i, 1.0);
+    }
+  }
+  std::ofstream(path, std::ios::app) << "{\"step\": 1, \"cut";
+  const std::string before = read_file(path);
+  const testing::FileSizeLimit full_disk(0);
+  MetricsWriter writer(path, kHeader, 2);
+  EXPECT_EQ(lines_of(path).size(), 5u);  // header, two steps and two validations
+  EXPECT_TRUE(before.starts_with(read_file(path)));
+  EXPECT_FALSE(writer.file().failed());
 }
 
 TEST(Metrics, AFullDiskNeverLeavesHalfALine) {

@@ -37,6 +37,7 @@ TEST(RunFolder, KnowsItsFiles) {
   const ScratchFolder scratch;
   const RunFolder folder = RunFolder::create(scratch / "run");
   EXPECT_EQ(folder.trace(12), scratch / "run" / "trace" / "rank-0012.json");
+  EXPECT_EQ(folder.trace(3, 1001), scratch / "run" / "trace" / "from-step-001001" / "rank-0003.json");
   EXPECT_EQ(folder.metrics(), scratch / "run" / "metrics.jsonl");
   EXPECT_EQ(folder.log(), scratch / "run" / "log.txt");
   EXPECT_EQ(folder.stop_file(), scratch / "run" / "stop");

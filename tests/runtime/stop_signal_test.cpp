@@ -23,7 +23,7 @@ int in_child(F f) {
 
 TEST(StopSignal, SignalsAskForAStopAndAreNamed) {
   for (const auto& [signal, reason] : {std::pair{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGUSR1, "SIGUSR1"}}) {
-    StopSignal stop(false, "");
+    StopSignal stop(false);
     EXPECT_FALSE(stop.stop_requested());
     EXPECT_EQ(stop.reason(), "");
     ::kill(::getpid(), signal);
@@ -40,7 +40,7 @@ TEST(StopSignal, PutsBackWhatWasThere) {
     struct sigaction saved {
     }, after{};
     ::sigaction(signal, &before, &saved);
-    { const StopSignal stop(false, ""); }
+    { const StopSignal stop(false); }
     ::sigaction(signal, &saved, &after);
     EXPECT_EQ(after.sa_handler, SIG_IGN);
   }
@@ -48,7 +48,7 @@ TEST(StopSignal, PutsBackWhatWasThere) {
 
 TEST(StopSignal, ASecondSigintEndsTheProcess) {
   const int status = in_child([] {
-    StopSignal stop(false, "");
+    StopSignal stop(false);
     ::raise(SIGINT);
     if (!stop.stop_requested()) return 1;
     ::raise(SIGINT);
@@ -60,7 +60,7 @@ TEST(StopSignal, ASecondSigintEndsTheProcess) {
 
 TEST(StopSignal, ManySigusr1AreOneWish) {
   EXPECT_EQ(in_child([] {
-              StopSignal stop(true, "");
+              StopSignal stop(true);
               ::raise(SIGUSR1);
               ::raise(SIGUSR1);
               return stop.stop_requested() && stop.reason() == "SIGUSR1" ? 0 : 1;
@@ -70,7 +70,7 @@ TEST(StopSignal, ManySigusr1AreOneWish) {
 
 TEST(StopSignal, LeavesSigtermToALauncher) {
   const int status = in_child([] {
-    const StopSignal stop(true, "");
+    const StopSignal stop(true);
     ::raise(SIGTERM);
     return 0;
   });
@@ -78,10 +78,25 @@ TEST(StopSignal, LeavesSigtermToALauncher) {
   EXPECT_EQ(WTERMSIG(status), SIGTERM);
 }
 
+TEST(StopSignal, ReleasedItLetsASignalDoWhatItDoes) {
+  for (const bool before : {true, false}) {
+    const int status = in_child([before] {
+      StopSignal stop(false);
+      if (before) ::raise(SIGTERM);
+      stop.release();
+      if (!before) ::raise(SIGTERM);
+      return 0;
+    });
+    ASSERT_TRUE(WIFSIGNALED(status)) << status;
+    EXPECT_EQ(WTERMSIG(status), SIGTERM);
+  }
+}
+
 TEST(StopSignal, AStopFileIsHonouredOnce) {
   const ScratchFolder folder;
   {
-    StopSignal stop(false, folder / "stop");
+    StopSignal stop(false);
+    stop.watch_file(folder / "stop");
     EXPECT_FALSE(stop.stop_requested());
     testing::write_file(folder / "stop", "");
     EXPECT_TRUE(stop.stop_requested());
@@ -89,7 +104,8 @@ TEST(StopSignal, AStopFileIsHonouredOnce) {
     EXPECT_TRUE(stop.stop_requested());
   }
   EXPECT_TRUE(folder.names().empty());
-  StopSignal next(false, folder / "stop");
+  StopSignal next(false);
+  next.watch_file(folder / "stop");
   EXPECT_FALSE(next.stop_requested());
 }
 

@@ -1,0 +1,40 @@
+// The numbers of a step: labels that count, the seed of backward.
+#include "kernels/cuda/device/launch.cuh"
+#include "kernels/cuda/device/reduce.cuh"
+
+namespace trine::cuda {
+namespace {
+
+__global__ void set_scalars_kernel(float* a, float a_value, float* b, float b_value) {
+  *a = a_value;
+  *b = b_value;
+}
+
+__global__ void count_valid_kernel(int64_t n, const int32_t* labels, float* count) {
+  __shared__ unsigned long long scratch[32];
+  unsigned long long valid = 0;
+  for (int64_t i = threadIdx.x; i < n; i += blockDim.x) valid += labels[i] >= 0;
+  valid = block_sum(valid, scratch);
+  if (threadIdx.x == 0) *count = static_cast<float>(valid);
+}
+
+__global__ void divide_kernel(const float* a, const float* b, float* quotient) { *quotient = *a / *b; }
+
+}  // namespace
+
+void set_scalars(cudaStream_t stream, float* a, float a_value, float* b, float b_value) {
+  set_scalars_kernel<<<1, 1, 0, stream>>>(a, a_value, b, b_value);
+  check_launch("set_scalars");
+}
+
+void count_valid(cudaStream_t stream, int64_t n, const int32_t* labels, float* count) {
+  count_valid_kernel<<<1, 1024, 0, stream>>>(n, labels, count);
+  check_launch("count_valid");
+}
+
+void divide(cudaStream_t stream, const float* a, const float* b, float* quotient) {
+  divide_kernel<<<1, 1, 0, stream>>>(a, b, quotient);
+  check_launch("divide");
+}
+
+}  // namespace trine::cuda

@@ -1,0 +1,44 @@
+// Fused attention by cuDNN 9 (scaled dot-product attention, its graph API). The only source that sees cuDNN is
+// sdpa.cpp; where NVIDIA's header-only frontend is not found, no_sdpa.cpp stands for it and finds no graph.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/dtype.h"
+#include "kernels/cuda/device/functions.h"
+
+namespace trine::cuda {
+
+// One prepared problem. Operands are given by address in each call; their strides are fixed.
+class SdpaGraph {
+ public:
+  virtual ~SdpaGraph() = default;
+  virtual int64_t workspace_bytes() const = 0;
+  // REQUIRES: of Sdpa::forward the addresses q, k, v, o, lse; of backward q, k, v, o, lse, do, dq, dk, dv. All are
+  // multiples of 16 bytes. Enqueues only.
+  virtual void run(cudaStream_t stream, std::span<std::byte* const> operands, std::byte* workspace) = 0;
+};
+
+class Sdpa {
+ public:
+  Sdpa();  // opens the library
+  ~Sdpa();
+  // Null where cuDNN has no kernel: f32, odd strides, a head_dim beyond its limits (256 on Hopper, 128 before),
+  // more workspace than there is, an old GPU. strides: elements between tokens, in the order of run() but without
+  // lse, which is f32 [batch, heads, seq] here. Equal problems share a graph.
+  SdpaGraph* forward(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides,
+                     int64_t workspace_bytes);
+  SdpaGraph* backward(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides,
+                      int64_t workspace_bytes);
+
+ private:
+  struct Handle;
+  std::unique_ptr<Handle> handle_;
+  std::map<std::vector<int64_t>, std::unique_ptr<SdpaGraph>> graphs_;
+};
+
+}  // namespace trine::cuda

@@ -1,0 +1,42 @@
+// The checks that every backend's kernels go through: each op case against the f64 reference, host inputs, gradient
+// norm. A backend takes part as a Machine.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/device.h"
+#include "kernels/kernel.h"
+#include "tests/kernels/operands.h"
+
+namespace trine::reference {
+
+// Where kernels run.
+class Machine {
+ public:
+  virtual ~Machine() = default;
+  virtual std::string name() const = 0;
+  virtual Target target() const = 0;
+  virtual const KernelTable& kernels() const = 0;
+  // Runs a call whose operands lie in `buffers`, which get what it wrote anywhere. False if it wrote outside of its
+  // `workspace_bytes` of workspace.
+  virtual bool run(const Kernel& kernel, const KernelCall& call, std::span<Buffer> buffers,
+                   int64_t workspace_bytes) = 0;
+};
+using Machines = std::vector<std::unique_ptr<Machine>>;
+
+// Every op with a case in tests/ops/op_cases.h.
+std::vector<std::string_view> ops_with_cases();
+// All cases of an op: operands alone, with gaps between rows, side by side, and written over an input. Whatever a
+// kernel may not touch must keep its bytes.
+void expect_parity(Machine& machine, std::string_view op, DType dtype);
+
+void expect_host_inputs_copied(Machine& machine);
+// From gradients of several buckets to the clipping factor, against f64.
+void expect_norm_of_all_buckets(Machine& machine);
+void expect_non_finite_found(Machine& machine);
+
+}  // namespace trine::reference

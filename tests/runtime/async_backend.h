@@ -1,0 +1,19 @@
+// A device that is not there: the CPU's kernels, each queue a thread that works off what the host has enqueued,
+// late at times. It shows whether the executor orders the work of an asynchronous device, because nothing else
+// does.
+#pragma once
+
+#include <memory>
+
+#include "comm/device_group.h"
+#include "runtime/backend.h"
+
+namespace trine {
+
+std::unique_ptr<Backend> make_async_backend(int threads);
+
+// Devices that talk among themselves: kernels of collectives are enqueued like all others, and messages pass from
+// queue to queue. Uses the groups of `world`, which nobody else may use meanwhile.
+std::unique_ptr<DeviceWorld> make_async_world(CommWorld& world);
+
+}  // namespace trine
