@@ -24,14 +24,14 @@ for argument; do
   esac
 done
 
-# The tests run side by side, so each gets one thread; those that are about threads ask for theirs. nproc heeds
-# OMP_NUM_THREADS, so it is asked before.
+# The tests run side by side, so each gets one thread; those that are about threads ask for theirs, and let others have
+# the core while they wait (up to ten times faster). nproc heeds OMP_NUM_THREADS, so it is asked before.
 cores=$(nproc)
 # Tests start mpirun, in containers often as root, and on machines with fewer cores than ranks.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 
 run_tests() {  # FOLDER [OPTION OF CTEST...]
-  OMP_NUM_THREADS=1 ctest --test-dir "$@" --output-on-failure --no-tests=error -j "$cores" ${choose[0]+"${choose[@]}"}
+  OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive ctest --test-dir "$@" --output-on-failure --no-tests=error -j "$cores" ${choose[0]+"${choose[@]}"}
 }
 
 scripts/install_packages.sh build test text
