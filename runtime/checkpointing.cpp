@@ -48,17 +48,6 @@ std::vector<Slice> owned_slices(const Executor& executor) {
   return slices;
 }
 
-std::vector<std::vector<std::byte>> copy_to_host(const Backend& backend, std::vector<Slice>& slices) {
-  std::vector<std::vector<std::byte>> copies;
-  if (!backend.room()) return copies;
-  for (Slice& slice : slices) {
-    std::vector<std::byte>& copy = copies.emplace_back(static_cast<size_t>(slice.size_bytes()));
-    backend.read(static_cast<const std::byte*>(slice.data), copy);
-    slice.data = copy.data();
-  }
-  return copies;
-}
-
 void load_state(Executor& executor, Checkpoint& checkpoint) {
   load_weights(executor, checkpoint);
   const Graph& graph = executor.stage().graph;

@@ -16,9 +16,6 @@ namespace trine {
 // What this rank saves: masters and moments, pointing into the executor's memory.
 std::vector<Slice> owned_slices(const Executor& executor);
 
-// Where the slices lie in a device's own memory: copies on the host, to which they point from now on.
-std::vector<std::vector<std::byte>> copy_to_host(const Backend& backend, std::vector<Slice>& slices);
-
 // Reads this rank's masters and moments and rounds the compute copies, whatever layout wrote them. Only the rank's
 // own shards pass through memory, a parameter at a time. DataError if a tensor is missing or has another shape.
 void load_state(Executor& executor, Checkpoint& checkpoint);

@@ -46,6 +46,14 @@ std::vector<Candidate> agreed_candidates(const CheckpointFolder& folder, int ran
   return candidates;
 }
 
+// A device's memory is read by its backend, the host's by what AsyncSaver has for it.
+AsyncSaver::Copy copy_from(const Backend& backend) {
+  if (!backend.room()) return {};
+  return [&backend](void* to, const void* from, size_t size_bytes) {
+    backend.read(static_cast<const std::byte*>(from), {static_cast<std::byte*>(to), size_bytes});
+  };
+}
+
 int64_t total_bytes(std::span<const Slice> slices) {
   int64_t bytes = 0;
   for (const Slice& slice : slices) bytes += slice.size_bytes();
@@ -54,14 +62,21 @@ int64_t total_bytes(std::span<const Slice> slices) {
 
 }  // namespace
 
-Saver::Saver(const Config& config, std::filesystem::path folder, int rank, Communicator* world, Log& log)
-    : config_(config), folder_(std::move(folder)), rank_(rank), world_(world), log_(log) {}
+Saver::Saver(const Config& config, const Executor& executor, std::filesystem::path folder, Communicator* world,
+             Log& log)
+    : config_(config),
+      executor_(executor),
+      folder_(std::move(folder)),
+      rank_(config.mesh.rank(executor.coordinate())),
+      world_(world),
+      log_(log),
+      saver_(INT64_MAX, copy_from(executor.backend())) {
+  if (wanted()) saver_.reserve(total_bytes(owned_slices(executor)));
+}
 
-int64_t Saver::snapshot_bytes(const Executor& executor) { return total_bytes(owned_slices(executor)); }
-
-void Saver::save(const Executor& executor, const TrainingState& state) {
+void Saver::save(const TrainingState& state) {
   finish();
-  std::vector<Slice> slices = owned_slices(executor);
+  std::vector<Slice> slices = owned_slices(executor_);
   int64_t bytes = 0;
   for (const int64_t of_rank : gather_all(world_, total_bytes(slices))) bytes += of_rank;
   const auto problem = rank_ == 0 ? free_space_problem(folder_, bytes) : std::nullopt;
@@ -72,7 +87,6 @@ void Saver::save(const Executor& executor, const TrainingState& state) {
           fmt::format("step {} is not saved: {} Training goes on; older checkpoints stay.", state.step, *problem));
     return;
   }
-  const auto on_host = copy_to_host(executor.backend(), slices);
   last_step_ = state.step;
   give_up_ = std::make_shared<std::atomic<bool>>(false);
   saver_.start({.folder = folder_,

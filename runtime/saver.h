@@ -19,15 +19,16 @@ class Saver {
  public:
   // `folder`: of all checkpoints; `world`: nullptr for one rank. Saves nothing unless the configuration asks for
   // it.
-  Saver(const Config& config, std::filesystem::path folder, int rank, Communicator* world, Log& log);
+  // Takes the memory of snapshots at once, so that the first save is no slower than the others. The executor
+  // outlives the saver.
+  Saver(const Config& config, const Executor& executor, std::filesystem::path folder, Communicator* world,
+        Log& log);
 
   static bool wanted(const Config& config) { return config.save_interval.has_value() || !config.save.empty(); }
   bool wanted() const { return wanted(config_); }
   bool due(int64_t step) const { return config_.save_interval && step % *config_.save_interval == 0; }
-  // Takes the memory of snapshots before the first step, so that the first save is no slower than the others.
-  void reserve(const Executor& executor) { saver_.reserve(snapshot_bytes(executor)); }
   // Waits for the save before, takes a snapshot and writes behind. A save that can not be made is a warning.
-  void save(const Executor& executor, const TrainingState& state);
+  void save(const TrainingState& state);
   // The last save is done, well or not.
   void finish();
 
@@ -35,12 +36,12 @@ class Saver {
   bool failed() const { return failed_; }                        // the newest one
 
  private:
-  static int64_t snapshot_bytes(const Executor& executor);
   std::optional<SaveOutcome> wait();
   void add_problems_of_others(SaveOutcome& outcome) const;
   void report(std::optional<SaveOutcome> outcome);
 
   const Config& config_;
+  const Executor& executor_;
   const std::filesystem::path folder_;
   const int rank_;
   Communicator* const world_;

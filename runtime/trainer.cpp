@@ -222,9 +222,8 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
                       .clock = lanes_ ? lanes_->clock() : ClockOffset{},
                       .base_time_ns = base_ns});
   });
-  Saver saver(config_, config_.save.empty() ? folder.checkpoints() : std::filesystem::path(config_.save), rank(),
-              world(), log_);
-  if (saver.wanted()) saver.reserve(*executor_);
+  Saver saver(config_, *executor_,
+              config_.save.empty() ? folder.checkpoints() : std::filesystem::path(config_.save), world(), log_);
   const int64_t start_ns = now_ns();
   Progress progress(log_, {.first_step = first_step_,
                            .last_step = config_.steps,
@@ -282,7 +281,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
 
 void Trainer::save(Saver& saver, int64_t step) {
   const int64_t begin_ns = now_ns();
-  saver.save(*executor_, state(step));
+  saver.save(state(step));
   trace_.record({.t0_ns = begin_ns,
                  .t1_ns = now_ns(),
                  .step = static_cast<int32_t>(step + 1),
