@@ -7,10 +7,10 @@
 #include <tuple>
 
 #include "base/error.h"
-#include "base/json.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/manifest.h"
+#include "plan/resume.h"
 
 namespace trine {
 namespace fs = std::filesystem;
@@ -44,18 +44,6 @@ std::vector<std::pair<fs::path, StepName>> step_folders(const fs::path& folder) 
   return found;
 }
 
-// What config.json of a run folder has for --save; empty: nothing, or it is no run folder.
-std::string saved_elsewhere(const fs::path& folder) {
-  std::error_code error;
-  if (!fs::is_regular_file(folder / "config.json", error)) return {};
-  try {
-    const nlohmann::json config = read_json_file(folder / "config.json");
-    return config.is_object() ? config.value("save", "") : "";
-  } catch (const std::exception&) {  // whatever else is in there
-    return {};
-  }
-}
-
 }  // namespace
 
 fs::path checkpoints_of(const fs::path& folder) {
@@ -63,14 +51,13 @@ fs::path checkpoints_of(const fs::path& folder) {
   if (!fs::is_directory(folder, error))
     throw DataError(fmt::format("[checkpoint] {} is no folder. Name a run folder, its checkpoints or one of them.",
                                 folder.string()));
-  if (const std::string elsewhere = saved_elsewhere(folder); !elsewhere.empty()) {
-    if (fs::is_directory(elsewhere, error)) return elsewhere;
-    throw DataError(
-        fmt::format("[checkpoint] {} saves to {}, and there is no such folder. Run this where the "
-                    "training was started, or name the folder of checkpoints.",
-                    folder.string(), elsewhere));
-  }
-  return fs::is_directory(folder / "checkpoints", error) ? folder / "checkpoints" : folder;
+  const fs::path saves = folder_of_saves(folder);
+  if (fs::is_directory(saves, error)) return saves;
+  if (saves == folder / "checkpoints") return folder;
+  throw DataError(
+      fmt::format("[checkpoint] {} saves to {}, and there is no such folder. Run this where the training was "
+                  "started, or name the folder of checkpoints.",
+                  folder.string(), saves.string()));
 }
 
 std::vector<Candidate> CheckpointFolder::candidates() const {

@@ -9,22 +9,22 @@
 #include "base/error.h"
 
 namespace trine {
-namespace {
 
 namespace fs = std::filesystem;
 
-bool is_run(const fs::path& folder) {
-  std::error_code ignored;
-  return fs::is_regular_file(folder / "config.json", ignored);
-}
-
-// Where a run saves: its configuration knows if it is elsewhere (--save).
 fs::path folder_of_saves(const fs::path& run) {
   const auto config =
       nlohmann::json::parse(std::ifstream(run / "config.json"), nullptr, /*allow_exceptions=*/false);
   if (config.is_object() && config.contains("save") && config["save"].is_string() && config["save"] != "")
     return config["save"].get<std::string>();
   return run / "checkpoints";
+}
+
+namespace {
+
+bool is_run(const fs::path& folder) {
+  std::error_code ignored;
+  return fs::is_regular_file(folder / "config.json", ignored);
 }
 
 bool began_to_save(const fs::path& run) {

@@ -19,4 +19,7 @@ struct ResumePoint {
 std::optional<ResumePoint> find_resume_point(const std::string& what, const std::string& out,
                                              const std::string& model);
 
+// The folder of a run's checkpoints: the run's own, unless its config.json has another (--save).
+std::filesystem::path folder_of_saves(const std::filesystem::path& run);
+
 }  // namespace trine
