@@ -10,7 +10,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <thread>
+#include <tuple>
+#include <type_traits>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -20,80 +21,78 @@ namespace trine {
 namespace {
 
 // The file is these structs, read by programs of the same build only.
-constexpr uint64_t kMagic = 0x31544154532d5254;  // "TR-STAT1"
+constexpr uint64_t kMagic = 0x32544154532d5254;  // "TR-STAT2"
 
-// Text in words that can be stored while somebody reads.
+// A text of fixed space, cut to fit.
 template <size_t kBytes>
-class SharedText {
- public:
-  void store(std::string_view text) {
-    std::array<uint64_t, kBytes / 8> words{};
-    std::memcpy(words.data(), text.data(), std::min(text.size(), kBytes - 1));
-    for (size_t i = 0; i < words.size(); ++i) words_[i].store(words[i], std::memory_order_release);
+struct Text {
+  std::array<char, kBytes> bytes{};
+
+  Text& operator=(std::string_view text) {
+    bytes = {};
+    std::memcpy(bytes.data(), text.data(), std::min(text.size(), kBytes - 1));
+    return *this;
   }
-  std::string load() const {
-    std::array<char, kBytes> text;
-    for (size_t i = 0; i < words_.size(); ++i) {
-      const uint64_t word = words_[i].load(std::memory_order_acquire);
-      std::memcpy(&text[i * 8], &word, 8);
+  std::string str() const { return std::string(bytes.data(), ::strnlen(bytes.data(), kBytes)); }
+};
+
+// A value that one thread changes while others, in other processes too, read it whole. Two copies: the version says
+// which one counts, the other one is changed, then the version steps on. So a writer that is preempted, stopped, or
+// killed halfway leaves the value before. The words are atomics stored with release and loaded with acquire: a
+// reader that saw a word of a later change sees the later version too, without fences.
+template <typename T>
+class alignas(64) SharedValue {
+ public:
+  SharedValue() {
+    change([](T& value) { value = T(); });
+  }
+  template <typename F>
+  void change(F f) {
+    const uint64_t version = version_.load(std::memory_order_relaxed);
+    T value = copy(version);
+    f(value);
+    Words words{};
+    std::memcpy(words.data(), &value, sizeof(T));
+    for (size_t i = 0; i < words.size(); ++i) {
+      copies_[(version + 1) % 2][i].store(words[i], std::memory_order_release);
     }
-    return std::string(text.data(), ::strnlen(text.data(), kBytes));
+    version_.store(version + 1, std::memory_order_release);
+  }
+  T load() const {
+    while (true) {  // again only after a whole change
+      const uint64_t version = version_.load(std::memory_order_acquire);
+      const T value = copy(version);
+      if (version_.load(std::memory_order_relaxed) == version) return value;
+    }
   }
 
  private:
-  static_assert(kBytes % 8 == 0 && std::atomic<uint64_t>::is_always_lock_free);
-  std::array<std::atomic<uint64_t>, kBytes / 8> words_{};
-};
+  using Words = std::array<uint64_t, (sizeof(T) + 7) / 8>;
+  static_assert(std::is_trivially_copyable_v<T> && std::atomic<uint64_t>::is_always_lock_free);
 
-template <typename T>
-void store(std::atomic<T>& field, std::type_identity_t<T> value) {
-  field.store(value, std::memory_order_release);
-}
-template <typename T>
-T load(const std::atomic<T>& field) {
-  return field.load(std::memory_order_acquire);
-}
-
-// A sequence lock with one writer: its version is odd while the fields change. Fields are atomics stored with
-// release and loaded with acquire, which orders them against the version without fences.
-class SequenceLock {
- public:
-  template <typename F>
-  void write(F change) {
-    const uint32_t version = version_.load(std::memory_order_relaxed);
-    version_.store(version + 1, std::memory_order_relaxed);
-    change();
-    version_.store(version + 2, std::memory_order_release);
-  }
-  // A writer that was killed or stopped halfway leaves an odd version: then the fields are taken as they are.
-  template <typename F>
-  auto read(F copy) const {
-    for (int attempt = 0; attempt < 1000; ++attempt) {
-      const uint32_t before = version_.load(std::memory_order_acquire);
-      auto result = copy();
-      if (before % 2 == 0 && version_.load(std::memory_order_relaxed) == before) return result;
-      std::this_thread::yield();
-    }
-    return copy();
+  T copy(uint64_t version) const {
+    Words words;
+    for (size_t i = 0; i < words.size(); ++i) words[i] = copies_[version % 2][i].load(std::memory_order_acquire);
+    T value;
+    std::memcpy(static_cast<void*>(&value), words.data(), sizeof(T));
+    return value;
   }
 
- private:
-  std::atomic<uint32_t> version_ = 0;
+  std::atomic<uint64_t> version_ = 0;
+  std::array<std::array<std::atomic<uint64_t>, std::tuple_size_v<Words>>, 2> copies_{};
 };
 
-struct alignas(64) ProgressPage {
-  SequenceLock lock;
-  std::atomic<int32_t> node = -1;
-  std::atomic<int64_t> step = 0;
-  SharedText<16> action;
-  SharedText<24> op;
+struct Progress {
+  int64_t step = 0;
+  int32_t node = -1;
+  Text<16> action;
+  Text<24> op;
 };
 
-struct alignas(64) WaitPage {
-  SequenceLock lock;
-  std::atomic<int32_t> peer = -1;  // -1: does not wait
-  std::atomic<int64_t> sequence = 0, since_ns = 0;
-  SharedText<24> op;
+struct Wait {
+  int64_t sequence = 0, since_ns = 0;
+  int32_t peer = -1;  // -1: does not wait
+  Text<24> op;
 };
 
 struct StatusPage {
@@ -101,11 +100,11 @@ struct StatusPage {
   int32_t rank = 0;
   int32_t pid = 0;
   uint64_t start_time = 0;
-  SharedText<64> host;
-  SharedText<72> space;
-  std::atomic<int32_t> end = 0;
-  ProgressPage progress;
-  std::array<WaitPage, kGroups.size()> waits;
+  Text<64> host;
+  Text<72> space;
+  std::atomic<RankEnd> end = RankEnd::kNone;
+  SharedValue<Progress> progress;
+  std::array<SharedValue<Wait>, kGroups.size()> waits;
 };
 
 int64_t monotonic_ns() {
@@ -131,14 +130,6 @@ void remove_leftovers(const std::filesystem::path& folder, int num_ranks) {
     if (name.starts_with("rank-")) std::from_chars(name.data() + 5, name.data() + name.size(), rank);
     if (rank >= num_ranks) std::filesystem::remove(entry.path(), ignored);
   }
-}
-
-std::optional<WaitStatus> read_wait(const WaitPage& page, Group group) {
-  WaitStatus wait = page.lock.read([&] {
-    return WaitStatus{group, page.op.load(), load(page.sequence), load(page.peer), load(page.since_ns)};
-  });
-  if (wait.peer < 0) return std::nullopt;
-  return wait;
 }
 
 }  // namespace
@@ -170,21 +161,21 @@ struct StatusWriter::Mapping {
 
 class StatusWriter::WaitSlot final : public WaitObserver {
  public:
-  explicit WaitSlot(WaitPage& page) : page_(page) {}
+  explicit WaitSlot(SharedValue<Wait>& wait) : wait_(wait) {}
   void wait_begins(std::string_view op, int64_t sequence, int peer) override {
-    page_.lock.write([&] {
-      page_.op.store(op);
-      store(page_.sequence, sequence);
-      store(page_.since_ns, monotonic_ns());
-      store(page_.peer, peer);
+    wait_.change([&](Wait& wait) {
+      wait.sequence = sequence;
+      wait.since_ns = monotonic_ns();
+      wait.peer = peer;
+      wait.op = op;
     });
   }
   void wait_ends() override {
-    page_.lock.write([&] { store(page_.peer, -1); });
+    wait_.change([](Wait& wait) { wait.peer = -1; });
   }
 
  private:
-  WaitPage& page_;
+  SharedValue<Wait>& wait_;
 };
 
 StatusWriter::StatusWriter(const std::filesystem::path& run_folder, int rank, int num_ranks)
@@ -202,8 +193,8 @@ StatusWriter::StatusWriter(const std::filesystem::path& run_folder, int rank, in
   page.rank = rank;
   page.pid = own.pid;
   page.start_time = own.start_time;
-  page.host.store(own.host);
-  page.space.store(own.space);
+  page.host = own.host;
+  page.space = own.space;
   for (const Group group : kGroups) {
     const auto i = static_cast<size_t>(group);
     wait_slots_[i] = std::make_unique<WaitSlot>(page.waits[i]);
@@ -222,26 +213,26 @@ StatusWriter::~StatusWriter() {
   ::rmdir(path_.parent_path().c_str());  // by the last one
 }
 
-void StatusWriter::set_step(int64_t step) { store(mapping_->page->progress.step, step); }
+void StatusWriter::set_step(int64_t step) {
+  mapping_->page->progress.change([&](Progress& progress) { progress.step = step; });
+}
 
 void StatusWriter::set_action(std::string_view action) {
-  ProgressPage& progress = mapping_->page->progress;
-  progress.lock.write([&] {
-    progress.action.store(action);
-    store(progress.node, -1);
-    progress.op.store("");
+  mapping_->page->progress.change([&](Progress& progress) {
+    progress.action = action;
+    progress.node = -1;
+    progress.op = "";
   });
 }
 
 void StatusWriter::set_node(int node, std::string_view op) {
-  ProgressPage& progress = mapping_->page->progress;
-  progress.lock.write([&] {
-    store(progress.node, node);
-    progress.op.store(op);
+  mapping_->page->progress.change([&](Progress& progress) {
+    progress.node = node;
+    progress.op = op;
   });
 }
 
-void StatusWriter::set_end(RankEnd end) { store(mapping_->page->end, static_cast<int>(end)); }
+void StatusWriter::set_end(RankEnd end) { mapping_->page->end.store(end, std::memory_order_release); }
 
 WaitObserver& StatusWriter::waits(Group group) { return *wait_slots_[static_cast<size_t>(group)]; }
 
@@ -256,21 +247,20 @@ std::optional<RankStatus> read_status(const std::filesystem::path& run_folder, i
   if (file.size() != sizeof(StatusPage)) return std::nullopt;
   const auto& page = *reinterpret_cast<const StatusPage*>(file.bytes().data());
   if (page.magic != kMagic || page.rank != rank) return std::nullopt;
-  const ProgressPage& progress = page.progress;
-  RankStatus status = progress.lock.read([&] {
-    return RankStatus{.rank = rank,
-                      .process = {page.pid, page.start_time, page.host.load(), page.space.load()},
-                      .step = load(progress.step),
-                      .action = progress.action.load(),
-                      .node = load(progress.node),
-                      .op = progress.op.load()};
-  });
+  const Progress progress = page.progress.load();
+  RankStatus status{.rank = rank,
+                    .process = {page.pid, page.start_time, page.host.str(), page.space.str()},
+                    .step = progress.step,
+                    .action = progress.action.str(),
+                    .node = progress.node,
+                    .op = progress.op.str()};
   for (const Group group : kGroups) {
-    if (const auto wait = read_wait(page.waits[static_cast<size_t>(group)], group)) status.waits.push_back(*wait);
+    const Wait wait = page.waits[static_cast<size_t>(group)].load();
+    if (wait.peer >= 0) status.waits.push_back({group, wait.op.str(), wait.sequence, wait.peer, wait.since_ns});
   }
   // The end after the process: a process that is gone has set it before.
   status.state = process_state(status.process);
-  status.end = static_cast<RankEnd>(load(page.end));
+  status.end = page.end.load(std::memory_order_acquire);
   return status;
 } catch (const DataError&) {
   return std::nullopt;
