@@ -176,7 +176,7 @@ TEST(RankStatus, AWaitIsReadWhole) {
     }
   });
   int64_t num_read = 0, num_different = 0, last = -1;
-  while (num_read < 3000) {
+  while (num_read < 3000 || num_different < 10) {  // on one core the writer may run seldom
     const auto read = read_status(folder.path(), 0);
     if (read->waits.empty()) continue;  // the writer has not begun
     const WaitStatus& wait = read->waits[0];
@@ -188,7 +188,6 @@ TEST(RankStatus, AWaitIsReadWhole) {
   }
   stop = true;
   writer.join();
-  EXPECT_GT(num_different, 10);
 }
 
 TEST(RankStatus, ACommunicatorsWaitsAreSeen) {
