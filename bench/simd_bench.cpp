@@ -113,7 +113,8 @@ void register_memory_bound(const std::string& tail, const SimdFunctions* f, DTyp
                [=] { f->rms_norm(t, n, d, 1e-5f, b->x.in(d), b->w.data(), b->y.rows(d), b->small.floats(), p); });
   memory_bound("rms_norm_grad" + tail, 3 * e * nd, [=] {
     float* small = b->small.floats();
-    f->rms_norm_grad(t, n, d, b->x.in(d), b->w.data(), small, b->y.in(d), b->y.rows(d), small + n, small + 2048, p);
+    f->rms_norm_grad(t, n, d, b->x.in(d), b->w.data(), small, b->y.in(d), {}, b->y.rows(d), small + n, small + 2048,
+                     p);
   });
   memory_bound("add" + tail, 3 * e * nd, [=] { f->add(t, n, d, b->x.in(d), b->y.in(d), b->y.rows(d), p); });
   memory_bound("rope" + tail, 2 * e * nd, [=] {

@@ -94,6 +94,9 @@ class Op {
   virtual std::shared_ptr<const Op> with_compute_type(DType) const { return nullptr; }
   // True: the outputs are column ranges of one row-major buffer, so that a product over all of them is one product.
   virtual bool outputs_side_by_side() const { return false; }
+  // A fused op's meaning: emits plain ops that compute what it computes, bit for bit, and returns its outputs.
+  // None: it is a plain op.
+  virtual std::vector<ValueId> decompose(Builder&, std::span<const ValueId> /*inputs*/) const { return {}; }
   // Upper bound of the scratch memory a kernel may use.
   virtual int64_t workspace_bytes(TypeSpan, TypeSpan, const Mesh&, const Target&) const { return 0; }
   // Placements of the outputs on one axis. Only collectives, which change placements, override it.

@@ -1,6 +1,9 @@
 #include "ops/rms_norm.h"
 
+#include <array>
+
 #include "graph/builder.h"
+#include "ops/elementwise.h"
 
 namespace trine {
 
@@ -32,6 +35,39 @@ int64_t RmsNormGrad::workspace_bytes(TypeSpan in, TypeSpan, const Mesh& mesh, co
   const int64_t rows_per_block = cuda ? 1 : 16, max_blocks = cuda ? 512 : 64;
   const Shape x = local_shape(in[0], mesh);
   return std::min(div_up(x[0], rows_per_block), max_blocks) * round_up(x[1], 16) * 4 + 4096;
+}
+
+Types AddRmsNorm::infer(TypeSpan in) const {
+  const Types sum = Add().infer(in.first(2)), normed = norm.infer(std::array{sum[0], in[2]});
+  return {sum[0], normed[0], normed[1]};
+}
+
+Cost AddRmsNorm::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
+  return streaming_cost(in, out, mesh, 5);
+}
+
+std::vector<ValueId> AddRmsNorm::decompose(Builder& b, std::span<const ValueId> in) const {
+  const ValueId sum = b.add(Add(), {in[0], in[1]});
+  const std::vector<ValueId> normed = b.add_many(norm, {sum, in[2]});
+  return {sum, normed[0], normed[1]};
+}
+
+Types RmsNormGradAdd::infer(TypeSpan in) const {
+  const Types gradients = RmsNormGrad().infer(in.first(4)), sum = Add().infer(std::array{gradients[0], in[4]});
+  return {gradients[1], sum[0]};
+}
+
+Cost RmsNormGradAdd::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
+  return streaming_cost(in, std::array{out[1], out[0]}, mesh, 10);
+}
+
+std::vector<ValueId> RmsNormGradAdd::decompose(Builder& b, std::span<const ValueId> in) const {
+  const std::vector<ValueId> gradients = b.add_many(RmsNormGrad(), {in[0], in[1], in[2], in[3]});
+  return {gradients[1], b.add(Add(), {gradients[0], in[4]})};
+}
+
+int64_t RmsNormGradAdd::workspace_bytes(TypeSpan in, TypeSpan out, const Mesh& mesh, const Target& target) const {
+  return RmsNormGrad().workspace_bytes(in, out, mesh, target);
 }
 
 }  // namespace trine

@@ -4,6 +4,7 @@
 #include "graph/passes/in_place.h"
 #include "graph/verifier.h"
 #include "ops/embedding.h"
+#include "ops/fusions.h"
 
 namespace trine {
 namespace {
@@ -46,8 +47,9 @@ InferencePlan build_inference_plan(const LlamaConfig& model, const InferenceShap
   mesh.tp = tp;
   LlamaInference inference = build_llama_inference(model, shape, mesh);
   verify(inference.graph);
-  InferencePlan plan{model, shape, target.threads, choose_in_place(std::move(inference.graph)), inference.logits,
-                     {}};
+  InferencePlan plan{
+      model, shape, target.threads, choose_in_place(fuse(std::move(inference.graph), fusions())), inference.logits,
+      {}};
   plan.memory = plan_memory(
       plan.graph, {{kPrefillChunk, ActionKind::kForward, 0}, {kDecodeChunk, ActionKind::kForward, 0}}, target);
   return plan;

@@ -13,6 +13,7 @@
 #include "models/llama.h"
 #include "ops/batch.h"
 #include "ops/elementwise.h"
+#include "ops/fusions.h"
 #include "parallel/buckets.h"
 #include "parallel/lanes.h"
 #include "parallel/optimizer.h"
@@ -63,6 +64,7 @@ std::vector<Pass> passes_for(const Config& config, ValueId loss) {
       {"recompute",
        [options = recompute_options(config.recompute)](Graph g) { return recompute(std::move(g), options); }, true},
       {"split-backward", split_backward, true},
+      {"fuse", [](Graph g) { return fuse(std::move(g), fusions()); }, true},
       {"buckets", [buckets](Graph g) { return assign_buckets(std::move(g), buckets); }},
       {"optimizer", [optimizer](Graph g) { return add_optimizer(std::move(g), optimizer); }},
       {"lanes", assign_lanes},

@@ -81,13 +81,22 @@ TEST_P(CudaParity, WithTheReference) {
   expect_parity(machine, std::get<0>(GetParam()), std::get<1>(GetParam()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Cuda, CudaParity,
-                         testing::Combine(testing::ValuesIn(ops_with_cases()),
-                                          testing::Values(DType::kF32, DType::kBF16, DType::kF16)),
-                         [](const auto& parameters) {
-                           return fmt::format("{}_{}", std::get<0>(parameters.param),
-                                              name(std::get<1>(parameters.param)));
-                         });
+class CudaFusedOp : public CudaParity {};
+
+TEST_P(CudaFusedOp, GivesTheBitsOfItsPlainOps) {
+  if (!has_gpu()) GTEST_SKIP() << "no GPU";
+  CudaMachine machine;
+  expect_bits_of_decomposition(machine, std::get<0>(GetParam()), std::get<1>(GetParam()));
+}
+
+const auto kDTypes = testing::Values(DType::kF32, DType::kBF16, DType::kF16);
+const auto name_of_case = [](const auto& parameters) {
+  return fmt::format("{}_{}", std::get<0>(parameters.param), name(std::get<1>(parameters.param)));
+};
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaParity, testing::Combine(testing::ValuesIn(ops_with_cases()), kDTypes),
+                         name_of_case);
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaFusedOp, testing::Combine(testing::ValuesIn(fused_ops()), kDTypes),
+                         name_of_case);
 
 TEST(CudaKernels, CopyHostInputs) {
   if (!has_gpu()) GTEST_SKIP() << "no GPU";

@@ -52,8 +52,12 @@ void add_cases(std::vector<Case>& cases, const SimdFunctions& f, DType t) {
   add("rms_norm", kTokens * kHidden, [=, &f, keep = scratch] {
     f.rms_norm(t, kTokens, kHidden, 1e-5f, in(kHidden), o->at(0), to(kHidden), small, {1});
   });
+  add("add_rms_norm", kTokens * kHidden, [=, &f, keep = scratch] {
+    f.add_rms_norm(t, kTokens, kHidden, 1e-5f, in(kHidden), in(kHidden), o->at(0), to(kHidden),
+                   to(kHidden, kTokens * kHidden), small, {1});
+  });
   add("rms_norm_grad", kTokens * kHidden, [=, &f, keep = scratch] {
-    f.rms_norm_grad(t, kTokens, kHidden, in(kHidden), o->at(0), small, in(kHidden), to(kHidden), small + 4096,
+    f.rms_norm_grad(t, kTokens, kHidden, in(kHidden), o->at(0), small, in(kHidden), {}, to(kHidden), small + 4096,
                     small + (1 << 18), {1});
   });
   add("rope", kTokens * kHidden, [=, &f, keep = scratch] {

@@ -50,13 +50,20 @@ TEST_P(OpParity, WithTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, OpParity,
-                         testing::Combine(testing::ValuesIn(ops_with_cases()),
-                                          testing::Values(DType::kF32, DType::kBF16, DType::kF16)),
-                         [](const auto& parameters) {
-                           return fmt::format("{}_{}", std::get<0>(parameters.param),
-                                              name(std::get<1>(parameters.param)));
-                         });
+class FusedOp : public OpParity {};
+
+TEST_P(FusedOp, GivesTheBitsOfItsPlainOps) {
+  const auto [op, dtype] = GetParam();
+  for (const auto& machine : cpu_machines()) expect_bits_of_decomposition(*machine, op, dtype);
+}
+
+const auto kDTypes = testing::Values(DType::kF32, DType::kBF16, DType::kF16);
+const auto name_of_case = [](const auto& parameters) {
+  return fmt::format("{}_{}", std::get<0>(parameters.param), name(std::get<1>(parameters.param)));
+};
+INSTANTIATE_TEST_SUITE_P(Cpu, OpParity, testing::Combine(testing::ValuesIn(ops_with_cases()), kDTypes),
+                         name_of_case);
+INSTANTIATE_TEST_SUITE_P(Cpu, FusedOp, testing::Combine(testing::ValuesIn(fused_ops()), kDTypes), name_of_case);
 
 // No kernel is forgotten: each is of an op in the table, or below with the test that covers it.
 TEST(OpParity, CoversEveryKernel) {

@@ -78,6 +78,26 @@ void run_case(Machine& machine, const OpCase& c, DType compute, Placing placing,
     EXPECT_TRUE(operands.buffers[b].all() == before[b]) << "it wrote outside its outputs, in buffer " << b;
 }
 
+// The graph of an op's plain ops, on inputs that are states.
+struct Decomposition {
+  Graph graph;
+  std::vector<ValueId> inputs, outputs;
+
+  Decomposition(const Op& op, const Types& in) {
+    Builder builder{Mesh{}};
+    for (size_t i = 0; i < in.size(); ++i)
+      inputs.push_back(builder.read(builder.add_state({.name = fmt::format("in{}", i), .type = in[i]})));
+    outputs = op.decompose(builder, inputs);
+    graph = builder.finish();
+  }
+};
+
+std::vector<std::byte> bytes_of(const TensorView& view) {
+  std::vector<std::byte> bytes(static_cast<size_t>(view.num_elements()) * size_bytes(view.dtype));
+  copy_rows(bytes.data(), view, true);
+  return bytes;
+}
+
 // Operands that a test fills by itself, each in its own buffer.
 class Values {
  public:
@@ -134,6 +154,56 @@ void expect_parity(Machine& machine, std::string_view op, DType dtype) {
     }
   }
   EXPECT_GT(count, 0);
+}
+
+std::vector<std::string_view> fused_ops() {
+  std::set<std::string_view> ops;
+  for (const OpCase& c : op_cases(DType::kBF16))
+    if (!Decomposition(*c.op, input_types(c)).outputs.empty()) ops.insert(c.op->name());
+  return {ops.begin(), ops.end()};
+}
+
+void expect_bits_of_decomposition(Machine& machine, std::string_view op, DType dtype) {
+  for (const OpCase& c : op_cases(dtype)) {
+    if (c.op->name() != op) continue;
+    SCOPED_TRACE(fmt::format("{}, {}", c.name, machine.name()));
+    const Types in = input_types(c), out = infer_types(*c.op, in, Mesh{});
+    const Decomposition plain(*c.op, in);
+    std::vector<Buffer> buffers;
+    buffers.reserve(plain.graph.values().size() + out.size());
+    const auto allocate = [&](const TensorType& type) -> TensorView {
+      const Shape& shape = type.shape;
+      const int64_t columns = shape.num_columns(), rows = shape.num_dims() == 1 ? 1 : shape.num_rows();
+      return {buffers.emplace_back(shape.num_elements() * int64_t(size_bytes(type.dtype))).data(), type.dtype, rows,
+              columns, columns};
+    };
+    std::vector<TensorView> views, outputs;
+    for (const Value& value : plain.graph.values()) views.push_back(allocate(value.type));
+    for (const TensorType& type : out) outputs.push_back(allocate(type));
+    const auto view = [&](ValueId value) { return views[static_cast<size_t>(value.index)]; };
+    const std::vector<Tensor> values = make_inputs(c);
+    for (size_t i = 0; i < in.size(); ++i) store(view(plain.inputs[i]), values[i]);
+
+    const auto run = [&](const Op& one, const Types& in_types, const Types& out_types,
+                         const std::vector<TensorView>& from, const std::vector<TensorView>& to) {
+      const Target target = machine.target();
+      const int64_t workspace = one.workspace_bytes(in_types, out_types, Mesh{}, target);
+      machine.run(machine.kernels().make({one, from, to, Mesh{}, {}, target.threads, workspace}),
+                  {.inputs = from, .outputs = to, .workspace = {}}, buffers, workspace);
+    };
+    for (const Node& node : plain.graph.nodes()) {
+      std::vector<TensorView> from, to;
+      for (ValueId input : node.inputs) from.push_back(view(input));
+      for (ValueId output : node.outputs) to.push_back(view(output));
+      run(*node.op, plain.graph.input_types(node), plain.graph.output_types(node), from, to);
+    }
+    run(*c.op, in, out, {views.begin(), views.begin() + std::ssize(in)}, outputs);
+    ASSERT_EQ(plain.outputs.size(), out.size());
+    for (size_t i = 0; i < out.size(); ++i) {
+      EXPECT_EQ(plain.graph[plain.outputs[i]].type, out[i]);
+      EXPECT_TRUE(bytes_of(outputs[i]) == bytes_of(view(plain.outputs[i]))) << "output " << i;
+    }
+  }
 }
 
 void expect_host_inputs_copied(Machine& machine) {

@@ -33,6 +33,10 @@ std::vector<std::string_view> ops_with_cases();
 // All cases of an op: operands alone, with gaps between rows, side by side, and written over an input. Whatever a
 // kernel may not touch must keep its bytes.
 void expect_parity(Machine& machine, std::string_view op, DType dtype);
+// A fused op gives the bits of its decompose(), and the types.
+void expect_bits_of_decomposition(Machine& machine, std::string_view op, DType dtype);
+// The ops with a case that have a decompose().
+std::vector<std::string_view> fused_ops();
 
 void expect_host_inputs_copied(Machine& machine);
 // From gradients of several buckets to the clipping factor, against f64.

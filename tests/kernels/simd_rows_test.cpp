@@ -57,8 +57,8 @@ TEST_P(SimdRows, RmsNormAndGradient) {
     f().rms_norm(dtype(), n, d, 1e-3f, over_x.in(), w.in().data, over_x.out(), rstd.data(), {2});
     EXPECT_EQ(over_x.bits(), y.bits());
 
-    f().rms_norm_grad(dtype(), n, d, x.in(), w.in().data, rstd.data(), dy.in(), dx.out(), dw.data(), scratch.data(),
-                      {2});
+    f().rms_norm_grad(dtype(), n, d, x.in(), w.in().data, rstd.data(), dy.in(), {}, dx.out(), dw.data(),
+                      scratch.data(), {2});
     const auto [want_dx, want_dw] = rms_norm_grad_reference(x.values(), w.values(), 1e-3f, dy.values());
     expect_close(dx.values(), want_dx, rounding(dtype()), 4e-6, "dx");
     std::vector<float> dw_only(dw.begin(), dw.end() - 1);
@@ -68,7 +68,7 @@ TEST_P(SimdRows, RmsNormAndGradient) {
     EXPECT_EQ(dw.back(), 7);
     EXPECT_EQ(scratch.back(), 7);
     std::vector<float> dw2(d + 1, 7);
-    f().rms_norm_grad(dtype(), n, d, x.in(), w.in().data, rstd.data(), over_dy.in(), over_dy.out(), dw2.data(),
+    f().rms_norm_grad(dtype(), n, d, x.in(), w.in().data, rstd.data(), over_dy.in(), {}, over_dy.out(), dw2.data(),
                       scratch.data(), {1});
     EXPECT_EQ(over_dy.bits(), dx.bits());
     EXPECT_EQ(dw2, dw);
@@ -153,8 +153,8 @@ TEST_P(SimdRows, ThreadsAndAlignmentDoNotMatter) {
     Matrix y(dtype(), n, d, left), dx(dtype(), n, d, left), rotated(dtype(), n, d, left);
     std::vector<float> rstd(n), dw(d), scratch(f().rms_norm_grad_scratch_bytes(n, d) / 4), acc(13 * d);
     f().rms_norm(dtype(), n, d, 1e-5f, x.in(), w.in().data, y.out(), rstd.data(), {threads});
-    f().rms_norm_grad(dtype(), n, d, x.in(), w.in().data, rstd.data(), dy.in(), dx.out(), dw.data(), scratch.data(),
-                      {threads});
+    f().rms_norm_grad(dtype(), n, d, x.in(), w.in().data, rstd.data(), dy.in(), {}, dx.out(), dw.data(),
+                      scratch.data(), {threads});
     f().rope(dtype(), n, 2, 46, 7, x.in(), cos.data(), sin.data(), false, rotated.out(), {threads});
     f().embedding_grad(dtype(), ids.data(), n, d, 0, 13, dy.in(), acc.data(), true, {threads});
     return y.bits() + dx.bits() + rotated.bits() + bits(rstd) + bits(dw) + bits(acc);

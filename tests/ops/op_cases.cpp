@@ -122,6 +122,15 @@ void add_rms_norm(Cases& cases, DType f, int64_t n, int64_t d) {
                    .op = make(RmsNormGrad()),
                    .inputs = {x, w, result_of(op, {x.type, w.type}, 1, kF32, {n}), normal(f, {n, d})},
                    .low_precision_slack = 4});
+  const InputCase residual = normal(f, {n, d});
+  cases.push_back({.name = "add_rms_norm" + size,
+                   .op = make(AddRmsNorm(op)),
+                   .inputs = {x, residual, w},
+                   .low_precision_slack = 4});
+  cases.push_back({.name = "rms_norm_grad_add" + size,
+                   .op = make(RmsNormGradAdd()),
+                   .inputs = {x, w, result_of(op, {x.type, w.type}, 1, kF32, {n}), normal(f, {n, d}), residual},
+                   .low_precision_slack = 5});
 }
 
 void add_elementwise(Cases& cases, DType f, int64_t n, int64_t d) {

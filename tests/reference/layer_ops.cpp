@@ -79,22 +79,26 @@ void linear_dw(const Call& call) {
   }
 }
 
-void rms_norm(const Call& call) {
-  const Tensor &x = call.x(0), &weight = call.x(1);
-  const double eps = call.as<RmsNorm>().eps;
+void rms_norm_of(const Tensor& x, const Tensor& weight, double eps, Tensor& y, Tensor& rstds) {
   for (int64_t n = 0; n < x.rows(); ++n) {
     double squares = 0;
     for (int64_t d = 0; d < x.columns(); ++d) squares += x(n, d) * x(n, d);
     const double rstd = 1 / std::sqrt(squares / static_cast<double>(x.columns()) + eps);
-    call.y(1)(n) = rstd;
-    for (int64_t d = 0; d < x.columns(); ++d) call.y(0)(n, d) = x(n, d) * rstd * weight(d);
+    rstds(n) = rstd;
+    for (int64_t d = 0; d < x.columns(); ++d) y(n, d) = x(n, d) * rstd * weight(d);
   }
 }
 
+void rms_norm(const Call& call) { rms_norm_of(call.x(0), call.x(1), call.as<RmsNorm>().eps, call.y(0), call.y(1)); }
+
+void add_rms_norm(const Call& call) {
+  call.y(0) = call.x(0) + call.x(1);
+  rms_norm_of(call.y(0), call.x(2), call.as<AddRmsNorm>().norm.eps, call.y(1), call.y(2));
+}
+
 // With z = x rstd:  dz = dy weight,  dx = rstd (dz - z mean(dz z)),  dweight = sum_n dy z.
-void rms_norm_grad(const Call& call) {
+void rms_norm_grad_of(const Call& call, Tensor& dx, Tensor& dweight) {
   const Tensor &x = call.x(0), &weight = call.x(1), &rstd = call.x(2), &dy = call.x(3);
-  Tensor &dx = call.y(0), &dweight = call.y(1);
   dweight = Tensor(dweight.shape);
   for (int64_t n = 0; n < x.rows(); ++n) {
     double mean = 0;
@@ -106,6 +110,13 @@ void rms_norm_grad(const Call& call) {
       dweight(d) += dy(n, d) * z;
     }
   }
+}
+
+void rms_norm_grad(const Call& call) { rms_norm_grad_of(call, call.y(0), call.y(1)); }
+
+void rms_norm_grad_add(const Call& call) {
+  rms_norm_grad_of(call, call.y(1), call.y(0));
+  call.y(1) = call.y(1) + call.x(4);
 }
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
@@ -145,6 +156,8 @@ void add_layer_ops(std::map<std::string_view, ReferenceOp>& table) {
   table["linear_dw"] = linear_dw;
   table["rms_norm"] = rms_norm;
   table["rms_norm_grad"] = rms_norm_grad;
+  table["add_rms_norm"] = add_rms_norm;
+  table["rms_norm_grad_add"] = rms_norm_grad_add;
   table["swiglu"] = swiglu;
   table["swiglu_grad"] = swiglu_grad;
   table["add"] = add;

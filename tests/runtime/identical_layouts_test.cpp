@@ -47,6 +47,8 @@ const std::vector<Variant>& variants() {
       {"zero0", 1, "--zero 0"},
       {"zero0_pp2_full", 2, "--zero 0 --recompute full"},
       {"not_in_place", 1, "--disable-pass in-place"},
+      {"not_fused", 1, "--disable-pass fuse"},
+      {"not_fused_zero_bubble_pp2_full", 2, "--disable-pass fuse --schedule zero-bubble --recompute full"},
   };
   return list;
 }

@@ -62,10 +62,13 @@ struct SimdFunctions {
   // rstd[i] = 1 / sqrt(mean(x[i]^2) + eps); y = x * rstd * w. w T[d]. y may be in place over x.
   void (*rms_norm)(DType dtype, int64_t n, int64_t d, float eps, ConstRows x, const void* w, Rows y, float* rstd,
                    Parallel parallel);
+  // sum = a + b; then rms_norm of sum. sum may be in place over a or b, and y over the other one.
+  void (*add_rms_norm)(DType dtype, int64_t n, int64_t d, float eps, ConstRows a, ConstRows b, const void* w,
+                       Rows sum, Rows y, float* rstd, Parallel parallel);
   // dx = rstd * (w*dy - x * rstd^2 * mean(w*dy*x)), in place over dy allowed; dw f32[d] = sum over rows of
-  // dy*x*rstd.
+  // dy*x*rstd. Then dx += residual, unless that is null; in place over it allowed.
   void (*rms_norm_grad)(DType dtype, int64_t n, int64_t d, ConstRows x, const void* w, const float* rstd,
-                        ConstRows dy, Rows dx, float* dw, void* scratch, Parallel parallel);
+                        ConstRows dy, ConstRows residual, Rows dx, float* dw, void* scratch, Parallel parallel);
   size_t (*rms_norm_grad_scratch_bytes)(int64_t n, int64_t d);
 
   // Rotates each of `heads` heads of x T[n, heads*head_dim], halves as Hugging Face has them (not pairs):

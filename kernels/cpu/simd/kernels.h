@@ -6,7 +6,7 @@
 // clang-format off
 #define TRINE_SIMD_FUNCTIONS(X)                                            \
   X(embedding) X(embedding_grad)                                           \
-  X(rms_norm) X(rms_norm_grad) X(rms_norm_grad_scratch_bytes) X(rope)      \
+  X(rms_norm) X(add_rms_norm) X(rms_norm_grad) X(rms_norm_grad_scratch_bytes) X(rope)      \
   X(attention_forward) X(attention_forward_scratch_bytes)                  \
   X(attention_backward) X(attention_backward_scratch_bytes)                \
   X(attention_rows) X(attention_rows_scratch_bytes) X(matvec)              \

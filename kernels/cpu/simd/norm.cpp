@@ -7,20 +7,27 @@ namespace {
 // The rows whose contributions to dw are summed together: a function of n alone, so that threads do not change dw.
 int64_t rows_per_block(int64_t n) { return at_least(16, ceil_div(n, 64)); }
 
-template <typename T>
-TRINE_INLINE void rms_norm_row(int64_t d, float eps, const T* x, const T* w, T* y, float* rstd) {
+// With kAdds, x is a + b, which is stored in `sum`; without, it is a.
+template <bool kAdds, typename T>
+TRINE_INLINE void rms_norm_row(int64_t d, float eps, const T* a, const T* b, T* sum, const T* w, T* y, float* rstd) {
   const float squares = sum_row(d, [&](int64_t j, auto lanes) TRINE_LAMBDA {
-    const Vec v = load(x + j, lanes);
+    Vec v = load(a + j, lanes);
+    if (kAdds) {
+      store(sum + j, v + load(b + j, lanes), lanes);
+      v = load(sum + j, lanes);  // as rounded
+    }
     return v * v;
   });
   const float scale = 1.0f / __builtin_sqrtf(squares / static_cast<float>(d) + eps);
+  const T* x = kAdds ? sum : a;
   for_lanes(d, [&](int64_t j, auto lanes)
                    TRINE_LAMBDA { store(y + j, load(x + j, lanes) * scale * load(w + j, lanes), lanes); });
   *rstd = scale;
 }
 
-template <typename T>
-TRINE_INLINE void rms_norm_grad_row(int64_t d, const T* x, const T* w, float rstd, const T* dy, T* dx, float* dw) {
+template <bool kAdds, typename T>
+TRINE_INLINE void rms_norm_grad_row(int64_t d, const T* x, const T* w, float rstd, const T* dy, const T* residual,
+                                    T* dx, float* dw) {
   const float dot = sum_row(d, [&](int64_t j, auto lanes) TRINE_LAMBDA {
     return load(w + j, lanes) * load(dy + j, lanes) * load(x + j, lanes);
   });
@@ -28,7 +35,8 @@ TRINE_INLINE void rms_norm_grad_row(int64_t d, const T* x, const T* w, float rst
   for_lanes(d, [&](int64_t j, auto lanes) TRINE_LAMBDA {
     const Vec xj = load(x + j, lanes), dyj = load(dy + j, lanes);
     store(dw + j, fma(dyj, xj * rstd, load(dw + j, lanes)), lanes);
-    store(dx + j, fma(xj, toward_x, load(w + j, lanes) * dyj * rstd), lanes);
+    const Vec dxj = fma(xj, toward_x, load(w + j, lanes) * dyj * rstd);
+    store(dx + j, kAdds ? rounded(dx, dxj) + load(residual + j, lanes) : dxj, lanes);
   });
 }
 
@@ -39,7 +47,19 @@ void rms_norm(DType dtype, int64_t n, int64_t d, float eps, ConstRows x, const v
   for_dtype(dtype, [&](auto type) TRINE_LAMBDA {
     using T = decltype(type);
     parallel_for(n, d, parallel, [&](int64_t i) TRINE_LAMBDA {
-      rms_norm_row(d, eps, row<T>(x, i), static_cast<const T*>(w), row<T>(y, i), rstd + i);
+      rms_norm_row<false>(d, eps, row<T>(x, i), row<T>(x, i), row<T>(y, i), static_cast<const T*>(w), row<T>(y, i),
+                          rstd + i);
+    });
+  });
+}
+
+void add_rms_norm(DType dtype, int64_t n, int64_t d, float eps, ConstRows a, ConstRows b, const void* w, Rows sum,
+                  Rows y, float* rstd, Parallel parallel) {
+  for_dtype(dtype, [&](auto type) TRINE_LAMBDA {
+    using T = decltype(type);
+    parallel_for(n, d, parallel, [&](int64_t i) TRINE_LAMBDA {
+      rms_norm_row<true>(d, eps, row<T>(a, i), row<T>(b, i), row<T>(sum, i), static_cast<const T*>(w),
+                         row<T>(y, i), rstd + i);
     });
   });
 }
@@ -49,16 +69,22 @@ size_t rms_norm_grad_scratch_bytes(int64_t n, int64_t d) {
 }
 
 void rms_norm_grad(DType dtype, int64_t n, int64_t d, ConstRows x, const void* w, const float* rstd, ConstRows dy,
-                   Rows dx, float* dw, void* scratch, Parallel parallel) {
+                   ConstRows residual, Rows dx, float* dw, void* scratch, Parallel parallel) {
   const int64_t step = rows_per_block(n), blocks = ceil_div(n, step), stride = round_up(d, 16);
   float* partial = static_cast<float*>(scratch);
   for_dtype(dtype, [&](auto type) TRINE_LAMBDA {
     using T = decltype(type);
+    const T* weight = static_cast<const T*>(w);
     parallel_for(blocks, step * d, parallel, [&](int64_t block) TRINE_LAMBDA {
       float* sum = partial + block * stride;
       __builtin_memset(sum, 0, d * sizeof(float));
-      for (int64_t i = block * step; i < at_most(n, (block + 1) * step); ++i)
-        rms_norm_grad_row(d, row<T>(x, i), static_cast<const T*>(w), rstd[i], row<T>(dy, i), row<T>(dx, i), sum);
+      for (int64_t i = block * step; i < at_most(n, (block + 1) * step); ++i) {
+        const T *xi = row<T>(x, i), *dyi = row<T>(dy, i);
+        if (residual.data)
+          rms_norm_grad_row<true>(d, xi, weight, rstd[i], dyi, row<T>(residual, i), row<T>(dx, i), sum);
+        else
+          rms_norm_grad_row<false>(d, xi, weight, rstd[i], dyi, dyi, row<T>(dx, i), sum);
+      }
     });
   });
   constexpr int64_t kColumns = 256;

@@ -130,6 +130,10 @@ TRINE_INLINE Vec load(const Float16* p, Full = {}) {
 TRINE_INLINE void store(float* p, Vec x, Full = {}) { *reinterpret_cast<UnalignedVec*>(p) = x; }
 TRINE_INLINE void store(BFloat16* p, Vec x, Full = {}) { *reinterpret_cast<UnalignedHalfVec*>(p) = narrow_bf16(x); }
 TRINE_INLINE void store(Float16* p, Vec x, Full = {}) { *reinterpret_cast<UnalignedHalfVec*>(p) = narrow_f16(x); }
+// What a load of the stored value would give.
+TRINE_INLINE Vec rounded(const float*, Vec x) { return x; }
+TRINE_INLINE Vec rounded(const BFloat16*, Vec x) { return widen_bf16(narrow_bf16(x)); }
+TRINE_INLINE Vec rounded(const Float16*, Vec x) { return widen_f16(narrow_f16(x)); }
 
 #if defined(__AVX512F__)
 TRINE_INLINE __mmask16 mask_of(Part part) { return static_cast<__mmask16>((1u << part.count) - 1u); }

@@ -71,9 +71,12 @@ void repeat_heads_grad(cudaStream_t stream, DType dtype, int64_t n, int64_t kv_h
 
 void rms_norm(cudaStream_t stream, DType dtype, int64_t n, int64_t d, float eps, ConstRows x, const void* w, Rows y,
               float* rstd);
+// sum = a + b, in place over either allowed, and y over the other one.
+void add_rms_norm(cudaStream_t stream, DType dtype, int64_t n, int64_t d, float eps, ConstRows a, ConstRows b,
+                  const void* w, Rows sum, Rows y, float* rstd);
 size_t rms_norm_grad_scratch_bytes(int64_t n, int64_t d);
 void rms_norm_grad(cudaStream_t stream, DType dtype, int64_t n, int64_t d, ConstRows x, const void* w,
-                   const float* rstd, ConstRows dy, Rows dx, float* dw, void* scratch);
+                   const float* rstd, ConstRows dy, ConstRows residual, Rows dx, float* dw, void* scratch);
 // cos, sin f32[positions, head_dim / 2]. Row i stands at `first` + i % seq, where first is 0 without `position`,
 // else *position, and first + n <= positions.
 void rope(cudaStream_t stream, DType dtype, int64_t n, int64_t heads, int64_t head_dim, int64_t seq, ConstRows x,

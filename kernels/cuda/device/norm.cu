@@ -1,4 +1,5 @@
-// x, y, dy, dx T[n, d]   w T[d]   rstd f32[n]   dw f32[d]. A block of threads walks over a row in packs.
+// x, a, b, sum, y, dy, residual, dx T[n, d]   w T[d]   rstd f32[n]   dw f32[d]. A block of threads walks over a row
+// in packs.
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/reduce.cuh"
 
@@ -8,15 +9,32 @@ namespace {
 // Shared memory for the sums of a block's rows; longer rows are summed in the scratch itself.
 constexpr int64_t kMaxSharedSums = 10240;
 
-template <typename T, bool whole>
-__global__ void rms_norm_kernel(int64_t d, float eps, ConstRows x, const T* w, Rows y, float* rstd) {
+// What a load of the stored values would give.
+template <typename T, int N>
+__device__ __forceinline__ Values<N> rounded(Values<N> x) {
+#pragma unroll
+  for (int e = 0; e < N; ++e) x[e] = widen(narrow<T>(x[e]));
+  return x;
+}
+
+// With `adds`, x is the sum a + b, which is stored first; a thread reads back what it stored itself.
+template <typename T, bool whole, bool adds>
+__global__ void rms_norm_kernel(int64_t d, float eps, ConstRows a, ConstRows b, Rows sum, const T* w, Rows y,
+                                float* rstd) {
   constexpr int N = kPack<T>;
   __shared__ float scratch[32];
   const int64_t i = blockIdx.x, step = int64_t{blockDim.x} * N, first = int64_t{threadIdx.x} * N;
-  const T* const xi = row<T>(x, i);
+  const T* const xi = adds ? row<T>(sum, i) : row<T>(a, i);
   float squares = 0;
   for (int64_t j = first; j < d; j += step) {
-    const Values<N> v = load<whole, N>(xi + j, d - j);
+    Values<N> v = load<whole, N>(row<T>(a, i) + j, d - j);
+    if constexpr (adds) {
+      const Values<N> other = load<whole, N>(row<T>(b, i) + j, d - j);
+#pragma unroll
+      for (int e = 0; e < N; ++e) v[e] += other[e];
+      v = rounded<T>(v);
+      store<whole>(row<T>(sum, i) + j, v, d - j);
+    }
 #pragma unroll
     for (int e = 0; e < N; ++e) squares += v[e] * v[e];
   }
@@ -34,9 +52,10 @@ __global__ void rms_norm_kernel(int64_t d, float eps, ConstRows x, const T* w, R
 
 // A block of rows gives a row of `partial` [blocks, d]. A thread owns its columns in all rows, and sums them in
 // shared memory, neighbouring threads in different banks.
-template <typename T, bool whole>
+template <typename T, bool whole, bool adds>
 __global__ void rms_norm_grad_kernel(int64_t n, int64_t d, int64_t rows_per_block, bool in_shared, ConstRows x,
-                                     const T* w, const float* rstd, ConstRows dy, Rows dx, float* partial) {
+                                     const T* w, const float* rstd, ConstRows dy, ConstRows residual, Rows dx,
+                                     float* partial) {
   constexpr int N = kPack<T>;
   extern __shared__ float shared_sums[];
   __shared__ float scratch[32];
@@ -71,6 +90,12 @@ __global__ void rms_norm_grad_kernel(int64_t n, int64_t d, int64_t rows_per_bloc
           sum = fmaf(dyj[e], xj[e] * r, sum);
         }
         dxj[e] = fmaf(xj[e], toward_x, wj[e] * dyj[e] * r);
+      }
+      if constexpr (adds) {
+        const Values<N> other = load<whole, N>(row<T>(residual, i) + j, d - j);
+        dxj = rounded<T>(dxj);
+#pragma unroll
+        for (int e = 0; e < N; ++e) dxj[e] += other[e];
       }
       store<whole>(dxi + j, dxj, d - j);
     }
@@ -107,11 +132,25 @@ void rms_norm(cudaStream_t stream, DType dtype, int64_t n, int64_t d, float eps,
   for_dtype(dtype, [&](auto type) {
     using T = decltype(type);
     for_packs(in_packs(x, d, sizeof(T)) && in_packs(y, d, sizeof(T)) && in_packs(w, d, sizeof(T)), [&](auto whole) {
-      rms_norm_kernel<T, whole.value><<<static_cast<unsigned>(n), row_threads(d, kPack<T>), 0, stream>>>(
-          d, eps, x, static_cast<const T*>(w), y, rstd);
+      rms_norm_kernel<T, whole.value, false><<<static_cast<unsigned>(n), row_threads(d, kPack<T>), 0, stream>>>(
+          d, eps, x, {}, {}, static_cast<const T*>(w), y, rstd);
     });
   });
   check_launch("rms_norm");
+}
+
+void add_rms_norm(cudaStream_t stream, DType dtype, int64_t n, int64_t d, float eps, ConstRows a, ConstRows b,
+                  const void* w, Rows sum, Rows y, float* rstd) {
+  for_dtype(dtype, [&](auto type) {
+    using T = decltype(type);
+    const bool aligned = in_packs(a, d, sizeof(T)) && in_packs(b, d, sizeof(T)) && in_packs(sum, d, sizeof(T)) &&
+                         in_packs(y, d, sizeof(T)) && in_packs(w, d, sizeof(T));
+    for_packs(aligned, [&](auto whole) {
+      rms_norm_kernel<T, whole.value, true><<<static_cast<unsigned>(n), row_threads(d, kPack<T>), 0, stream>>>(
+          d, eps, a, b, sum, static_cast<const T*>(w), y, rstd);
+    });
+  });
+  check_launch("add_rms_norm");
 }
 
 size_t rms_norm_grad_scratch_bytes(int64_t n, int64_t d) {
@@ -119,20 +158,23 @@ size_t rms_norm_grad_scratch_bytes(int64_t n, int64_t d) {
 }
 
 void rms_norm_grad(cudaStream_t stream, DType dtype, int64_t n, int64_t d, ConstRows x, const void* w,
-                   const float* rstd, ConstRows dy, Rows dx, float* dw, void* scratch) {
+                   const float* rstd, ConstRows dy, ConstRows residual, Rows dx, float* dw, void* scratch) {
   const int64_t rows_per_block = norm_rows_per_block(n), blocks = ceil_div(n, rows_per_block);
   float* const partial = static_cast<float*>(scratch);
   for_dtype(dtype, [&](auto type) {
     using T = decltype(type);
+    const bool adds = residual.data != nullptr;
     const bool aligned = in_packs(x, d, sizeof(T)) && in_packs(dy, d, sizeof(T)) && in_packs(dx, d, sizeof(T)) &&
-                         in_packs(w, d, sizeof(T));
+                         in_packs(w, d, sizeof(T)) && (!adds || in_packs(residual, d, sizeof(T)));
     const int threads = row_threads(d, kPack<T>);
     const int64_t slots = ceil_div(d, threads * kPack<T>) * threads * kPack<T>;
     const bool in_shared = slots <= kMaxSharedSums;
+    const size_t shared_bytes = in_shared ? static_cast<size_t>(slots) * sizeof(float) : 0;
     for_packs(aligned, [&](auto whole) {
-      rms_norm_grad_kernel<T, whole.value>
-          <<<static_cast<unsigned>(blocks), threads, in_shared ? static_cast<size_t>(slots) * sizeof(float) : 0,
-             stream>>>(n, d, rows_per_block, in_shared, x, static_cast<const T*>(w), rstd, dy, dx, partial);
+      const auto kernel =
+          adds ? rms_norm_grad_kernel<T, whole.value, true> : rms_norm_grad_kernel<T, whole.value, false>;
+      kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(
+          n, d, rows_per_block, in_shared, x, static_cast<const T*>(w), rstd, dy, residual, dx, partial);
     });
   });
   check_launch("rms_norm_grad");
