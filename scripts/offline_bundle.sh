@@ -60,14 +60,7 @@ mapfile -t all < <(closure "${packages[@]}")
 mkdir -p "$out/debs"
 rm -f "$out"/debs/*.deb
 (cd "$out/debs" && apt-get download -q -o APT::Sandbox::User=root "${all[@]}" >/dev/null)
-# The headers of cuDNN's frontend, which the build looks for here too (kernels/CMakeLists.txt).
-rm -rf "$out/cudnn-frontend"
-mkdir "$out/cudnn-frontend"
-if (cd "$out/cudnn-frontend" && python3 -m pip download -q --no-deps nvidia-cudnn-frontend); then
-  (cd "$out/cudnn-frontend" && python3 -m zipfile -e nvidia_cudnn_frontend-*.whl all && mv all/include . && rm -rf all ./*.whl)
-else
-  echo "[bundle] nvidia-cudnn-frontend cannot be had: attention will run on plain kernels there" >&2
-fi
+scripts/cudnn_frontend.sh "$out/cudnn-frontend" || true  # it says what follows from that
 if [ -n "$build" ]; then
   rm -rf "$out/build"
   mkdir -p "$out/build/bin"

@@ -37,6 +37,8 @@ run_tests() {  # FOLDER [OPTION OF CTEST...]
 scripts/install_packages.sh build test text
 scripts/format.sh --check
 scripts/check_layers.py
+# Compiles cuDNN's attention too, where there is a compiler for it.
+if command -v nvcc >/dev/null; then scripts/cudnn_frontend.sh || true; fi
 scripts/build.sh
 scripts/check_isa_symbols.sh build
 run_tests build

@@ -86,6 +86,12 @@ TRINE_INLINE HalfVec narrow_bits(BitVec x) {
 TRINE_INLINE Vec widen_bf16(HalfVec x) { return (Vec)(widen_bits(x) << 16); }
 
 TRINE_INLINE HalfVec narrow_bf16(Vec x) {
+#if defined(__AVX512BF16__)
+  // The instruction takes subnormals for zeros; without them (and zeros) it is right, and five times shorter.
+  const __m512i exponent = _mm512_set1_epi32(0x7f800000);
+  if (__builtin_expect(_mm512_testn_epi32_mask((__m512i)x, exponent) == 0, 1))
+    return (HalfVec)_mm512_cvtneps_pbh((__m512)x);
+#endif
   const BitVec bits = (BitVec)x;
   const BitVec rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
   return narrow_bits((x != x ? bits | 0x400000u : rounded) >> 16);

@@ -1,0 +1,19 @@
+#!/bin/bash
+# Brings the headers of NVIDIA's cuDNN frontend (PyPI package nvidia-cudnn-frontend) to offline/cudnn-frontend/, where the
+# build looks for them (kernels/CMakeLists.txt). With them attention on GPUs is cuDNN's. Nothing happens where they are.
+# Usage: scripts/cudnn_frontend.sh [FOLDER]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=${1:-offline/cudnn-frontend}
+[ -e "$out/include/cudnn_frontend.h" ] && exit
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+if ! python3 -m pip download -q --no-deps -d "$scratch" nvidia-cudnn-frontend >"$scratch/log" 2>&1; then
+  tail -3 "$scratch/log" >&2
+  echo "[cudnn] nvidia-cudnn-frontend cannot be had: attention on GPUs will run on plain kernels" >&2
+  exit 1
+fi
+python3 -m zipfile -e "$scratch"/nvidia_cudnn_frontend-*.whl "$scratch/all"
+mkdir -p "$out"
+rm -rf "$out/include"
+mv "$scratch/all/include" "$out/include"
