@@ -30,6 +30,7 @@ struct Options {
   std::string model = "bench-s", dtype = "bf16";
   int threads = omp_get_num_procs(), steps = 10, warmup = 2;
   bool serve = false;
+  std::vector<std::string> disabled_passes;
 };
 
 class StepBench {
@@ -72,6 +73,7 @@ class StepBench {
         preset->training.benchmark ? config.global_batch : std::min<int64_t>(8, config.global_batch);
     config.dtype = *dtype;
     config.threads = options.threads;
+    config.disabled_passes = options.disabled_passes;
     return config;
   }
 
@@ -170,6 +172,7 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads);
   app.add_option("--steps", options.steps);
   app.add_option("--warmup", options.warmup);
+  app.add_option("--disable-pass", options.disabled_passes, "leave these passes out");
   app.add_flag("--serve", options.serve, "one step for each line \"go\" on stdin");
   CLI11_PARSE(app, argc, argv);
   try {

@@ -158,4 +158,20 @@ void CheckpointFolder::remove(const fs::path& checkpoint, int64_t step, const st
   remove_folder(doomed, kManifestFile);
 }
 
+std::optional<CheckpointPlace> find_checkpoints(const std::filesystem::path& given) {
+  std::error_code ignored;
+  std::filesystem::path path = (given / "").lexically_normal().parent_path();  // without a slash at the end
+  if (path.empty()) path = std::filesystem::current_path(ignored);             // it is "."
+  const auto has = [&](const char* name) { return std::filesystem::exists(path / name, ignored); };
+  const bool holds_checkpoints = CheckpointFolder(path).ever_begun();
+  // One without its manifest is a broken checkpoint, unless somebody gave that name to a Hugging Face folder or a
+  // run.
+  const bool named_so = path.filename().string().starts_with("step-") && !has("config.json") && !holds_checkpoints;
+  if (has(kManifestFile) || named_so) return CheckpointPlace{path.parent_path(), path};
+  if (!std::filesystem::is_directory(path, ignored)) return std::nullopt;
+  const std::filesystem::path checkpoints = checkpoints_of(path);
+  if (checkpoints == path && !holds_checkpoints) return std::nullopt;
+  return CheckpointPlace{checkpoints, {}};
+}
+
 }  // namespace trine

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -63,5 +64,13 @@ class CheckpointFolder {
 
   std::filesystem::path path_;
 };
+
+// Which checkpoint a path stands for.
+struct CheckpointPlace {
+  std::filesystem::path folder;      // of all checkpoints
+  std::filesystem::path checkpoint;  // this one; empty: the newest good one
+};
+// `path` is a checkpoint (good or not), a run folder or a folder of checkpoints. Nothing: it is something else.
+std::optional<CheckpointPlace> find_checkpoints(const std::filesystem::path& path);
 
 }  // namespace trine

@@ -25,24 +25,17 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-fs::path without_slash(const std::string& name) {
-  const fs::path path = fs::path(name).lexically_normal();
-  return path.has_filename() ? path : path.parent_path();
-}
-
-// One checkpoint, good or not: by its manifest, or by its name if it is neither a run nor a folder of checkpoints.
-bool is_checkpoint(const fs::path& path) {
-  std::error_code error;
-  if (fs::exists(path / kManifestFile, error)) return true;
-  return path.filename().string().starts_with("step-") && !fs::exists(path / "config.json", error) &&
-         !CheckpointFolder(path).ever_begun();
+// Any other folder is taken for one of checkpoints, without any. DataError if there is no such folder.
+CheckpointPlace place_of(const fs::path& path) {
+  if (const auto place = find_checkpoints(path)) return *place;
+  return {checkpoints_of(path), {}};
 }
 
 // That checkpoint, or the newest good one of a folder or run.
 Checkpoint open(const std::string& name) {
-  const fs::path path = without_slash(name);
-  if (is_checkpoint(path)) return Checkpoint(path);
-  const Chosen chosen = CheckpointFolder(checkpoints_of(path)).newest_valid();
+  const CheckpointPlace place = place_of(name);
+  if (!place.checkpoint.empty()) return Checkpoint(place.checkpoint);
+  const Chosen chosen = CheckpointFolder(place.folder).newest_valid();
   for (const std::string& line : chosen.passed_over) fmt::print(stderr, "warning: passed over {}\n", line);
   Checkpoint checkpoint(chosen.path);
   checkpoint.trust_files();  // their hashes were just compared
@@ -107,15 +100,14 @@ Listed look_at(const Candidate& candidate, bool every_byte) {
   return listed;
 }
 
-// The checkpoint that `path` is, or all that a run or a folder has: damaged manifests, then newest last, then what
-// is unfinished.
-std::vector<Listed> list_all(const fs::path& path, bool every_byte) {
-  if (is_checkpoint(path)) {
-    Listed one = look_at({.path = path, .problem = {}}, every_byte);
+// That checkpoint, or all of the folder: damaged manifests, then newest last, then what is unfinished.
+std::vector<Listed> list_all(const CheckpointPlace& place, bool every_byte) {
+  if (!place.checkpoint.empty()) {
+    Listed one = look_at({.path = place.checkpoint, .problem = {}}, every_byte);
     if (!one.fields.is_null()) one.step = one.fields["state"]["step"], one.sequence = one.fields["sequence"];
     return {one};
   }
-  const CheckpointFolder folder(checkpoints_of(path));
+  const CheckpointFolder folder(place.folder);
   std::vector<Listed> list;
   for (const Candidate& candidate : folder.candidates()) list.push_back(look_at(candidate, every_byte));
   const auto newest = std::ranges::find_if(list, &Listed::loads);
@@ -175,8 +167,8 @@ ExitCode ls(int argc, const char* const* argv) {
   arguments.need("RUN_OR_FOLDER", name, "a run folder, a folder of checkpoints or a checkpoint");
   arguments.json(as_json);
   if (!arguments.parse(argc, argv)) return ExitCode::kOk;
-  const fs::path path = without_slash(name);
-  const std::vector<Listed> list = list_all(path, false);
+  const CheckpointPlace place = place_of(name);
+  const std::vector<Listed> list = list_all(place, false);
   json objects = json::array();
   for (const Listed& listed : list) {
     json object = to_json(listed);
@@ -190,7 +182,7 @@ ExitCode ls(int argc, const char* const* argv) {
     objects.push_back(std::move(object));
   }
   if (as_json) fmt::print("{}\n", objects.dump(2));
-  if (!as_json && !is_checkpoint(path)) print_choice(list, path, ", if verify finds its bytes good");
+  if (!as_json && place.checkpoint.empty()) print_choice(list, name, ", if verify finds its bytes good");
   return ExitCode::kOk;
 }
 
@@ -205,8 +197,8 @@ ExitCode verify(int argc, const char* const* argv) {
   arguments.need("CHECKPOINT_OR_FOLDER", name, "a checkpoint, a folder of them or a run folder");
   arguments.json(as_json);
   if (!arguments.parse(argc, argv)) return ExitCode::kOk;
-  const fs::path path = without_slash(name);
-  const std::vector<Listed> list = list_all(path, true);
+  const CheckpointPlace place = place_of(name);
+  const std::vector<Listed> list = list_all(place, true);
   json objects = json::array();
   int64_t good = 0, damaged = 0;
   for (const Listed& listed : list) {
@@ -215,8 +207,8 @@ ExitCode verify(int argc, const char* const* argv) {
     if (!as_json) print_state(listed, "good");
   }
   if (as_json) fmt::print("{}\n", objects.dump(2));
-  if (!as_json && !is_checkpoint(path)) print_choice(list, path, "");
-  if (good == 0 && !is_checkpoint(path)) return ExitCode::kNoCheckpoint;
+  if (!as_json && place.checkpoint.empty()) print_choice(list, name, "");
+  if (good == 0 && place.checkpoint.empty()) return ExitCode::kNoCheckpoint;
   return damaged > 0 ? ExitCode::kData : ExitCode::kOk;
 }
 

@@ -94,20 +94,6 @@ ModelFolder open_checkpoint_folder(const std::filesystem::path& folder) {
 
 }  // namespace
 
-std::optional<CheckpointPlace> find_checkpoints(const std::filesystem::path& folder) {
-  std::error_code ignored;
-  std::filesystem::path path = (folder / "").lexically_normal().parent_path();  // without a slash at the end
-  if (path.empty()) path = std::filesystem::current_path(ignored);              // folder is "."
-  const auto has = [&](const char* name) { return std::filesystem::exists(path / name, ignored); };
-  // One without its manifest is a broken checkpoint, unless somebody gave that name to a Hugging Face folder.
-  const bool named_so = path.filename().string().starts_with("step-") && !has("config.json");
-  if (has(kManifestFile) || named_so) return CheckpointPlace{path.parent_path(), path};
-  if (!std::filesystem::is_directory(path, ignored)) return std::nullopt;
-  const std::filesystem::path checkpoints = checkpoints_of(path);
-  if (checkpoints == path && !CheckpointFolder(path).ever_begun()) return std::nullopt;
-  return CheckpointPlace{checkpoints, {}};
-}
-
 std::optional<nlohmann::json> saved_config(const std::filesystem::path& folder) {
   const auto place = find_checkpoints(folder);
   if (!place) return std::nullopt;

@@ -19,14 +19,6 @@ struct ModelFolder {
   std::vector<std::string> passed_over = {};  // damaged checkpoints newer than the one that is read, and why
 };
 
-// Which checkpoint a folder stands for.
-struct CheckpointPlace {
-  std::filesystem::path folder;      // of all checkpoints
-  std::filesystem::path checkpoint;  // this one; empty: the newest good one
-};
-// `folder` is a checkpoint, a run folder or a folder of checkpoints. Nothing: it is something else.
-std::optional<CheckpointPlace> find_checkpoints(const std::filesystem::path& folder);
-
 // The configuration (plan/flags.h) of the training that saved a folder find_checkpoints() knows; nothing for
 // others. Reads manifests alone. Error with ExitCode::kNoCheckpoint if none is good.
 std::optional<nlohmann::json> saved_config(const std::filesystem::path& folder);

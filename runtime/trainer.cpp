@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "checkpoint/checkpoint_folder.h"
 #include "data/datasets.h"
 #include "models/llama.h"
 #include "plan/learning_rate.h"

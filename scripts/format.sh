@@ -25,6 +25,6 @@ case ${1:-} in
     exit 2
     ;;
 esac
-find . \( -path './build*' -o -path './.git' -o -path './runs' \) -prune -o \
+find . \( -path './build*' -o -path './.git' -o -path './runs' -o -path './offline' \) -prune -o \
   \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0 |
   xargs -0 "$program" "${options[@]}"

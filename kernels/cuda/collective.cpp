@@ -145,7 +145,7 @@ class Bf16Wire {
   int64_t count_, longest_, length_ = 0;
 };
 
-// --- the kernels
+// --- kernels
 // ----------------------------------------------------------------------------------------------------
 
 void copy_if_elsewhere(const Site& site, const KernelCall& call) {

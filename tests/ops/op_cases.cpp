@@ -293,18 +293,23 @@ std::vector<OpCase> op_cases(DType compute) {
   add_embedding(cases, compute, 1, 1, 1);
   add_embedding(cases, compute, 13, 7, 5);
   add_embedding(cases, compute, 50, 11, 67);
+  add_embedding(cases, compute, 600, 7, 5);  // more tokens than a block of CUDA compares at once
   for (auto [n, d] : {std::pair<int64_t, int64_t>{1, 1}, {1, 33}, {9, 2}, {7, 5}, {65, 127}, {130, 64}}) {
     add_rms_norm(cases, compute, n, d);
     add_elementwise(cases, compute, n, d);
   }
   add_rms_norm(cases, compute, 300, 200);  // several blocks of rows, summed into one weight gradient
+  add_rms_norm(cases, compute, 601, 264);  // on CUDA: several rows, and several warps, in a block
+  add_rms_norm(cases, compute, 3, 10250);  // and a row too long for sums in shared memory
   for (Heads heads : {Heads{1, 1, 1, 1, 2},
                       {1, 5, 1, 1, 2},
                       {2, 7, 4, 2, 6},
                       {1, 33, 6, 2, 16},
                       {2, 70, 3, 1, 8},
                       {1, 130, 2, 2, 32},
-                      {1, 64, 8, 4, 24}})
+                      {1, 64, 8, 4, 24},
+                      {1, 37, 2, 1, 128},
+                      {1, 18, 1, 1, 256}})
     add_attention(cases, compute, heads);
   add_cached_attention(cases, compute, {1, 1, 1, 1, 2}, 0, 1);  // decoding
   add_cached_attention(cases, compute, {1, 1, 6, 2, 24}, 77, 100);

@@ -114,8 +114,8 @@ TRINE_INLINE void finish(const AttentionShape& shape, int64_t first_row, int64_t
                          const float* highest, const float* sums, float* stage, Rows o, float* lse) {
   const int64_t head_dim = shape.head_dim, width = packed_width(head_dim);
   for (int64_t query = 0; query < kTile; query += kLanes) {
-    const Vec sum = load(sums + query);
-    for (int64_t d = 0; d < head_dim; ++d) store(out + d * kTile + query, load(out + d * kTile + query) / sum);
+    const Vec inverse = 1.0f / load(sums + query);
+    for (int64_t d = 0; d < head_dim; ++d) store(out + d * kTile + query, load(out + d * kTile + query) * inverse);
   }
   transpose(head_dim, kTile, out, kTile, stage, width);
   for (int64_t i = 0; i < count; ++i) {

@@ -9,7 +9,8 @@ int64_t rows_per_block(int64_t n) { return at_least(16, ceil_div(n, 64)); }
 
 // With kAdds, x is a + b, which is stored in `sum`; without, it is a.
 template <bool kAdds, typename T>
-TRINE_INLINE void rms_norm_row(int64_t d, float eps, const T* a, const T* b, T* sum, const T* w, T* y, float* rstd) {
+TRINE_INLINE void rms_norm_row(int64_t d, float eps, const T* a, const T* b, T* sum, const T* w, T* y,
+                               float* rstd) {
   const float squares = sum_row(d, [&](int64_t j, auto lanes) TRINE_LAMBDA {
     Vec v = load(a + j, lanes);
     if (kAdds) {
@@ -58,8 +59,8 @@ void add_rms_norm(DType dtype, int64_t n, int64_t d, float eps, ConstRows a, Con
   for_dtype(dtype, [&](auto type) TRINE_LAMBDA {
     using T = decltype(type);
     parallel_for(n, d, parallel, [&](int64_t i) TRINE_LAMBDA {
-      rms_norm_row<true>(d, eps, row<T>(a, i), row<T>(b, i), row<T>(sum, i), static_cast<const T*>(w),
-                         row<T>(y, i), rstd + i);
+      rms_norm_row<true>(d, eps, row<T>(a, i), row<T>(b, i), row<T>(sum, i), static_cast<const T*>(w), row<T>(y, i),
+                         rstd + i);
     });
   });
 }
