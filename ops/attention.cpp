@@ -12,10 +12,14 @@ double causal_product_flops(const Shape& q, int64_t seq) {
   return static_cast<double>(q.num_elements()) * static_cast<double>(seq + 1);
 }
 
-// Tiles of scores, packed k and v, and f32 accumulators of one (sequence, kv head) per thread.
+// Tiles of scores, packed k and v, and f32 accumulators of one (sequence, kv head) per thread. Of a short sequence
+// with large heads the seven tiles of queries weigh more than what is left over for them.
 int64_t tile_bytes(int64_t seq, int64_t head_dim, int threads) {
-  const int64_t padded_seq = round_up(seq, 64), padded_dim = round_up(head_dim, 64);
-  return threads * (padded_seq * padded_dim * 4 * 8 + int64_t{64} * padded_seq * 4 * 2 + (int64_t{256} << 10));
+  constexpr int64_t kTile = 64;
+  const int64_t padded_seq = round_up(seq, kTile), padded_dim = round_up(head_dim, 64);
+  const int64_t sequence = padded_seq * padded_dim * 4, tile = kTile * padded_dim * 4, scores = kTile * kTile * 4;
+  return threads * std::max(8 * sequence + kTile * padded_seq * 4 * 2 + (int64_t{256} << 10),
+                            5 * sequence + 7 * tile + 5 * scores + 2 * kTile * 4);
 }
 
 // On a GPU: the log-sum-exps in the library's order.

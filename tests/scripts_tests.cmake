@@ -1,6 +1,6 @@
 # The checks of the tree itself, and the tests of the scripts.
 find_program(PYTHON python3 REQUIRED)
 add_test(NAME layers COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/scripts/check_layers.py ${PROJECT_SOURCE_DIR})
-foreach(script check_layers install_packages gpu_table)
+foreach(script check_layers install_packages gpu_table cuda_rewrite)
   add_test(NAME scripts.${script} COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/${script}_test.py)
 endforeach()

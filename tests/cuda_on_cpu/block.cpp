@@ -24,13 +24,16 @@ constexpr int64_t kGuard = 256;  // bytes behind dynamic shared memory
 constexpr std::byte kUnwritten{0xff};
 
 template <typename... T>
-[[noreturn]] void fail(fmt::format_string<T...> text, T&&... values) {
-  throw cuda::DeviceError("[cuda on cpu] " + fmt::format(text, std::forward<T>(values)...));
+cuda::DeviceError error(fmt::format_string<T...> text, T&&... values) {
+  return cuda::DeviceError("[cuda on cpu] " + fmt::format(text, std::forward<T>(values)...));
 }
 
 std::string text_of(const Place& place) {
   const std::string_view file = place.file_name();
   return fmt::format("{}:{}", file.substr(file.rfind('/') + 1), place.line());
+}
+bool same(const Place& a, const Place& b) {
+  return a.line() == b.line() && std::string_view(a.file_name()) == b.file_name();
 }
 
 // Neighbouring threads that wait for each other: a block, a warp.
@@ -70,6 +73,7 @@ class Block {
 
  private:
   void start(int num_threads);
+  bool run_warp(Order order, const Warp& warp);
   void resume(Thread& thread);
   void run_thread();
   void arrive(Gathering& gathering, const Place& place);
@@ -81,6 +85,7 @@ class Block {
   Thread* current_ = nullptr;
   std::exception_ptr error_;
   Gathering all_;
+  bool released_ = false;                  // the block has met, since the first warp's turn
   bool any_ = false, any_before_ = false;  // brought now, and brought last time
   std::array<Warp, kMaxThreads / kWarp> warps_;
   std::vector<std::byte> dynamic_;
@@ -94,26 +99,37 @@ void Block::run(Order order, int num_threads, int64_t dynamic_bytes, int64_t sta
   static_bytes_ = 0;
   static_limit_ = static_limit;
   start(num_threads);
-  const auto turn = [&](int i) -> Thread& {
-    return threads_[static_cast<size_t>(order == Order::kForward ? i : num_threads - 1 - i)];
-  };
+  const int warps = (num_threads + kWarp - 1) / kWarp;
   while (all_.running > 0 && !error_) {
-    bool all_wait = true;
-    for (int i = 0; i < num_threads && !error_; ++i) {
-      if (turn(i).ended || turn(i).waits_for != nullptr) continue;
-      all_wait = false;
-      resume(turn(i));
-    }
-    if (all_wait && !error_)
-      error_ = std::make_exception_ptr(cuda::DeviceError("[cuda on cpu] not all threads reach a barrier" +
-                                                         describe_waiting()));
+    bool moved = false;
+    released_ = false;
+    for (int i = 0; i < warps && !released_ && !error_; ++i)
+      moved |= run_warp(order, warps_[static_cast<size_t>(order == Order::kForward ? i : warps - 1 - i)]);
+    if (!moved) error_ = std::make_exception_ptr(error("not all threads reach a barrier{}", describe_waiting()));
   }
   if (error_) {
     threads_.clear();  // their fibers stand in the middle of a kernel
     std::rethrow_exception(std::exchange(error_, nullptr));
   }
   if (std::any_of(dynamic_.end() - kGuard, dynamic_.end(), [](std::byte b) { return b != kUnwritten; }))
-    fail("a kernel wrote behind its {} bytes of dynamic shared memory", dynamic_bytes);
+    throw error("a kernel wrote behind its {} bytes of dynamic shared memory", dynamic_bytes);
+}
+
+// Goes on until all threads of the warp wait for the block or have ended, or the block has met at a barrier, after
+// which the first warp has its turn again. Whether any thread moved.
+bool Block::run_warp(Order order, const Warp& warp) {
+  bool has_moved = false;
+  for (bool moved = true; moved && !released_;) {
+    moved = false;
+    for (int i = 0; i < warp.end - warp.first && !error_; ++i) {
+      Thread& thread = threads_[static_cast<size_t>(order == Order::kForward ? warp.first + i : warp.end - 1 - i)];
+      if (thread.ended || thread.waits_for != nullptr) continue;
+      moved = has_moved = true;
+      resume(thread);
+      if (released_) break;
+    }
+  }
+  return has_moved;
 }
 
 void Block::start(int num_threads) {
@@ -155,11 +171,11 @@ void Block::run_thread() {
     if (--gathering->running > 0 && gathering->arrived == gathering->running) release(*gathering);
 }
 
-// Who arrives last has its turn after the others all the same: so the order of turns holds at any time.
+// Who arrives last waits for its turn all the same: so the order of turns holds between any two barriers.
 void Block::arrive(Gathering& gathering, const Place& place) {
   if (gathering.arrived == 0) gathering.place = place;
-  if (text_of(place) != text_of(gathering.place))
-    fail("thread {} waits in {}, others in {}", current_->number, text_of(place), text_of(gathering.place));
+  if (!same(place, gathering.place))
+    throw error("thread {} waits in {}, others in {}", current_->number, text_of(place), text_of(gathering.place));
   current_->waits_for = &gathering;
   if (++gathering.arrived == gathering.running) release(gathering);
   current_->fiber->pause();
@@ -168,8 +184,10 @@ void Block::arrive(Gathering& gathering, const Place& place) {
 void Block::release(Gathering& gathering) {
   gathering.arrived = 0;
   for (int i = gathering.first; i < gathering.end; ++i)
-    if (Thread& thread = threads_[static_cast<size_t>(i)]; thread.waits_for == &gathering) thread.waits_for = nullptr;
+    if (Thread& thread = threads_[static_cast<size_t>(i)]; thread.waits_for == &gathering)
+      thread.waits_for = nullptr;
   if (&gathering == &all_) {
+    released_ = true;
     any_before_ = std::exchange(any_, false);
   } else {
     Warp& warp = static_cast<Warp&>(gathering);
@@ -198,7 +216,7 @@ void Block::enter_shared_variable(void* data, size_t bytes) {
   std::memset(data, static_cast<int>(kUnwritten), bytes);
   static_bytes_ += static_cast<int64_t>(bytes);
   if (static_bytes_ > static_limit_)
-    fail("{} bytes of static shared memory, {} allowed beside the dynamic", static_bytes_, static_limit_);
+    throw error("{} bytes of static shared memory, {} allowed beside the dynamic", static_bytes_, static_limit_);
 }
 
 std::string Block::describe_waiting() const {
@@ -233,14 +251,15 @@ void run_grid(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, co
   const std::lock_guard lock(device.mutex);
   const int64_t threads = int64_t{block.x} * block.y * block.z, blocks = int64_t{grid.x} * grid.y * grid.z;
   if (threads < 1 || threads > kMaxThreads || block.z > 64)
-    fail("a block of {} x {} x {} threads, at most {} (64 in z)", block.x, block.y, block.z, kMaxThreads);
+    throw error("a block of {} x {} x {} threads, at most {} (64 in z)", block.x, block.y, block.z, kMaxThreads);
   if (blocks < 1 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
-    fail("a grid of {} x {} x {} blocks, at least one and at most 2^31 - 1, 65535, 65535", grid.x, grid.y, grid.z);
+    throw error("a grid of {} x {} x {} blocks, at least one and at most 2^31 - 1, 65535, 65535", grid.x, grid.y,
+                grid.z);
   const auto asked = device.allowed_shared.find(kernel);
   const bool has_asked = asked != device.allowed_shared.end();
   const auto dynamic = static_cast<int64_t>(shared_bytes);
   if (const int64_t allowed = has_asked ? asked->second : kSharedWithoutAsking; dynamic > allowed)
-    fail("{} bytes of dynamic shared memory, {} allowed", dynamic, allowed);
+    throw error("{} bytes of dynamic shared memory, {} allowed", dynamic, allowed);
   gridDim = grid;
   blockDim = block;
   device.block.kernel = &thread;
@@ -256,13 +275,13 @@ void run_grid(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, co
 bool wait_for_block(bool value, Place place) { return device.block.wait_for_block(value, place); }
 
 uint64_t exchange_in_warp(unsigned mask, uint64_t bits, int from, Place place) {
-  if (mask != 0xffffffffu) fail("{}: only exchanges of whole warps are known here", text_of(place));
+  if (mask != 0xffffffffu) throw error("{}: only exchanges of whole warps are known here", text_of(place));
   return device.block.exchange(bits, from, place);
 }
 
 int lane_of_thread() { return device.block.lane(); }
 std::byte* dynamic_shared_memory() { return device.block.dynamic_shared(); }
 void enter_shared_variable(void* data, size_t bytes) { device.block.enter_shared_variable(data, bytes); }
-void trap(Place place) { fail("__trap in {}", text_of(place)); }
+void trap(Place place) { throw error("__trap in {}", text_of(place)); }
 
 }  // namespace trine::on_cpu

@@ -1,12 +1,14 @@
 // The threads of CUDA's blocks on one CPU thread, so that the sources of the CUDA kernels run without a GPU.
 //
-// Each thread of a block is a fiber, which runs until it meets a barrier or ends. Blocks run one after another. What
-// CUDA forbids, or leaves undefined, shows where it can:
+// Each thread of a block is a fiber, which runs until it meets a barrier or ends. Blocks run one after another.
+// What CUDA forbids, or leaves undefined, shows where it can:
 // * A launch beyond the limits of a GPU is a DeviceError.
 // * So is a barrier that not all threads reach (a GPU hangs, or goes on with garbage), or reach in different lines.
 // * Shared memory that nobody has written holds 0xff bytes: NaNs, and integers that fit nowhere.
-// * A missing barrier gives wrong results in one order or the other: between two barriers one of two threads runs
-//   entirely before the other, and with Order::kReversed after it.
+// * A missing barrier gives wrong results in one order or the other: between two barriers of a block, one of two
+// warps
+//   runs entirely before the other, and with Order::kReversed after it; so do, between two barriers of a warp, its
+//   threads. Only, an exchange orders memory here, as a __syncwarp does, which a GPU does not promise.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +28,7 @@ namespace trine::on_cpu {
 
 using Place = std::source_location;
 
-// The order in which the threads of a block, and the blocks of a grid, have their turns.
+// The order in which the threads of a warp, the warps of a block and the blocks of a grid have their turns.
 enum class Order { kForward, kReversed };
 // Of all launches from now on: a launch in CUDA's syntax has no place for it.
 void set_order(Order order);
@@ -42,8 +44,8 @@ void run_grid(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, co
 
 // Waits for all threads of the block that have not ended: whether any of them brings true.
 bool wait_for_block(bool value, Place place);
-// Waits for all threads of the warp that have not ended: the bits that the thread of lane `from` brings, or ones if it
-// has ended. REQUIRES: `mask` names all lanes.
+// Waits for all threads of the warp that have not ended: the bits that the thread of lane `from` brings, or ones if
+// it has ended. REQUIRES: `mask` names all lanes.
 uint64_t exchange_in_warp(unsigned mask, uint64_t bits, int from, Place place);
 int lane_of_thread();
 std::byte* dynamic_shared_memory();

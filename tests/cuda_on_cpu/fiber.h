@@ -16,8 +16,8 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // Calls run(), or goes on with it after its pause(). Returns when it pauses or ends; after its end it can be resumed
-  // again, and calls run() again. A fiber may be destroyed while it pauses: its objects are not.
+  // Calls run(), or goes on with it after its pause(). Returns when it pauses or ends; after its end it can be
+  // resumed again, and calls run() again. A fiber may be destroyed while it pauses: its objects are not.
   void resume();
   void pause();  // called by run()
 

@@ -1,5 +1,5 @@
-// Stands for kernels/cuda/library.cpp: a cuBLASLt that accepts every problem and has an algorithm for none, so that all
-// products run on the plain kernel.
+// Stands for kernels/cuda/library.cpp: a cuBLASLt that accepts every problem and has an algorithm for none, so that
+// all products run on the plain kernel.
 #include <cublasLt.h>
 #include <map>
 #include <string_view>
@@ -35,7 +35,8 @@ void* address(Function* function) {
 Library::Library(std::string name) : name_(std::move(name)) {}
 
 void* Library::find(const char* name) const {
-#define TRINE_LT(name, stand_in) {#name, address<std::remove_pointer_t<decltype(&name)>>(stand_in)}
+#define TRINE_LT(name, stand_in) \
+  { #name, address < std::remove_pointer_t < decltype(&name)>>(stand_in) }
   static const std::map<std::string_view, void*> functions = {
       TRINE_LT(cublasLtCreate, create),
       TRINE_LT(cublasLtDestroy, accept),
