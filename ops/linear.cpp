@@ -27,12 +27,17 @@ Cost product_cost(TypeSpan in, TypeSpan out, const Mesh& mesh, double flops) {
 
 // The library copies blocks of its operands into its own layout, a few for each thread (oneDNN: up to 1.7 MiB per
 // thread for LLaMA models from 1 M to 8 B parameters), but no more than there is. Products that go block by block
-// through f32 copies take 1.25 MiB besides.
+// through f32 copies take a block of each operand besides, of at most 4 MiB.
 int64_t cpu_workspace(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) {
-  int64_t copies = 0;
-  for (const TensorType& type : in) copies += local_bytes(type, mesh);
-  for (const TensorType& type : out) copies += local_shape(type, mesh).num_elements() * 4;
-  return std::min(copies, (int64_t{2} << 20) * threads) + (int64_t{5} << 18);
+  constexpr int64_t kLibrary = int64_t{2} << 20, kBlock = int64_t{4} << 20;
+  int64_t copies = 0, blocks = 0;
+  for (const TypeSpan types : {in, out})
+    for (const TensorType& type : types) {
+      const int64_t copy = round_up(local_shape(type, mesh).num_elements() * 4, 64);
+      copies += copy;
+      blocks += std::min(copy, kBlock);
+    }
+  return std::min(copies, kLibrary * threads) + std::min(blocks, 3 * kBlock);
 }
 
 // What cuBLASLt's fastest products on Hopper ask for. Products that are added up in f32 before they are rounded

@@ -26,9 +26,10 @@ void add_cached_attention(KernelTable& table, const ContextPtr& c) {
     const AttentionShape block{1, q.rows, static_cast<int>(q.columns / op.head_dim),
                                static_cast<int>(k.columns / op.head_dim), static_cast<int>(op.head_dim)};
     const auto lse_bytes = round_up(q.rows * block.heads * 4, 64);
-    const auto need = static_cast<int64_t>(std::max(c->simd->attention_forward_scratch_bytes(block, c->parallel),
-                                                    c->simd->attention_rows_scratch_bytes(block, c->parallel))) +
-                      lse_bytes;
+    const auto need =
+        static_cast<int64_t>(std::max(c->attention->attention_forward_scratch_bytes(block, c->parallel),
+                                      c->simd->attention_rows_scratch_bytes(block, c->parallel))) +
+        lse_bytes;
     TRINE_CHECK(need <= request.workspace_bytes, "cached_attention needs {} bytes, the plan has {}", need,
                 request.workspace_bytes);
     return [c, block, lse_bytes, max_seq = op.max_seq](const KernelCall& call) {
@@ -42,8 +43,8 @@ void add_cached_attention(KernelTable& table, const ContextPtr& c) {
       append(i[2], o[2], shape.position);
       std::byte* const scratch = call.workspace.data() + lse_bytes;
       if (shape.seq >= kTiledFrom && shape.position % 64 == 0)
-        c->simd->attention_forward(i[0].dtype, shape, in(i[0]), in(o[1]), in(o[2]), out(o[0]),
-                                   reinterpret_cast<float*>(call.workspace.data()), scratch, c->parallel);
+        c->attention->attention_forward(i[0].dtype, shape, in(i[0]), in(o[1]), in(o[2]), out(o[0]),
+                                        reinterpret_cast<float*>(call.workspace.data()), scratch, c->parallel);
       else
         c->simd->attention_rows(i[0].dtype, shape, in(i[0]), in(o[1]), in(o[2]), out(o[0]), scratch, c->parallel);
     };

@@ -2,10 +2,16 @@
 
 namespace trine::cpu {
 
-KernelTable make_cpu_kernels(Isa isa, int threads) {
-  auto context = std::make_shared<CpuContext>();
-  context->simd = &simd_functions(isa);
-  context->parallel = {threads};
+CpuContext::CpuContext(Isa isa, int threads, bool multiplies)
+    : simd(&simd_functions(isa)),
+      attention(simd),
+      parallel{threads},
+      multiplies_bf16(isa == Isa::kAvx512Bf16 && multiplies) {
+  if (isa == Isa::kAvx512Bf16 && !multiplies) attention = &simd_functions(Isa::kAvx512);
+}
+
+KernelTable make_cpu_kernels(Isa isa, int threads, bool multiplies_bf16) {
+  const auto context = std::make_shared<CpuContext>(isa, threads, multiplies_bf16);
   KernelTable table;
   for (auto* add : {add_attention, add_batch, add_cached_attention, add_collective, add_cross_entropy,
                     add_elementwise, add_embedding, add_linear, add_optimizer, add_repeat_heads, add_rms_norm,

@@ -9,7 +9,7 @@
 namespace trine::cpu {
 namespace {
 
-constexpr int64_t kBlockM = 256, kBlockN = 256, kBlockK = 512;
+constexpr int64_t kBlock = 1024;  // rows and columns: 4 MiB in f32
 
 // The library's engine has no state of ours; one per process is what it is made for.
 const dnnl::engine& engine() {
@@ -50,7 +50,7 @@ Product::Product(ContextPtr context, std::vector<std::pair<MatrixLayout, MatrixL
 // Null if the library has no fast product of these types here.
 std::unique_ptr<Product::Primitive> Product::make(MatrixLayout a, MatrixLayout b, MatrixLayout c,
                                                   bool accumulate) const {
-  if (a.dtype == DType::kF16) return nullptr;
+  if (a.dtype == DType::kF16 || (a.dtype == DType::kBF16 && !context_->multiplies_bf16)) return nullptr;
   use_threads(*context_);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -98,61 +98,74 @@ void Product::run(std::span<const std::pair<const std::byte*, const std::byte*>>
     run_blocks(terms, c, accumulate, workspace);
 }
 
-int64_t Product::block_workspace_bytes() { return (kBlockM * kBlockK + kBlockK * kBlockN + kBlockM * kBlockN) * 4; }
+int64_t Product::block_bytes(int64_t rows, int64_t columns) {
+  return round_up(std::min(rows, kBlock) * std::min(columns, kBlock) * static_cast<int64_t>(sizeof(float)), 64);
+}
 
-const Product::Primitive& Product::block(int64_t m, int64_t n, int64_t k, bool a_transposed, bool b_transposed,
+const Product::Primitive& Product::block(const MatrixLayout& a, const MatrixLayout& b, const MatrixLayout& c,
                                          bool accumulate) const {
-  std::unique_ptr<Primitive>& entry = blocks_[{m, n, k, a_transposed, b_transposed, accumulate}];
-  if (!entry) {
-    const auto layout = [](int64_t rows, int64_t columns, bool transposed) {
-      return transposed ? MatrixLayout{DType::kF32, rows, columns, 1, rows}
-                        : MatrixLayout{DType::kF32, rows, columns, columns, 1};
-    };
-    entry =
-        make(layout(m, k, a_transposed), layout(k, n, b_transposed), {DType::kF32, m, n, kBlockN, 1}, accumulate);
-  }
+  std::unique_ptr<Primitive>& entry =
+      blocks_[{a.rows, b.columns, a.columns, a.row_stride == 1, b.row_stride == 1, c.row_stride, accumulate}];
+  if (!entry) entry = make(a, b, c, accumulate);
   return *entry;
 }
 
-// Copies a block into f32 as it is stored: rows of the stored matrix are columns of a transposed operand.
+// Copies blocks into f32 as they are stored: rows of the stored matrix are columns of a transposed operand. A block
+// that the step before used stays. C is added up where it is, if it is f32.
 void Product::run_blocks(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c,
                          bool accumulate, std::span<std::byte> workspace) const {
-  TRINE_CHECK(static_cast<int64_t>(workspace.size()) >= block_workspace_bytes(), "{} bytes of workspace, {} needed",
-              workspace.size(), block_workspace_bytes());
-  std::byte* const a_block = workspace.data();
-  std::byte* const b_block = a_block + kBlockM * kBlockK * 4;
-  std::byte* const c_block = b_block + kBlockK * kBlockN * 4;
-  const std::span<std::byte> rest = workspace.subspan(static_cast<size_t>(block_workspace_bytes()));
-  const auto widen = [&](const MatrixLayout& m, const std::byte* data, int64_t row, int64_t column, int64_t rows,
-                         int64_t columns, std::byte* to) {
+  struct Block {
+    std::byte* data;
+    const std::byte* from = nullptr;
+    MatrixLayout layout = {};
+  };
+  int64_t a_bytes = 0, b_bytes = 0;
+  for (const auto& [a, b] : terms_) {
+    a_bytes = std::max(a_bytes, block_bytes(a.rows, a.columns));
+    b_bytes = std::max(b_bytes, block_bytes(b.rows, b.columns));
+  }
+  const bool in_place = c_.dtype == DType::kF32;
+  const int64_t need = a_bytes + b_bytes + (in_place ? 0 : block_bytes(c_.rows, c_.columns));
+  TRINE_CHECK(std::ssize(workspace) >= need, "{} bytes of workspace, {} needed", workspace.size(), need);
+  Block a_block{workspace.data()}, b_block{a_block.data + a_bytes};
+  std::byte* const c_block = b_block.data + b_bytes;
+  const std::span<std::byte> rest = workspace.subspan(static_cast<size_t>(need));
+
+  const auto widen = [&](const MatrixLayout& m, const std::byte* data, int64_t row, int64_t column, Block& block) {
+    const int64_t rows = std::min(kBlock, m.rows - row), columns = std::min(kBlock, m.columns - column);
+    const std::byte* from = at(data, m, row, column);
+    if (block.from == from && block.layout.rows == rows && block.layout.columns == columns) return;
     const bool transposed = m.row_stride == 1 && m.column_stride != 1;
     const int64_t stored_rows = transposed ? columns : rows, stored_columns = transposed ? rows : columns;
     context_->simd->copy_rows(m.dtype, DType::kF32, stored_rows, stored_columns,
-                              {at(data, m, row, column), transposed ? m.column_stride : m.row_stride},
-                              {to, stored_columns}, context_->parallel);
-    return transposed;
+                              {from, transposed ? m.column_stride : m.row_stride}, {block.data, stored_columns},
+                              context_->parallel);
+    block.from = from;
+    block.layout = transposed ? MatrixLayout{DType::kF32, rows, columns, 1, rows}
+                              : MatrixLayout{DType::kF32, rows, columns, columns, 1};
   };
-  for (int64_t row = 0; row < c_.rows; row += kBlockM) {
-    const int64_t m = std::min(kBlockM, c_.rows - row);
-    for (int64_t column = 0; column < c_.columns; column += kBlockN) {
-      const int64_t n = std::min(kBlockN, c_.columns - column);
+  for (int64_t row = 0; row < c_.rows; row += kBlock) {
+    for (int64_t column = 0; column < c_.columns; column += kBlock) {
+      const int64_t m = std::min(kBlock, c_.rows - row), n = std::min(kBlock, c_.columns - column);
       std::byte* const target = at(c, c_, row, column);
-      bool started = accumulate;
-      if (accumulate)
-        context_->simd->copy_rows(c_.dtype, DType::kF32, m, n, {target, c_.row_stride}, {c_block, kBlockN},
+      const MatrixLayout sums{DType::kF32, m, n, in_place ? c_.row_stride : n, 1};
+      std::byte* const sum = in_place ? target : c_block;
+      if (accumulate && !in_place)
+        context_->simd->copy_rows(c_.dtype, DType::kF32, m, n, {target, c_.row_stride}, {sum, n},
                                   context_->parallel);
+      bool started = accumulate;
       for (size_t t = 0; t < terms.size(); ++t) {
         const auto& [a, b] = terms_[t];
-        for (int64_t begin = 0; begin < a.columns; begin += kBlockK) {
-          const int64_t k = std::min(kBlockK, a.columns - begin);
-          const bool a_transposed = widen(a, terms[t].first, row, begin, m, k, a_block);
-          const bool b_transposed = widen(b, terms[t].second, begin, column, k, n, b_block);
-          execute(block(m, n, k, a_transposed, b_transposed, started), a_block, b_block, c_block, rest);
+        for (int64_t k = 0; k < a.columns; k += kBlock) {
+          widen(a, terms[t].first, row, k, a_block);
+          widen(b, terms[t].second, k, column, b_block);
+          execute(block(a_block.layout, b_block.layout, sums, started), a_block.data, b_block.data, sum, rest);
           started = true;
         }
       }
-      context_->simd->copy_rows(DType::kF32, c_.dtype, m, n, {c_block, kBlockN}, {target, c_.row_stride},
-                                context_->parallel);
+      if (!in_place)
+        context_->simd->copy_rows(DType::kF32, c_.dtype, m, n, {sum, n}, {target, c_.row_stride},
+                                  context_->parallel);
     }
   }
 }

@@ -1,7 +1,8 @@
 // Matrix products by oneDNN:  C [M, N] (+)= sum_i A_i [M, K_i] * B_i [K_i, N], accumulated in f32 and rounded once.
 //
-// One term of a type that the library multiplies runs as one call. Otherwise (f16, bf16 below AVX-512, several
-// terms that do not lie side by side) the product goes block by block through f32 copies in the workspace.
+// One term of a type that the library multiplies fast runs as one call. Otherwise (f16, bf16 on most machines
+// without AMX, several terms that do not lie side by side) the product goes block by block through f32 copies in
+// the workspace.
 #pragma once
 
 #include <map>
@@ -29,9 +30,6 @@ class Product {
   void run(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c, bool accumulate,
            std::span<std::byte> workspace) const;
 
-  // Of the block-by-block path; the library's own scratch is used from the workspace where it fits.
-  static int64_t block_workspace_bytes();
-
  private:
   struct Primitive {
     dnnl::matmul matmul;
@@ -42,7 +40,8 @@ class Product {
                std::span<std::byte> workspace) const;
   void run_blocks(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c,
                   bool accumulate, std::span<std::byte> workspace) const;
-  const Primitive& block(int64_t m, int64_t n, int64_t k, bool a_transposed, bool b_transposed,
+  static int64_t block_bytes(int64_t rows, int64_t columns);  // of the largest block of such a matrix
+  const Primitive& block(const MatrixLayout& a, const MatrixLayout& b, const MatrixLayout& c,
                          bool accumulate) const;
 
   ContextPtr context_;

@@ -13,9 +13,14 @@ namespace {
 
 class CpuMachine final : public Machine {
  public:
-  CpuMachine(cpu::Isa isa, int threads)
-      : isa_(isa), threads_(threads), kernels_(cpu::make_cpu_kernels(isa, threads)) {}
-  std::string name() const override { return fmt::format("{}, {} threads", cpu::name(isa_), threads_); }
+  CpuMachine(cpu::Isa isa, int threads, bool multiplies_bf16 = false)
+      : isa_(isa),
+        threads_(threads),
+        multiplies_bf16_(multiplies_bf16),
+        kernels_(cpu::make_cpu_kernels(isa, threads, multiplies_bf16)) {}
+  std::string name() const override {
+    return fmt::format("{}, {} threads{}", cpu::name(isa_), threads_, multiplies_bf16_ ? ", bf16 products" : "");
+  }
   Target target() const override { return threads_; }
   const KernelTable& kernels() const override { return kernels_; }
   bool run(const Kernel& kernel, const KernelCall& call, std::span<Buffer>, int64_t workspace_bytes) override {
@@ -29,6 +34,7 @@ class CpuMachine final : public Machine {
  private:
   cpu::Isa isa_;
   int threads_;
+  bool multiplies_bf16_;
   KernelTable kernels_;
 };
 
@@ -36,6 +42,8 @@ Machines cpu_machines() {
   Machines machines;
   for (cpu::Isa isa : cpu::available_isas())
     for (int threads : {1, 3}) machines.push_back(std::make_unique<CpuMachine>(isa, threads));
+  if (const cpu::Isa best = cpu::available_isas().back(); best == cpu::Isa::kAvx512Bf16)
+    machines.push_back(std::make_unique<CpuMachine>(best, 3, true));
   return machines;
 }
 

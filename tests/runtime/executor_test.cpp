@@ -71,10 +71,13 @@ TEST_F(ExecutorTest, ResidentMemoryIsThePlans) {
   config_.model.hidden = 512, config_.model.head_dim = 128, config_.model.ffn = 1376;
   make();
   for (int step = 1; step <= 2; ++step) executor_->train_step(host(), step);
-  const auto planned = static_cast<double>(plan_.stages[0].memory.total_bytes());
+  const MemoryPlan& memory = plan_.stages[0].memory;
+  const auto planned = static_cast<double>(memory.total_bytes());
   const auto resident =
       static_cast<double>(resident_bytes_in(executor_->arena().data(), executor_->arena().size()));
-  EXPECT_NEAR(resident / planned, 1, 0.05);
+  EXPECT_LE(resident / planned, 1.01);
+  // How much of the workspace kernels touch depends on the machine.
+  EXPECT_GE(resident / (planned - static_cast<double>(memory.workspace_bytes)), 0.97);
 }
 
 TEST_F(ExecutorTest, EventsCoverEveryNodeOfTheStep) {

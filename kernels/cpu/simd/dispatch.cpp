@@ -1,5 +1,6 @@
 // Compiled for the baseline only: it runs before it is known what the machine has.
 #include <cmath>
+#include <cpuid.h>
 #include <cstdlib>
 #include <fmt/core.h>
 #include <limits>
@@ -62,6 +63,25 @@ Isa best_isa() {
   }
   throw ConfigError(fmt::format(
       "[cpu] TRINE_ISA={}, but this machine runs {}. Set it to one of these, or unset it.", wanted, names));
+}
+
+namespace {
+
+bool has_amx_bf16() {
+  unsigned a, b, c, d;
+  constexpr unsigned kOsSavesState = 1u << 27, kAmxBf16 = 1u << 22, kAmxState = 3u << 17;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & kOsSavesState)) return false;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & kAmxBf16)) return false;
+  unsigned saved, high;
+  __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+  return (saved & kAmxState) == kAmxState;
+}
+
+}  // namespace
+
+bool has_fast_bf16_products() {
+  static const bool fast = has_amx_bf16() || (__builtin_cpu_supports("avx512bf16") && !__builtin_cpu_is("intel"));
+  return fast;
 }
 
 const SimdFunctions& simd_functions(Isa isa) {

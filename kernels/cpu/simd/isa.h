@@ -18,6 +18,11 @@ std::vector<Isa> available_isas();
 // a level or the machine lacks it.
 Isa best_isa();
 
+// Whether bf16 operands are multiplied faster as they are than widened to f32: with AMX, or where vdpbf16ps does
+// twice the FLOPs of an f32 fma, as on AMD's cores since Zen 4. Intel's do no more with it, and oneDNN's products
+// are slower.
+bool has_fast_bf16_products();
+
 struct SimdFunctions;
 // REQUIRES: isa is one of available_isas(). The table lives as long as the program.
 const SimdFunctions& simd_functions(Isa isa);
