@@ -24,7 +24,7 @@ struct Peaks {
 
 inline Peaks measure_peaks(DType dtype, int threads) {
   constexpr int64_t kSize = 2048;
-  const auto context = std::make_shared<cpu::CpuContext>(cpu::best_isa(), threads, cpu::has_fast_bf16_products());
+  const auto context = std::make_shared<cpu::CpuContext>(cpu::best_isa(), threads, cpu::fastest_bf16());
   const cpu::MatrixLayout square{dtype, kSize, kSize, kSize, 1};
   const cpu::Product product(context, {{square, square}}, square, false);
   const size_t bytes = static_cast<size_t>(kSize * kSize) * size_bytes(dtype);

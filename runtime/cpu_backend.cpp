@@ -54,8 +54,9 @@ class CpuBackend final : public Backend {
       : isa_(cpu::best_isa()), threads_(threads), kernels_(cpu::make_cpu_kernels(isa_, threads)) {}
 
   std::string describe() const override {
-    return fmt::format("cpu {}, {} thread{}{}", cpu::name(isa_), threads_, threads_ == 1 ? "" : "s",
-                       cpu::has_fast_bf16_products() ? "" : ", bf16 multiplied in f32");
+    return fmt::format(
+        "cpu {}, {} thread{}{}", cpu::name(isa_), threads_, threads_ == 1 ? "" : "s",
+        isa_ == cpu::Isa::kAvx512Bf16 && cpu::fastest_bf16().products ? "" : ", bf16 multiplied in f32");
   }
   const KernelTable& kernels() const override { return kernels_; }
   Timeline& timeline() override { return timeline_; }

@@ -2,16 +2,14 @@
 
 namespace trine::cpu {
 
-CpuContext::CpuContext(Isa isa, int threads, bool multiplies)
+CpuContext::CpuContext(Isa isa, int threads, NativeBf16 bf16)
     : simd(&simd_functions(isa)),
-      attention(simd),
+      attention(isa == Isa::kAvx512Bf16 && !bf16.attention ? &simd_functions(Isa::kAvx512) : simd),
       parallel{threads},
-      multiplies_bf16(isa == Isa::kAvx512Bf16 && multiplies) {
-  if (isa == Isa::kAvx512Bf16 && !multiplies) attention = &simd_functions(Isa::kAvx512);
-}
+      native_bf16_products(isa == Isa::kAvx512Bf16 && bf16.products) {}
 
-KernelTable make_cpu_kernels(Isa isa, int threads, bool multiplies_bf16) {
-  const auto context = std::make_shared<CpuContext>(isa, threads, multiplies_bf16);
+KernelTable make_cpu_kernels(Isa isa, int threads, NativeBf16 native_bf16) {
+  const auto context = std::make_shared<CpuContext>(isa, threads, native_bf16);
   KernelTable table;
   for (auto* add : {add_attention, add_batch, add_cached_attention, add_collective, add_cross_entropy,
                     add_elementwise, add_embedding, add_linear, add_optimizer, add_repeat_heads, add_rms_norm,

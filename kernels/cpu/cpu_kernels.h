@@ -17,18 +17,18 @@ struct RopeTable {
 
 // What the kernels of one rank share. Kept alive by the kernels.
 struct CpuContext {
-  CpuContext(Isa isa, int threads, bool multiplies_bf16);
+  CpuContext(Isa isa, int threads, NativeBf16 bf16);
 
   const SimdFunctions *simd, *attention;
   Parallel parallel;
-  bool multiplies_bf16;  // as it is; otherwise products widen it to f32
+  bool native_bf16_products;
   std::map<std::pair<const void*, int64_t>, std::shared_ptr<const RopeTable>>
       rope_tables;  // by frequencies and seq
 };
 using ContextPtr = std::shared_ptr<CpuContext>;
 
-// All kernels of this backend, at the given instruction set. Only kAvx512Bf16 multiplies bf16 as it is.
-KernelTable make_cpu_kernels(Isa isa, int threads, bool multiplies_bf16 = has_fast_bf16_products());
+// All kernels of this backend, at the given instruction set. Below kAvx512Bf16, nothing is native_bf16.
+KernelTable make_cpu_kernels(Isa isa, int threads, NativeBf16 native_bf16 = fastest_bf16());
 
 // How many elements of a float operand are infinite or NaN.
 int64_t count_non_finite(const SimdFunctions& simd, const TensorView& view, int threads);

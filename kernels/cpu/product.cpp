@@ -50,7 +50,7 @@ Product::Product(ContextPtr context, std::vector<std::pair<MatrixLayout, MatrixL
 // Null if the library has no fast product of these types here.
 std::unique_ptr<Product::Primitive> Product::make(MatrixLayout a, MatrixLayout b, MatrixLayout c,
                                                   bool accumulate) const {
-  if (a.dtype == DType::kF16 || (a.dtype == DType::kBF16 && !context_->multiplies_bf16)) return nullptr;
+  if (a.dtype == DType::kF16 || (a.dtype == DType::kBF16 && !context_->native_bf16_products)) return nullptr;
   use_threads(*context_);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);

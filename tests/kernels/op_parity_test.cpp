@@ -13,13 +13,13 @@ namespace {
 
 class CpuMachine final : public Machine {
  public:
-  CpuMachine(cpu::Isa isa, int threads, bool multiplies_bf16 = false)
+  CpuMachine(cpu::Isa isa, int threads, cpu::NativeBf16 bf16 = {})
       : isa_(isa),
         threads_(threads),
-        multiplies_bf16_(multiplies_bf16),
-        kernels_(cpu::make_cpu_kernels(isa, threads, multiplies_bf16)) {}
+        native_bf16_(bf16.products),
+        kernels_(cpu::make_cpu_kernels(isa, threads, bf16)) {}
   std::string name() const override {
-    return fmt::format("{}, {} threads{}", cpu::name(isa_), threads_, multiplies_bf16_ ? ", bf16 products" : "");
+    return fmt::format("{}, {} threads{}", cpu::name(isa_), threads_, native_bf16_ ? ", native bf16" : "");
   }
   Target target() const override { return threads_; }
   const KernelTable& kernels() const override { return kernels_; }
@@ -34,7 +34,7 @@ class CpuMachine final : public Machine {
  private:
   cpu::Isa isa_;
   int threads_;
-  bool multiplies_bf16_;
+  bool native_bf16_;
   KernelTable kernels_;
 };
 
@@ -43,7 +43,7 @@ Machines cpu_machines() {
   for (cpu::Isa isa : cpu::available_isas())
     for (int threads : {1, 3}) machines.push_back(std::make_unique<CpuMachine>(isa, threads));
   if (const cpu::Isa best = cpu::available_isas().back(); best == cpu::Isa::kAvx512Bf16)
-    machines.push_back(std::make_unique<CpuMachine>(best, 3, true));
+    machines.push_back(std::make_unique<CpuMachine>(best, 3, cpu::NativeBf16{.products = true, .attention = true}));
   return machines;
 }
 

@@ -79,9 +79,9 @@ bool has_amx_bf16() {
 
 }  // namespace
 
-bool has_fast_bf16_products() {
-  static const bool fast = has_amx_bf16() || (__builtin_cpu_supports("avx512bf16") && !__builtin_cpu_is("intel"));
-  return fast;
+NativeBf16 fastest_bf16() {
+  const bool fast_pairs = __builtin_cpu_supports("avx512bf16") && !__builtin_cpu_is("intel");
+  return {.products = fast_pairs || has_amx_bf16(), .attention = fast_pairs};
 }
 
 const SimdFunctions& simd_functions(Isa isa) {

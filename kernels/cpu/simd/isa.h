@@ -18,10 +18,14 @@ std::vector<Isa> available_isas();
 // a level or the machine lacks it.
 Isa best_isa();
 
-// Whether bf16 operands are multiplied faster as they are than widened to f32: with AMX, or where vdpbf16ps does
-// twice the FLOPs of an f32 fma, as on AMD's cores since Zen 4. Intel's do no more with it, and oneDNN's products
-// are slower.
-bool has_fast_bf16_products();
+// Where bf16 operands are multiplied as they are; elsewhere they are widened to f32.
+struct NativeBf16 {
+  bool products = false;   // by oneDNN
+  bool attention = false;  // by vdpbf16ps
+};
+// What is faster on this machine. vdpbf16ps does twice the FLOPs of an f32 fma on AMD's cores since Zen 4; Intel's
+// do no more with it, and oneDNN's products are slower than in f32, unless they have AMX.
+NativeBf16 fastest_bf16();
 
 struct SimdFunctions;
 // REQUIRES: isa is one of available_isas(). The table lives as long as the program.
