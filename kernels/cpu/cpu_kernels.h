@@ -19,9 +19,10 @@ struct RopeTable {
 struct CpuContext {
   CpuContext(Isa isa, int threads, NativeBf16 bf16);
 
-  const SimdFunctions *simd, *attention;
+  const SimdFunctions* simd;
+  const SimdFunctions* attention;  // tiled attention's: those below kAvx512Bf16 widen bf16 to f32
   Parallel parallel;
-  bool native_bf16_products;
+  bool native_bf16_products;  // false: they go through f32 (product.h)
   std::map<std::pair<const void*, int64_t>, std::shared_ptr<const RopeTable>>
       rope_tables;  // by frequencies and seq
 };

@@ -290,6 +290,8 @@ std::vector<OpCase> op_cases(DType compute) {
   add_linear(cases, compute, 33, 67, {20, 9});
   add_linear(cases, compute, 17, 31, {24, 8, 8});
   add_linear(cases, compute, 128, 96, {64, 32, 32});
+  add_linear(cases, compute, 2, 1030, {1030});  // more than a block of the CPU's products in every dim
+  add_linear(cases, compute, 1030, 3, {5});
   add_embedding(cases, compute, 1, 1, 1);
   add_embedding(cases, compute, 13, 7, 5);
   add_embedding(cases, compute, 50, 11, 67);
