@@ -56,9 +56,10 @@ class FusePair : public testing::Test {
   ValueId input(const std::string& name, Shape shape) {
     return b_.read(b_.add_state({.name = name, .type = {DType::kF32, std::move(shape)}}));
   }
-  std::vector<std::string> ops_when_fused() {
+  std::vector<std::string> ops_when_fused(const std::vector<Fusion>& these = fusions()) {
     std::vector<std::string> names;
-    const Graph graph = fused(b_.finish());
+    const Graph graph = fuse(b_.finish(), these);
+    verify(graph);
     for (const Node& node : graph.nodes()) names.emplace_back(node.op->name());
     return names;
   }
@@ -98,9 +99,18 @@ TEST_F(FusePair, NotAcrossPhases) {
   EXPECT_THAT(ops_when_fused(), testing::ElementsAre("add", "rms_norm"));
 }
 
-TEST_F(FusePair, NotASumOfAValueWithItself) {
+TEST_F(FusePair, NotIfTheSecondReadsTheFirstTwice) {
+  const ValueId sum = b_.add(Add(), {x_, y_});
+  b_.add(SwiGlu(), {sum, sum});
+  const auto make = [](const Op&, const Op&) { return std::make_shared<const Add>(); };
+  EXPECT_THAT(ops_when_fused({{.first = "add", .second = "swiglu", .make = make}}),
+              testing::ElementsAre("add", "swiglu"));
+}
+
+TEST_F(FusePair, NotIfWhatWouldBeGoneIsTheGradientOfAValue) {
   const auto gradients = b_.add_many(RmsNormGrad(), {x_, w_, rstd_, y_});
-  b_.add(Add(), {gradients[0], gradients[0]});
+  b_.pair_gradient(x_, gradients[0]);
+  b_.add(Add(), {gradients[0], y_});
   EXPECT_THAT(ops_when_fused(), testing::ElementsAre("rms_norm_grad", "add"));
 }
 

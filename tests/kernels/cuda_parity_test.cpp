@@ -72,8 +72,7 @@ class CudaMachine final : public Machine {
 
 bool has_gpu() { return cuda::find_devices().count > 0; }
 
-using Parameters = std::tuple<std::string_view, DType>;
-class CudaParity : public testing::TestWithParam<Parameters> {};
+class CudaParity : public testing::TestWithParam<OpAndDType> {};
 
 TEST_P(CudaParity, WithTheReference) {
   if (!has_gpu()) GTEST_SKIP() << "no GPU";
@@ -89,14 +88,10 @@ TEST_P(CudaFusedOp, GivesTheBitsOfItsPlainOps) {
   expect_bits_of_decomposition(machine, std::get<0>(GetParam()), std::get<1>(GetParam()));
 }
 
-const auto kDTypes = testing::Values(DType::kF32, DType::kBF16, DType::kF16);
-const auto name_of_case = [](const auto& parameters) {
-  return fmt::format("{}_{}", std::get<0>(parameters.param), name(std::get<1>(parameters.param)));
-};
-INSTANTIATE_TEST_SUITE_P(Cuda, CudaParity, testing::Combine(testing::ValuesIn(ops_with_cases()), kDTypes),
-                         name_of_case);
-INSTANTIATE_TEST_SUITE_P(Cuda, CudaFusedOp, testing::Combine(testing::ValuesIn(fused_ops()), kDTypes),
-                         name_of_case);
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaParity, testing::ValuesIn(all_ops()),
+                         [](const auto& test) { return name_of(test.param); });
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaFusedOp, testing::ValuesIn(fused_ops()),
+                         [](const auto& test) { return name_of(test.param); });
 
 TEST(CudaKernels, CopyHostInputs) {
   if (!has_gpu()) GTEST_SKIP() << "no GPU";

@@ -92,6 +92,13 @@ struct Decomposition {
   }
 };
 
+std::vector<OpAndDType> in_each_dtype(const std::vector<std::string_view>& ops) {
+  std::vector<OpAndDType> all;
+  for (std::string_view op : ops)
+    for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) all.emplace_back(op, dtype);
+  return all;
+}
+
 std::vector<std::byte> bytes_of(const TensorView& view) {
   std::vector<std::byte> bytes(static_cast<size_t>(view.num_elements()) * size_bytes(view.dtype));
   copy_rows(bytes.data(), view, true);
@@ -156,11 +163,17 @@ void expect_parity(Machine& machine, std::string_view op, DType dtype) {
   EXPECT_GT(count, 0);
 }
 
-std::vector<std::string_view> fused_ops() {
+std::vector<OpAndDType> all_ops() { return in_each_dtype(ops_with_cases()); }
+
+std::vector<OpAndDType> fused_ops() {
   std::set<std::string_view> ops;
   for (const OpCase& c : op_cases(DType::kBF16))
     if (!Decomposition(*c.op, input_types(c)).outputs.empty()) ops.insert(c.op->name());
-  return {ops.begin(), ops.end()};
+  return in_each_dtype({ops.begin(), ops.end()});
+}
+
+std::string name_of(const OpAndDType& parameters) {
+  return fmt::format("{}_{}", std::get<0>(parameters), name(std::get<1>(parameters)));
 }
 
 void expect_bits_of_decomposition(Machine& machine, std::string_view op, DType dtype) {

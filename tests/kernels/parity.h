@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "base/device.h"
@@ -35,8 +36,13 @@ std::vector<std::string_view> ops_with_cases();
 void expect_parity(Machine& machine, std::string_view op, DType dtype);
 // A fused op gives the bits of its decompose(), and the types.
 void expect_bits_of_decomposition(Machine& machine, std::string_view op, DType dtype);
-// The ops with a case that have a decompose().
-std::vector<std::string_view> fused_ops();
+
+// What a backend's suites of these checks are instantiated with: every op with cases, or those that have a
+// decompose(), in each float type.
+using OpAndDType = std::tuple<std::string_view, DType>;
+std::vector<OpAndDType> all_ops();
+std::vector<OpAndDType> fused_ops();
+std::string name_of(const OpAndDType& parameters);  // "linear_bf16"
 
 void expect_host_inputs_copied(Machine& machine);
 // From gradients of several buckets to the clipping factor, against f64.
