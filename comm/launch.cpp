@@ -90,6 +90,17 @@ Launch detect_launch() {
   return sound ? launch : Launch{};
 }
 
+void check_pmi(const Launch& launch) {
+  if (!launch.launched || launch.num_ranks == 1) return;
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD",
+                               "PMI_PORT", "PMI_CONTROL_PORT"})
+    if (std::getenv(variable) != nullptr) return;
+  throw ConfigError(fmt::format(
+      "[mpi] srun started {} tasks without PMI, so that MPI cannot make them one job. Add --mpi=pmix to srun (Open "
+      "MPI) or --mpi=pmi2 (MPICH); srun --mpi=list says what this Slurm has. mpirun inside sbatch needs neither.",
+      launch.num_ranks));
+}
+
 void check_launch(const Launch& launch, const Fabric& fabric) {
   if (!launch.launched || launch.num_ranks == fabric.num_ranks()) return;
   throw ConfigError(fmt::format(

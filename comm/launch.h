@@ -16,6 +16,10 @@ struct Launch {
 // of many, whatever the size of its allocation; only srun's steps are.
 Launch detect_launch();
 
+// ConfigError if srun has started several tasks and gives MPI nothing to find the others by (PMIx or PMI-2):
+// MPI_Init would then fail or leave each rank alone, as the MPI at hand likes.
+void check_pmi(const Launch& launch);
+
 // ConfigError unless `fabric` has as many ranks as the launcher started: each rank would train alone if the program
 // is linked to another MPI than the launcher's.
 void check_launch(const Launch& launch, const Fabric& fabric);

@@ -4,10 +4,9 @@
 #include <chrono>
 #include <cstdio>
 #include <optional>
-#include <sched.h>
-#include <unistd.h>
 
 #include "base/text.h"
+#include "comm/cores.h"
 #include "comm/launch.h"
 #include "comm/local/local_ranks.h"
 #include "comm/mpi/mpi_session.h"
@@ -38,15 +37,6 @@ struct Request {
   bool ignore_eos = false, print_ids = false;
   int tp = 1, threads = 0;
 };
-
-// Cores that this rank may use: where nobody has bound it, its share of the host's.
-int default_threads(const Launch& launch, int tp) {
-  cpu_set_t allowed;
-  const int online = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
-  const int own = ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : online;
-  const int sharers = launch.num_ranks == 1 ? tp : own == online ? launch.ranks_on_host : 1;
-  return std::max(1, own / sharers);
-}
 
 void check(const Request& r, const Launch& launch, Problems& problems) {
   const auto need = [&](bool holds, const char* flag, auto value, const char* what) {
@@ -101,7 +91,6 @@ bool parse(int argc, const char* const* argv, const Launch& launch, Request& r) 
   check(r, launch, problems);
   problems.throw_if_any();
   if (r.sampling.temperature == 0) r.sampling.greedy = true;
-  if (r.threads == 0) r.threads = default_threads(launch, r.tp);
   return true;
 }
 
@@ -277,6 +266,10 @@ ExitCode explain(const std::exception& error, int rank) {
 void run(int argc, const char* const* argv, const Launch& launch, MpiSession* session) {
   Request request;
   if (!parse(argc, argv, launch, request)) return;
+  if (request.threads == 0) {
+    const HostCores host = host_cores(session);
+    request.threads = std::max(1, host.cores / (session ? host.ranks : request.tp));
+  }
   if (launch.ranks_on_host == launch.num_ranks) check_device(*parse_enum<DeviceKind>(request.device));
   const Job job = make_job(std::move(request));
   if (launch.rank == 0)
@@ -299,6 +292,7 @@ void run(int argc, const char* const* argv, const Launch& launch, MpiSession* se
 }
 
 ExitCode run_with_mpi(int argc, const char* const* argv, const Launch& launch) {
+  check_pmi(launch);
   MpiSession session;
   check_launch(launch, session);
   try {
@@ -318,6 +312,7 @@ ExitCode run_with_mpi(int argc, const char* const* argv, const Launch& launch) {
 
 int main(int argc, char** argv) {
   const trine::Launch launch = trine::detect_launch();
+  trine::undo_default_binding(launch);
   try {
     if (launch.launched && launch.num_ranks > 1) return static_cast<int>(trine::run_with_mpi(argc, argv, launch));
     trine::run(argc, argv, launch, nullptr);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/terminal.h"
 #include "base/text.h"
 #include "data/prepare.h"
 #include "examples/flags_error.h"
@@ -46,7 +47,7 @@ class ProgressPrinter {
 
  private:
   static constexpr size_t kWidth = 24;
-  const bool is_terminal_ = ::isatty(STDERR_FILENO) != 0;
+  const bool is_terminal_ = can_erase_lines(STDERR_FILENO);
   const Clock::time_point start_ = Clock::now();
   Clock::time_point last_ = start_;
   bool shown_ = false;

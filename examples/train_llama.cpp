@@ -6,12 +6,11 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sched.h>
 #include <sstream>
-#include <unistd.h>
 
 #include "base/text.h"
 #include "comm/clock.h"
+#include "comm/cores.h"
 #include "comm/launch.h"
 #include "comm/local/local_ranks.h"
 #include "comm/mpi/mpi_session.h"
@@ -19,6 +18,7 @@
 #include "models/llama_config.h"
 #include "plan/flag_values.h"
 #include "plan/flags.h"
+#include "plan/layout_grid.h"
 #include "plan/layouts.h"
 #include "plan/plan.h"
 #include "plan/report.h"
@@ -40,22 +40,6 @@ std::string time_stamp() {
   return text;
 }
 
-// The cores that the ranks of this host may use together. mpirun binds its ranks to cores; one that is alone on its
-// host may use all of them.
-int usable_cores(const Launch& launch) {
-  const int online = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
-  if (launch.launched && launch.ranks_on_host == 1) {
-    cpu_set_t all;
-    CPU_ZERO(&all);
-    for (int core = 0; core < online && core < CPU_SETSIZE; ++core) CPU_SET(core, &all);
-    ::sched_setaffinity(0, sizeof all, &all);  // where a container forbids it, the old set stays
-  }
-  cpu_set_t allowed;
-  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return std::max(1, online);
-  const int own = std::max(1, CPU_COUNT(&allowed));
-  return own < online ? std::min(online, own * launch.ranks_on_host) : online;
-}
-
 std::string layout_features(const Config& config) {
   std::string text;
   if (config.mesh.pp > 1) text += fmt::format(", schedule {}", name(config.schedule));
@@ -73,14 +57,19 @@ void greet(const Plan& plan, Log& log) {
   log.info(fmt::format("model  {}: {} parameters ({} layers, hidden {}, {} / {} heads of {}, ffn {}, vocab {}{})",
                        config.model_name, format_count(parameter_count(m)), m.layers, m.hidden, m.heads, m.kv_heads,
                        m.head_dim, m.ffn, m.vocab, m.tie_embeddings ? ", tied" : ""));
-  std::string layout = fmt::format(
+  const std::string layout = fmt::format(
       "layout pp {} x dp {} x tp {}, {} thread{} per rank{}; {} steps of {} x {} tokens in {} microbatch{}, {}",
       config.mesh.pp, config.mesh.dp, config.mesh.tp, config.threads, config.threads == 1 ? "" : "s",
       layout_features(config), config.steps, config.global_batch, config.seq, config.num_microbatches(),
       config.num_microbatches() == 1 ? "" : "es", name(config.dtype));
-  if (config.mesh.num_ranks() > 1) layout += "\n" + layout_grid(config.mesh);
-  log.info(layout.substr(0, layout.find_last_not_of('\n') + 1));
+  log.info(layout);
+}
+
+void show_layout(const Config& config, const std::vector<std::string>& hosts, Log& log) {
+  const std::string grid = layout_grid(config.mesh, hosts);
+  if (config.mesh.num_ranks() > 1) log.info(std::string_view(grid).substr(0, grid.size() - 1));
   for (const std::string& warning : layout_warnings(config)) log.warn(warning);
+  for (const std::string& warning : host_warnings(config.mesh, hosts)) log.warn(warning);
 }
 
 ExitCode code_of(const std::exception& error) {
@@ -175,17 +164,21 @@ ExitCode train(Trainer& trainer, const Plan& plan, CommLanes* lanes, MpiSession*
 }
 
 // One rank, from the plan to the end. `fabric`: nullptr if it is the only one; `session`: if it is MPI's.
-ExitCode run_rank(const Plan& plan, Fabric* fabric, MpiSession* session, StopSignal& stop) {
+ExitCode run_rank(const Plan& plan, const Launch& launch, Fabric* fabric, MpiSession* session, StopSignal& stop) {
   Log log(fabric ? fabric->rank() : 0, plan.config.quiet);
+  if (launch.launched) log.without_status();
   greet(plan, log);
   std::optional<CommWorld> world;
   std::optional<CommLanes> lanes;
+  std::vector<std::string> hosts;
   if (fabric) {
     const auto timeout = std::chrono::milliseconds(static_cast<int64_t>(plan.config.timeout_s * 1e3));
     world.emplace(*fabric, plan.config.mesh, timeout);
+    if (session) hosts = gather_hosts((*world)[Group::kWorld]);
     const std::vector<ClockOffset> clocks = align_clocks((*world)[Group::kWorld]);
     lanes.emplace(*world, clocks[static_cast<size_t>(fabric->rank())]);
   }
+  show_layout(plan.config, hosts, log);
   CommLanes* const connection = lanes ? &*lanes : nullptr;
   Trainer trainer(plan, log, connection);
   try {
@@ -202,11 +195,11 @@ ExitCode run_rank(const Plan& plan, Fabric* fabric, MpiSession* session, StopSig
   }
 }
 
-ExitCode run_local(const Plan& plan, StopSignal& stop) {
-  if (plan.config.local_ranks == 1) return run_rank(plan, nullptr, nullptr, stop);
+ExitCode run_local(const Plan& plan, const Launch& launch, StopSignal& stop) {
+  if (plan.config.local_ranks == 1) return run_rank(plan, launch, nullptr, nullptr, stop);
   std::atomic<int> code = 0;
   run_local_ranks(plan.config.local_ranks, [&](Fabric& fabric) {
-    const ExitCode own = run_rank(plan, &fabric, nullptr, stop);
+    const ExitCode own = run_rank(plan, launch, &fabric, nullptr, stop);
     if (own != ExitCode::kOk) code = static_cast<int>(own);
   });
   return static_cast<ExitCode>(code.load());
@@ -226,7 +219,8 @@ ExitCode explain(const std::exception& error, int rank) {
 }
 
 ExitCode run(int argc, char** argv, const Launch& launch, MpiSession* session, StopSignal& stop) {
-  const LaunchInfo info{launch.num_ranks, launch.ranks_on_host, usable_cores(launch), time_stamp()};
+  const HostCores host = host_cores(session);
+  const LaunchInfo info{launch.num_ranks, host.ranks, host.cores, time_stamp()};
   const CommandLine command = parse_train_flags(argc, argv, info, version_text(), saved_config);
   if (const auto* request = std::get_if<TextRequest>(&command)) {
     if (launch.rank == 0) std::cout << request->text << '\n';
@@ -243,11 +237,12 @@ ExitCode run(int argc, char** argv, const Launch& launch, MpiSession* session, S
     if (launch.rank == 0) print_report(plan, std::cout);
     return ExitCode::kOk;
   }
-  return session ? run_rank(plan, session, session, stop) : run_local(plan, stop);
+  return session ? run_rank(plan, launch, session, session, stop) : run_local(plan, launch, stop);
 }
 
 // With MPI, an error that not all ranks have must end the job here, before Finalize would wait for them.
 ExitCode run_with_mpi(int argc, char** argv, const Launch& launch, StopSignal& stop) {
+  check_pmi(launch);
   MpiSession session;
   check_launch(launch, session);
   try {
@@ -265,6 +260,7 @@ ExitCode run_with_mpi(int argc, char** argv, const Launch& launch, StopSignal& s
 int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is a full disk, not a crash
   const trine::Launch launch = trine::detect_launch();
+  trine::undo_default_binding(launch);
   trine::StopSignal stop(launch.launched);  // before anything that takes time
   try {
     const bool mpi = launch.launched && launch.num_ranks > 1;

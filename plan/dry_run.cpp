@@ -10,6 +10,7 @@
 #include "parallel/schedules/check.h"
 #include "plan/flag_values.h"
 #include "plan/flags.h"
+#include "plan/layout_grid.h"
 #include "plan/layouts.h"
 #include "plan/report.h"
 #include "plan/step_cost.h"

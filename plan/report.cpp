@@ -103,24 +103,6 @@ std::filesystem::path schedule_picture_path(const Config& config) {
   return (std::filesystem::path(config.out) / "schedule.svg").lexically_normal();
 }
 
-std::string layout_grid(const Mesh& mesh) {
-  constexpr int kShown = 8;
-  std::string text;
-  for (int pp = 0; pp < mesh.pp; ++pp) {
-    text += fmt::format("  pp {}:", pp);
-    for (int dp = 0; dp < mesh.dp; ++dp) {
-      if (dp == kShown - 1 && mesh.dp > kShown) {
-        text += " ...,";
-        dp = mesh.dp - 1;
-      }
-      const int first = mesh.rank({pp, dp, 0}), last = mesh.rank({pp, dp, mesh.tp - 1});
-      text += fmt::format(" dp {}: {}{}", dp, first, last > first ? fmt::format("-{}", last) : "");
-      text += dp + 1 < mesh.dp ? "," : "\n";
-    }
-  }
-  return text;
-}
-
 void print_report(const Plan& plan, std::ostream& out) {
   const Config& c = plan.config;
   if (c.print_graph) out << print_graph(plan);

@@ -22,9 +22,6 @@ std::string schedule_picture(const Plan& plan);
 // Where it goes: the folder of --out, else the current one (resolve() leaves --out at "." for who only looks).
 std::filesystem::path schedule_picture_path(const Config& config);
 
-// The grid of ranks, a line per pipeline rank: "  pp 0: dp 0: 0-7, dp 1: 8-15".
-std::string layout_grid(const Mesh& mesh);
-
 // Prints all that the configuration wants to look at, and writes the picture of the schedule. DataError if that
 // can not be written.
 void print_report(const Plan& plan, std::ostream& out);

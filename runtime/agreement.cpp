@@ -1,6 +1,7 @@
 #include "runtime/agreement.h"
 
 #include <cstring>
+#include <unistd.h>
 
 #include "base/error.h"
 
@@ -25,6 +26,17 @@ void run_agreed(Communicator* world, const std::function<void()>& body) {
   }
   for (const Outcome& outcome : gather_all(world, own))
     if (outcome.code != 0) throw Error(static_cast<ExitCode>(outcome.code), outcome.text);
+}
+
+std::vector<std::string> gather_hosts(Communicator& world) {
+  struct Name {
+    char text[256] = {};
+  };
+  Name own;
+  ::gethostname(own.text, sizeof own.text - 1);
+  std::vector<std::string> hosts;
+  for (const Name& name : gather_all(&world, own)) hosts.emplace_back(name.text);
+  return hosts;
 }
 
 }  // namespace trine

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "comm/communicator.h"
 
@@ -21,5 +23,8 @@ std::vector<T> gather_all(Communicator* world, const T& own) {
   world->all_gather(&own, all.data(), world->size(), DType::kU8, sizeof(T));
   return all;
 }
+
+// The name of every rank's host, by rank. Collective over `world`.
+std::vector<std::string> gather_hosts(Communicator& world);
 
 }  // namespace trine

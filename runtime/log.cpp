@@ -9,12 +9,12 @@
 #include <unistd.h>
 #include <utility>
 
+#include "base/terminal.h"
+
 namespace trine {
 namespace {
 
 constexpr std::string_view kEraseLine = "\r\x1b[K";
-
-bool is_terminal(std::FILE* stream) { return ::isatty(::fileno(stream)) == 1; }
 
 size_t columns(std::FILE* stream) {
   winsize size{};
@@ -31,18 +31,13 @@ void put(std::FILE* stream, std::string_view text) {
 Log::Log(int rank, bool quiet, std::FILE* out, std::FILE* err)
     : rank_(rank),
       prints_info_(rank == 0 && !quiet),
-      shows_status_(prints_info_ && is_terminal(out)),
+      shows_status_(prints_info_ && can_erase_lines(::fileno(out))),
       out_(out),
       err_(err) {}
 
 Log::~Log() {
   status("");
   if (fd_ >= 0) ::close(fd_);
-}
-
-void Log::set_quiet(bool quiet) {
-  prints_info_ = rank_ == 0 && !quiet;
-  shows_status_ = prints_info_ && is_terminal(out_);
 }
 
 void Log::open(const std::filesystem::path& path) {

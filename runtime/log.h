@@ -18,7 +18,8 @@ class Log {
   Log& operator=(const Log&) = delete;
   ~Log();
 
-  void set_quiet(bool quiet);
+  // For ranks of a launcher: mpirun gives rank 0 a terminal of its own, whatever the user's output goes to.
+  void without_status() { shows_status_ = false; }
   // From now on every line also goes to the end of this file, stamped with the rank, after what was said before.
   void open(const std::filesystem::path& path);
 
@@ -27,7 +28,8 @@ class Log {
   void fail(std::string_view text);  // stderr, on any rank
 
   // A line at the bottom of the terminal that the next one replaces; an empty one removes it. Nothing where
-  // shows_status() is false: stdout is no terminal, or nothing is to be printed there.
+  // shows_status() is false: stdout is no terminal that can erase a line (TERM=dumb), or nothing is to be printed
+  // there.
   void status(std::string_view text);
   bool shows_status() const { return shows_status_; }
 

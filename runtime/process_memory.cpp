@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <vector>
 
+#include "base/cgroup.h"
+
 namespace trine {
 namespace {
 
@@ -34,42 +36,23 @@ std::optional<int64_t> only_number(const std::filesystem::path& file) { return n
 
 // Both versions say the same in files of different names.
 struct CgroupFiles {
-  const char *folder, *limit, *usage, *reclaimable_cache;
+  const char *limit, *usage, *reclaimable_cache;
 };
-constexpr CgroupFiles kVersion1 = {"sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
-                                   "total_inactive_file "};
-constexpr CgroupFiles kVersion2 = {"sys/fs/cgroup", "memory.max", "memory.current", "inactive_file "};
+constexpr CgroupFiles kVersion1 = {"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "};
+constexpr CgroupFiles kVersion2 = {"memory.max", "memory.current", "inactive_file "};
 
-// What the tightest limit from `group` up to the root of the hierarchy leaves; nullopt if there is none ("max").
-std::optional<int64_t> left_in_group(const std::filesystem::path& root, const CgroupFiles& files,
-                                     std::string group) {
+// What the tightest limit leaves; nullopt if there is none ("max").
+std::optional<int64_t> left_in_cgroups(const std::filesystem::path& root) {
   std::optional<int64_t> left;
-  // In a container the path may be the host's: the folders that do not exist here are passed over, up to the mount,
-  // which then is the container's own group.
-  for (;;) {
-    const std::filesystem::path folder = root / files.folder / std::filesystem::path(group).relative_path();
-    const auto limit = only_number(folder / files.limit), usage = only_number(folder / files.usage);
-    if (limit && usage) {
+  for (const ControlGroups& groups : control_groups("memory", root)) {
+    const CgroupFiles& files = groups.version == 1 ? kVersion1 : kVersion2;
+    for (const std::filesystem::path& folder : groups.folders) {
+      const auto limit = only_number(folder / files.limit), usage = only_number(folder / files.usage);
+      if (!limit || !usage) continue;
       const int64_t cache = number_behind(folder / "memory.stat", files.reclaimable_cache).value_or(0);
       const int64_t here = std::max<int64_t>(*limit - (*usage - std::min(cache, *usage)), 0);
       left = std::min(left.value_or(here), here);
     }
-    if (group.empty() || group == "/") return left;
-    group = std::filesystem::path(group).parent_path().string();
-  }
-}
-
-std::optional<int64_t> left_in_cgroups(const std::filesystem::path& root) {
-  std::optional<int64_t> left;
-  std::ifstream lines(root / "proc/self/cgroup");  // "4:memory:/group" or "0::/group"
-  for (std::string line; std::getline(lines, line);) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
-    const bool version2 = controllers == ",,";
-    if (!version2 && controllers.find(",memory,") == std::string::npos) continue;
-    const auto here = left_in_group(root, version2 ? kVersion2 : kVersion1, line.substr(second + 1));
-    if (here) left = std::min(left.value_or(*here), *here);
   }
   return left;
 }

@@ -36,6 +36,16 @@ std::unique_ptr<Transport> MpiSession::connect(const std::vector<int>& ranks) {
   return std::make_unique<MpiTransport>(group);
 }
 
+void MpiSession::gather_bytes_on_host(const void* own, int size, const std::function<void*(int num_ranks)>& room) {
+  MPI_Comm host = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host),
+            "MPI_Comm_split_type");
+  int num_ranks = 1;
+  check_mpi(MPI_Comm_size(host, &num_ranks), "MPI_Comm_size");
+  check_mpi(MPI_Allgather(own, size, MPI_BYTE, room(num_ranks), size, MPI_BYTE, host), "MPI_Allgather");
+  check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
+}
+
 void MpiSession::abort(int exit_code) {
   MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::_Exit(exit_code);

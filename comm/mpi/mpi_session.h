@@ -1,6 +1,10 @@
 // MPI from start to end, and messages over it. Calls that Open MPI and MPICH share.
 #pragma once
 
+#include <functional>
+#include <type_traits>
+#include <vector>
+
 #include "comm/transport.h"
 
 namespace trine {
@@ -22,10 +26,24 @@ class MpiSession final : public Fabric {
   // The session must outlive the transport.
   std::unique_ptr<Transport> connect(const std::vector<int>& ranks) override;
 
+  // What each rank of this host gives, in order of rank. Collective over all ranks.
+  template <typename T>
+  std::vector<T> gather_on_host(const T& own) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    std::vector<T> all;
+    gather_bytes_on_host(&own, sizeof(T), [&](int num_ranks) {
+      all.resize(static_cast<size_t>(num_ranks));
+      return all.data();
+    });
+    return all;
+  }
+
   // Ends this process and, as far as MPI can, all others.
   [[noreturn]] void abort(int exit_code);
 
  private:
+  void gather_bytes_on_host(const void* own, int size, const std::function<void*(int num_ranks)>& room);
+
   int rank_ = 0, num_ranks_ = 1;
 };
 

@@ -18,8 +18,9 @@ using Variables = std::vector<std::pair<std::string, std::string>>;
 Launch detect_with(const Variables& variables) {
   for (const char* name :
        {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "PMI_RANK", "PMI_SIZE",
-        "MPI_LOCALNRANKS", "PMIX_RANK", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
-        "SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_NODEID"})
+        "MPI_LOCALNRANKS", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_FD", "PMI_PORT", "PMI_CONTROL_PORT", "SLURM_STEP_ID",
+        "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE",
+        "SLURM_NODEID"})
     ::unsetenv(name);
   for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
   return detect_launch();
@@ -102,6 +103,27 @@ TEST(Launch, NonsenseIsNoLauncher) {
   expect_alone({{"PMI_RANK", "-1"}, {"PMI_SIZE", "4"}});
   expect_alone({{"PMI_RANK", "1x"}, {"PMI_SIZE", "4"}});
   expect_alone({{"PMI_RANK", ""}, {"PMI_SIZE", "4"}});
+}
+
+TEST(Launch, SlurmWithoutPmiIsSaidBeforeMpiStarts) {
+  try {
+    check_pmi(detect_with(slurm_step(1, 0, "2", 2)));
+    FAIL() << "two tasks of srun that know nothing of each other";
+  } catch (const ConfigError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("2 tasks without PMI"), text.npos) << text;
+    EXPECT_NE(text.find("--mpi=pmix"), text.npos) << text;
+    EXPECT_EQ(text.find('\n'), text.npos) << text;
+  }
+  check_pmi(detect_with({}));
+  check_pmi(detect_with(slurm_step(0, 0, "1", 1)));  // alone, and so without MPI
+  for (const Variables& given : {Variables{{"PMIX_NAMESPACE", "slurm.pmix.7.0"}, {"PMIX_RANK", "1"}},
+                                 Variables{{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}, {"PMI_FD", "9"}}}) {
+    Variables step = slurm_step(1, 0, "2", 2);
+    step.insert(step.end(), given.begin(), given.end());
+    check_pmi(detect_with(step));
+  }
+  check_pmi(detect_with({{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "2"}}));
 }
 
 TEST(Launch, TheLibraryMustSeeAllRanks) {

@@ -1,6 +1,9 @@
 // train_llama under mpirun: it trains what local ranks train, bit for bit, and looks the same from outside.
 #include "tests/programs/mpirun.h"
 
+#include <gmock/gmock.h>
+#include <sched.h>
+
 namespace trine {
 namespace {
 
@@ -17,6 +20,8 @@ class UnderMpirun : public ProgramTest {
   Curve train(const std::string& command, const std::string& out) const {
     const Ran ran = in_folder(command + "--out " + out);
     EXPECT_EQ(ran.code, 0) << command << "\n" << ran.text;
+    // mpirun gives rank 0 a terminal, but this test is none: no bar.
+    EXPECT_EQ(ran.text.find('\x1b'), ran.text.npos) << ran.text;
     return curve(out);
   }
   static std::string local(int num_ranks) { return "train_llama --local-ranks " + std::to_string(num_ranks) + " "; }
@@ -86,6 +91,9 @@ TEST_F(UnderMpirun, SixteenRanksTrainTheModelOfOne) {
 TEST_F(UnderMpirun, EveryRankAccountsForItsTime) {
   prepare();
   train(over_mpi(8) + kModel + "--tp 2 --pp 2 --trace on ", "out");
+  std::array<char, 256> host{};
+  ASSERT_EQ(::gethostname(host.data(), host.size() - 1), 0);
+  EXPECT_THAT(read_file(folder_ / "out/log.txt"), testing::HasSubstr(std::string("  all on ") + host.data()));
   for (const auto& line : json_lines(folder_ / "out/metrics.jsonl")) {
     if (!line.contains("loss")) continue;
     double sum = 0;
@@ -124,6 +132,37 @@ TEST_F(UnderMpirun, OneRankSpeaksForAll) {
   const Ran data = in_folder(over_mpi(2) + "--data nowhere");
   EXPECT_EQ(data.code, 3);
   EXPECT_EQ(count(data.text, "nowhere: no such file"), 1u) << data.text;
+}
+
+// The threads that a command chooses for a rank.
+TEST_F(UnderMpirun, OnlyMpirunsOwnBindingIsUndone) {
+  cpu_set_t all;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof all, &all), 0);
+  std::vector<std::string> cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core)
+    if (CPU_ISSET(core, &all)) cores.push_back(std::to_string(core));
+  if (cores.size() < 2) GTEST_SKIP() << "needs two cores";
+  const auto threads = [&](const std::string& launch) {
+    const Ran ran = in_folder(launch + " train_llama --dry-run --json");
+    EXPECT_EQ(ran.code, 0) << launch << "\n" << ran.text;
+    return nlohmann::json::parse(ran.text.substr(ran.text.find('{')))["config"].value("threads", 0);
+  };
+  const std::string one_core = "taskset -c " + cores[1] + " ";
+  const int own = threads("");
+  EXPECT_GE(own, 1);
+  EXPECT_LE(own, static_cast<int>(cores.size()));  // a container's quota may leave less
+  EXPECT_EQ(threads("exec " + one_core), 1);
+  // What srun -n 1 -c 1 leaves: its variables, and a mask.
+  EXPECT_EQ(threads("export SLURM_JOB_ID=7 SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1 SLURM_NODEID=0 "
+                    "SLURM_STEP_TASKS_PER_NODE=1 SLURM_CPU_BIND=quiet,mask_cpu:0x2; exec " +
+                    one_core),
+            1);
+  std::string mpi = mpirun(1);
+  EXPECT_EQ(threads(mpi), own);
+  EXPECT_EQ(threads(mpi + "env A_SCRIPT_BETWEEN=1"), own);
+  mpi.insert(mpi.find("exec ") + 5, one_core);
+  EXPECT_EQ(threads(mpi), 1);
+  EXPECT_EQ(threads(mpirun(1) + (kOpenMpi ? "--bind-to core" : "-bind-to core")), 1);
 }
 
 }  // namespace
