@@ -2,10 +2,9 @@
 
 #include <cstdlib>
 #include <memory>
-#include <zlib.h>
 
 #include "base/error.h"
-#include "base/mapped_file.h"
+#include "data/text_reader.h"
 
 namespace trine {
 namespace fs = std::filesystem;
@@ -33,24 +32,10 @@ std::optional<fs::path> find_default_text() {
 }
 
 std::string read_maybe_gzip(const fs::path& file) {
-  const MappedFile exists(file);  // reports what is wrong with the path better than zlib
-  const std::unique_ptr<gzFile_s, int (*)(gzFile)> stream(gzopen(file.c_str(), "rb"), gzclose);
-  if (!stream) throw DataError(fmt::format("[data] {}: cannot be opened. Check its permissions.", file.string()));
+  TextReader reader(file.string(), nullptr);
   std::string text;
-  for (;;) {
-    const size_t size = text.size();
-    constexpr unsigned block = 1u << 18;
-    text.resize(size + block);
-    const int got = gzread(stream.get(), text.data() + size, block);
-    text.resize(size + static_cast<size_t>(std::max(got, 0)));
-    int error = Z_OK;
-    const char* message = gzerror(stream.get(), &error);
-    if (got < 0 || (error != Z_OK && error != Z_STREAM_END)) {
-      throw DataError(fmt::format("[data] {}: {} after {} bytes. The file is damaged: install or unpack it again.",
-                                  file.string(), message, text.size()));
-    }
-    if (got == 0) return text;
-  }
+  for (std::string block; reader.read(block);) text += block;
+  return text;
 }
 
 TokenSourcePtr default_tokens(const Tokenizer& tokenizer) {

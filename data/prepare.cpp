@@ -1,64 +1,17 @@
 #include "data/prepare.h"
 
-#include <cerrno>
-#include <cstring>
-#include <nlohmann/json.hpp>
-#include <sys/stat.h>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "data/text_reader.h"
 #include "data/token_file_writer.h"
 
 namespace trine {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr size_t kBlockBytes = size_t{1} << 20, kPieceBytes = size_t{256} << 10, kMaxLineBytes = size_t{256} << 20;
-
-// A text file or standard input, read in blocks.
-class TextFile {
- public:
-  TextFile(const std::string& path, std::FILE* standard_input) : name_(path == "-" ? "standard input" : path) {
-    if (path == "-") {
-      file_ = {standard_input, [](std::FILE*) { return 0; }};
-      return;
-    }
-    file_ = {std::fopen(path.c_str(), "rb"), std::fclose};
-    struct stat info {};
-    if (file_ && ::fstat(::fileno(file_.get()), &info) == 0 && S_ISDIR(info.st_mode)) errno = EISDIR, file_.reset();
-    if (!file_) throw error(fmt::format("{}. Check the path and its permissions", std::strerror(errno)));
-  }
-
-  // False at the end of the file.
-  bool read(std::string& block) {
-    block.resize(kBlockBytes);
-    block.resize(std::fread(block.data(), 1, block.size(), file_.get()));
-    if (std::ferror(file_.get())) throw error(fmt::format("{}. Check the disk", std::strerror(errno)));
-    if (std::exchange(at_begin_, false)) refuse_compressed(block);
-    return !block.empty();
-  }
-
-  DataError error(const std::string& what) const { return DataError(fmt::format("[data] {}: {}.", name_, what)); }
-  DataError error(int64_t line, const std::string& what) const {
-    return DataError(fmt::format("[data] {}:{}: {}.", name_, line, what));
-  }
-
- private:
-  void refuse_compressed(std::string_view block) const {
-    constexpr std::string_view gzip = "\x1f\x8b", zstd = "\x28\xb5\x2f\xfd",
-                               xz("\xfd"
-                                  "7zXZ\0",
-                                  6);
-    for (std::string_view magic : {gzip, zstd, xz}) {
-      if (!block.starts_with(magic)) continue;
-      throw error("is compressed, need plain text. Decompress it, for instance: zcat FILE | prepare_data -");
-    }
-  }
-
-  std::string name_;
-  bool at_begin_ = true;
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_ = {nullptr, std::fclose};
-};
+constexpr size_t kPieceBytes = size_t{256} << 10, kMaxDocumentBytes = size_t{256} << 20;
 
 // Encodes documents of any length piece by piece.
 class DocumentEncoder {
@@ -114,47 +67,92 @@ class DocumentEncoder {
   size_t num_tokens_ = 0;
 };
 
-std::string text_of_line(std::string_view line, const TextFile& file, int64_t number) {
-  try {
-    nlohmann::json json = nlohmann::json::parse(line);
-    return std::move(json.at("text").get_ref<std::string&>());
-  } catch (const nlohmann::json::exception& error) {
-    throw file.error(number, fmt::format("{}, need a JSON object with a string \"text\". Mend or remove the line",
-                                         error.what()));
-  }
-}
+// Reads the documents of one file after another.
+class DocumentReader {
+ public:
+  DocumentReader(const PrepareRequest& request, DocumentEncoder& encoder, std::function<void(int64_t)> on_read)
+      : request_(request), encoder_(encoder), on_read_(std::move(on_read)) {}
 
-template <typename OnRead>
-void read_lines(TextFile& file, DocumentEncoder& encoder, OnRead on_read) {
-  std::string block, line;
-  int64_t number = 0;
-  const auto take_line = [&](std::string_view text) {
-    ++number;
-    if (text.find_first_not_of(" \t\r") == std::string_view::npos) return;
-    encoder.add(text_of_line(text, file, number));
-    encoder.end();
-  };
-  while (file.read(block)) {
-    std::string_view rest = block;
-    for (size_t end; (end = rest.find('\n')) != std::string_view::npos; rest.remove_prefix(end + 1)) {
-      line += rest.substr(0, end);
-      take_line(line);
+  void read(const std::string& path, std::FILE* standard_input) {
+    TextReader file(path, standard_input);
+    std::string block;
+    file.read(block);
+    recognised_ = request_.format == TextFormat::kAuto
+                      ? recognise_text(path, block, block.size() < TextReader::kBlockBytes)
+                      : Recognised{request_.format};
+    if (!recognised_.problem.empty()) throw file.error(recognised_.problem);
+    recognised_.format == TextFormat::kJsonLines ? read_lines(file, block) : read_text(file, block);
+  }
+
+  int64_t skipped_lines() const { return skipped_lines_; }
+  const std::string& first_skipped() const { return first_skipped_; }
+
+ private:
+  // The next block; the bytes before it are done.
+  bool next(TextReader& file, std::string& block) {
+    const bool more = file.read(block);
+    on_read_(file.bytes_read() - std::exchange(done_bytes_, file.bytes_read()));
+    if (!more) done_bytes_ = 0;
+    return more;
+  }
+
+  void read_text(TextReader& file, std::string& block) {
+    do encoder_.add(block);
+    while (next(file, block));
+    encoder_.end();
+  }
+
+  void read_lines(TextReader& file, std::string& block) {
+    std::string line;
+    bool too_long = false;
+    int64_t number = 0;
+    if (block.starts_with(kByteOrderMark)) block.erase(0, kByteOrderMark.size());
+    const auto take_line = [&] {
+      ++number;
+      if (too_long)
+        bad_line(file, number,
+                 fmt::format("longer than {}. Split the document", format_bytes(int64_t{kMaxDocumentBytes})));
+      else if (line.find_first_not_of(" \t\r") != std::string::npos)
+        document_of_line(file, number, line);
       line.clear();
-    }
-    line += rest;
-    if (line.size() > kMaxLineBytes) {
-      throw file.error(number + 1, fmt::format("longer than {}. Split the document", format_bytes(kMaxLineBytes)));
-    }
-    on_read(block.size());
+      too_long = false;
+    };
+    do {
+      std::string_view rest = block;
+      for (size_t end; (end = rest.find('\n')) != std::string_view::npos; rest.remove_prefix(end + 1)) {
+        if (!too_long) line += rest.substr(0, end);
+        take_line();
+      }
+      if (!too_long) line += rest;
+      if (line.size() > kMaxDocumentBytes) too_long = true, line.clear();
+    } while (next(file, block));
+    if (too_long || !line.empty()) take_line();
   }
-  if (!line.empty()) take_line(line);
-}
 
-template <typename OnRead>
-void read_text(TextFile& file, DocumentEncoder& encoder, OnRead on_read) {
-  for (std::string block; file.read(block); on_read(block.size())) encoder.add(block);
-  encoder.end();
-}
+  void document_of_line(const TextReader& file, int64_t number, std::string_view line) {
+    const TextLine read = text_of_line(line);
+    if (!read.problem.empty())
+      return bad_line(
+          file, number,
+          fmt::format("{}. Mend or remove the line, or leave such lines out with --skip-bad-lines{}", read.problem,
+                      request_.format == TextFormat::kAuto ? "; --format text takes the file as plain text" : ""));
+    encoder_.add(read.text);
+    encoder_.end();
+  }
+
+  void bad_line(const TextReader& file, int64_t number, const std::string& what) {
+    DataError error = file.error(number, what);
+    if (!request_.skip_bad_lines) throw error;
+    if (skipped_lines_++ == 0) first_skipped_ = fmt::format("{}:{}: {}", file.name(), number, what);
+  }
+
+  const PrepareRequest& request_;
+  DocumentEncoder& encoder_;
+  std::function<void(int64_t)> on_read_;
+  Recognised recognised_;
+  int64_t done_bytes_ = 0, skipped_lines_ = 0;
+  std::string first_skipped_;
+};
 
 int64_t total_size(const std::vector<std::string>& texts) {
   int64_t total = 0;
@@ -181,20 +179,22 @@ PreparedInfo prepare(const PrepareRequest& request, const Tokenizer& tokenizer, 
   TokenFileWriter writer(request.out, tokenizer.vocab_size());
   DocumentEncoder encoder(tokenizer, *end_id, writer);
   PrepareProgress state{.total_bytes = total_size(request.texts)};
-  const auto on_read = [&](size_t bytes) {
-    state.bytes += static_cast<int64_t>(bytes);
+  const auto on_read = [&](int64_t bytes) {
+    state.bytes += bytes;
     state.tokens = writer.num_tokens();
     state.documents = writer.num_documents();
     if (progress) progress(state);
   };
-  for (const std::string& path : request.texts) {
-    TextFile file(path, standard_input);
-    fs::path(path).extension() == ".jsonl" ? read_lines(file, encoder, on_read) : read_text(file, encoder, on_read);
-  }
+  DocumentReader reader(request, encoder, on_read);
+  for (const std::string& path : request.texts) reader.read(path, standard_input);
+  if (writer.num_documents() == 0 && reader.skipped_lines() > 0)
+    throw DataError(fmt::format("[data] every line is bad. The first: {}.", reader.first_skipped()));
   PreparedInfo info{.tokenizer = tokenizer.name(),
                     .tokenizer_hash = tokenizer.hash(),
                     .vocab_size = tokenizer.vocab_size(),
-                    .num_documents = writer.num_documents()};
+                    .num_documents = writer.num_documents(),
+                    .skipped_lines = reader.skipped_lines(),
+                    .first_skipped = reader.first_skipped()};
   AtomicFile info_file(fs::path(request.out) += ".json");
   writer.finish(request.valid_fraction, [&](TokenFileWriter::Split split) {
     info.train_tokens = split.train_tokens;

@@ -14,7 +14,8 @@ std::string to_json_text(const PreparedInfo& info) {
                      {"vocab_size", info.vocab_size},
                      {"train_tokens", info.train_tokens},
                      {"valid_tokens", info.valid_tokens},
-                     {"documents", info.num_documents}};
+                     {"documents", info.num_documents},
+                     {"skipped_lines", info.skipped_lines}};
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -16,6 +16,8 @@ struct PreparedInfo {
   uint64_t tokenizer_hash = 0;
   int64_t vocab_size = 0;
   int64_t train_tokens = 0, valid_tokens = 0, num_documents = 0;
+  int64_t skipped_lines = 0;  // bad ones that --skip-bad-lines left out
+  std::string first_skipped;  // file:line: what; not in PREFIX.json
 };
 
 std::string to_json_text(const PreparedInfo& info);

@@ -55,11 +55,20 @@ class ProgressPrinter {
 
 int run(int argc, const char* const* argv) {
   PrepareRequest request;
-  std::string tokenizer_spec = "bytes", out;
+  std::string tokenizer_spec = "bytes", format = "auto", out;
   CLI::App app("Makes token files from text, for train_llama --data PREFIX-train --valid-data PREFIX-valid.",
                "prepare_data");
-  app.add_option("TEXT", request.texts, "text files (one document each), .jsonl (field \"text\"), or - for stdin")
+  app.add_option("TEXT", request.texts,
+                 "text (a document each) or JSON lines (a document per line, in its field \"text\"), plain or in "
+                 "gzip; - for stdin")
       ->type_name("FILE...")
+      ->group("Text");
+  app.add_option("--format", format,
+                 "auto sees JSON lines by name and contents, and refuses JSON in other forms (default: auto)")
+      ->type_name("auto|text|jsonl")
+      ->group("Text");
+  app.add_flag("--skip-bad-lines", request.skip_bad_lines,
+               "leave out lines that are no JSON object with a \"text\", and count them")
       ->group("Text");
   app.add_option("--tokenizer", tokenizer_spec,
                  "bytes, a SentencePiece .model or a tokenizer.json (default: bytes)")
@@ -77,6 +86,10 @@ int run(int argc, const char* const* argv) {
   request.out = out;
   if (request.texts.empty())
     problems.add("flags", "no TEXT, need at least one file. Name the files, or - for stdin.");
+  if (const auto known = parse_text_format(format))
+    request.format = *known;
+  else
+    problems.add("flags", "--format is {}, need auto, text or jsonl.", format);
   if (out.empty()) problems.add("flags", "no --out, need a prefix for the token files. Give --out PREFIX.");
   if (!(request.valid_fraction >= 0 && request.valid_fraction < 1)) {
     problems.add("flags", "--valid-fraction is {}, need 0 <= F < 1.", request.valid_fraction);
@@ -91,6 +104,8 @@ int run(int argc, const char* const* argv) {
     ProgressPrinter progress;
     return prepare(request, *tokenizer, stdin, std::ref(progress));
   }();
+  if (info.skipped_lines > 0)
+    fmt::print(stderr, "warning: {} bad lines left out; the first: {}.\n", info.skipped_lines, info.first_skipped);
   fmt::print("{} documents, {} tokens for training in {}-train.bin, {} for validation{}\n",
              format_count(info.num_documents), format_count(info.train_tokens), out,
              format_count(info.valid_tokens), info.valid_tokens > 0 ? fmt::format(" in {}-valid.bin", out) : "");

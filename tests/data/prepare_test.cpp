@@ -150,8 +150,100 @@ TEST(Prepare, SaysWhatIsWrongWithTheText) {
   write_file(folder / "e.txt", "");
   expect_error(ExitCode::kData, {"empty"}, run("e.txt"));
   write_file(folder / "f.txt", "\x1f\x8b\x08 compressed");
-  expect_error(ExitCode::kData, {"f.txt", "compressed"}, run("f.txt"));
+  expect_error(ExitCode::kData, {"f.txt", "compressed", "damaged"}, run("f.txt"));
+  write_file(folder / "g.txt", "\x28\xb5\x2f\xfd and so on");
+  expect_error(ExitCode::kData, {"g.txt", "zstd", "zstdcat"}, run("g.txt"));
+  write_file(folder / "h.txt", std::string("\xff\xfe{\0", 4));
+  expect_error(ExitCode::kData, {"h.txt", "UTF-16", "--format text"}, run("h.txt"));
   for (const std::string& name : folder.names()) EXPECT_FALSE(name.starts_with("p")) << name;
+}
+
+// A gzip file of one stored block (RFC 1951, 1952). REQUIRES: less than 64 KiB.
+std::string gzip_of(const std::string& text) {
+  const auto bytes = [](uint32_t value, int count) {
+    std::string out;
+    for (int i = 0; i < count; ++i) out += static_cast<char>(value >> 8 * i);
+    return out;
+  };
+  uint32_t crc = ~0u;
+  for (const char c : text) {
+    crc ^= static_cast<unsigned char>(c);
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1u ? 0xedb88320u : 0);
+  }
+  const auto size = static_cast<uint32_t>(text.size());
+  return std::string("\x1f\x8b\x08\0\0\0\0\0\0\xff\x01", 11) + bytes(size, 2) + bytes(~size, 2) + text +
+         bytes(~crc, 4) + bytes(size, 4);
+}
+
+std::vector<int32_t> prepare_as(const std::string& name, const std::string& contents, PrepareRequest request = {}) {
+  const ScratchFolder folder;
+  write_file(folder / name, contents);
+  request.texts = {(folder / name).string()};
+  request.out = folder / "p", request.valid_fraction = 0;
+  prepare(request, *make_byte_tokenizer(), nullptr);
+  return tokens_of(folder / "p-train");
+}
+
+TEST(PrepareFormat, JsonLinesAreSeenUnderAnyName) {
+  const std::string lines = "{\"text\": \"one\"}\n{\"text\": \"two\", \"id\": [1, {}]}\n";
+  const std::vector<int32_t> want = bytes_and_end({"one", "two"});
+  for (const char* name : {"c.jsonl", "c.json", "c.ndjson", "C.JSONL", "c.txt", "c", "c.jsonl.gz", "c.JSON.GZ"}) {
+    EXPECT_EQ(prepare_as(name, lines), want) << name;
+    EXPECT_EQ(prepare_as(name, gzip_of(lines)), want) << name;
+    EXPECT_EQ(prepare_as(name, gzip_of(lines.substr(0, 5)) + gzip_of(lines.substr(5))), want) << name;
+    EXPECT_EQ(prepare_as(name, lines, {.format = TextFormat::kText}), bytes_and_end({lines})) << name;
+  }
+  EXPECT_EQ(prepare_as("c", "\xef\xbb\xbf\n\n  " + lines), want);
+  EXPECT_EQ(prepare_as("c", lines.substr(0, lines.size() - 1)), want);  // no newline at the end
+  // Longer than what is looked at, with and without an end of the first line in it.
+  const std::string longer(3 << 20, 'x');
+  EXPECT_EQ(prepare_as("c", "{\"text\": \"" + longer + "\"}\n" + lines), bytes_and_end({longer, "one", "two"}));
+  EXPECT_EQ(prepare_as("c", lines + "{\"text\": \"" + longer + "\"}"), bytes_and_end({"one", "two", longer}));
+}
+
+TEST(PrepareFormat, TextThatOnlyResemblesJsonStaysText) {
+  for (const std::string text : {"{\\bf Chapter} one", "[1] Knuth, The Art\n[2] more", "[\"Hello\", he said", "{",
+                                 "[", "\"text\"", "plain\n{\"text\": 1}\nplain\n", "{ x: 1 }", "123\n456\n"})
+    EXPECT_EQ(prepare_as("a.txt", text), bytes_and_end({text})) << text;
+}
+
+TEST(PrepareFormat, JsonInAnotherFormIsRefusedUnlessItIsWanted) {
+  for (const std::string text : {"{\n  \"text\": \"a\"\n}\n", "[{\"text\": \"a\"}, {\"text\": \"b\"}]",
+                                 "[\n  {\n \"text\": \"a\"}\n]\n", "[\"one\", \"two\"]\n"}) {
+    for (const char* name : {"a.json", "a.txt"})
+      expect_error(ExitCode::kData, {name, "JSON", "--format text", "jq"}, [&] { prepare_as(name, text); });
+    EXPECT_EQ(prepare_as("a.json", text, {.format = TextFormat::kText}), bytes_and_end({text}));
+  }
+  expect_error(ExitCode::kData, {"a.json:1:", "\"text\"", "body, id", "--format text"},
+               [] { prepare_as("a.json", "{\"id\": 1, \"body\": \"a\"}\n{\"id\": 2, \"body\": \"b\"}\n"); });
+}
+
+TEST(PrepareFormat, BadLinesAreNamedOrCounted) {
+  const ScratchFolder folder;
+  const std::string lines =
+      "garbage\n{\"text\": \"one\"}\n{\"text\": 5}\n\n[]\n{\"text\": \"\xff\"}\n{\"text\": \"two\"}\n{\"no\": 1}";
+  expect_error(ExitCode::kData, {"a:1:", "no JSON", "--skip-bad-lines"}, [&] { prepare_as("a", lines); });
+  write_file(folder / "a", lines);
+  PrepareRequest request{{(folder / "a").string()}, folder / "p", 0};
+  request.skip_bad_lines = true;
+  const PreparedInfo info = prepare(request, *make_byte_tokenizer(), nullptr);
+  EXPECT_EQ(info.skipped_lines, 5);
+  EXPECT_NE(info.first_skipped.find("a:1: this is no JSON"), std::string::npos) << info.first_skipped;
+  EXPECT_EQ(tokens_of(folder / "p-train"), bytes_and_end({"one", "two"}));
+  EXPECT_NE(read_file(folder / "p.json").find("\"skipped_lines\": 5"), std::string::npos);
+  write_file(folder / "a", "{\"no\": 1}\n");
+  expect_error(ExitCode::kData, {"every line is bad", "a:1:"},
+               [&] { prepare(request, *make_byte_tokenizer(), nullptr); });
+}
+
+TEST(PrepareFormat, APackedFileThatWasCutOrChangedIsAnError) {
+  const std::string packed = gzip_of("some text");
+  for (size_t size = 2; size < packed.size(); ++size)
+    expect_error(ExitCode::kData, {"a.gz", "compressed"}, [&] { prepare_as("a.gz", packed.substr(0, size)); });
+  std::string changed = packed;
+  changed[17] ^= 1;
+  expect_error(ExitCode::kData, {"a.gz", "damaged"}, [&] { prepare_as("a.gz", changed); });
+  expect_error(ExitCode::kData, {"a.gz", "damaged"}, [&] { prepare_as("a.gz", packed + "more"); });
 }
 
 TEST(Prepare, AFullDiskLeavesNothingUnderTheFinalNames) {
