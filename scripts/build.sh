@@ -4,7 +4,8 @@
 #   --sanitize  AddressSanitizer and UndefinedBehaviorSanitizer, in build-asan/ instead of build/
 #   --sanitize-threads  ThreadSanitizer and no OpenMP, in build-tsan/
 #   --mpich     with MPICH instead of the machine's default MPI, in build-mpich/
-#   --programs  a new build folder is set up without tests and benchmarks, which need more packages
+#   --programs  train_llama, generate_llama, prepare_data and checkpoint_tool; a new build folder is set up without
+#               tests and benchmarks, which need more packages
 #   TARGET      all by default
 # JOBS=N compiles N files at once; by default as many as cores and free memory allow.
 set -euo pipefail
@@ -27,7 +28,10 @@ for argument; do
       folder=build-mpich
       options+=(-DMPI_C_COMPILER=mpicc.mpich "-DMPIEXEC_EXECUTABLE=$(command -v mpiexec.mpich)" -DTRINE_BENCH=OFF -DTRINE_CUDA=OFF)
       ;;
-    --programs) [ -f build/CMakeCache.txt ] && options=() || options=(-DTRINE_TESTS=OFF -DTRINE_BENCH=OFF) ;;
+    --programs)
+      [ -f build/CMakeCache.txt ] && options=() || options=(-DTRINE_TESTS=OFF -DTRINE_BENCH=OFF)
+      targets+=(programs)
+      ;;
     -*)
       echo "[build] $argument is none of: --sanitize --sanitize-threads --mpich --programs" >&2
       exit 2

@@ -1,7 +1,7 @@
 #!/bin/bash
-# From a fresh Debian 12 to a trained model: installs what is missing, builds train_llama, trains the preset `tiny` on
-# 1.7 MB of English text with four ranks (tensor parallel 2 x pipeline parallel 2), shows where the time went, and says
-# where to look at the result.
+# From a fresh Debian 12 to a trained model: installs what is missing, builds the programs, trains the preset `tiny` on
+# 1.7 MB of English text with four ranks (tensor parallel 2 x pipeline parallel 2), shows where the time went, lists the
+# run's checkpoints, lets the model write, and says where to look at the rest.
 # Usage: [RANKS=4] scripts/quickstart.sh [FLAG...]     flags go to train_llama; see build/bin/train_llama --help
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,10 +23,10 @@ done
 sets=(build)
 $own_data || sets+=(text)
 scripts/install_packages.sh "${sets[@]}"
-scripts/build.sh --programs train_llama
+scripts/build.sh --programs
 
 ranks=${RANKS:-4}
-defaults=(--model tiny --steps 200 --trace 10:12)
+defaults=(--model tiny --steps 200 --save-interval 100 --trace 10:12)
 [ "$ranks" = 4 ] && defaults+=(--tp 2 --pp 2)
 if $own_config; then
   defaults=()
@@ -53,6 +53,19 @@ for folder in "$out"-[0-9]*; do
   if [ -f "$folder/config.json" ] && [ "$folder/config.json" -nt "$out/config.json" ]; then out=$folder; fi
 done
 [ -f "$out/metrics.jsonl" ] || exit $code  # nothing was trained, as with --print-graph
+
+show() {
+  echo
+  echo "\$ $*"
+  "$@"
+}
+if [ -d "$out/checkpoints" ]; then
+  show build/bin/checkpoint_tool ls "$out"
+  # Other data may have no tokenizer that the run knows of.
+  if ! $own_data && ! $own_config; then
+    show build/bin/generate_llama --model "$out" --prompt Hackers --max-tokens 120 --temperature 0.7
+  fi
+fi
 cat <<END
 
 The run is in $out:
@@ -61,6 +74,7 @@ The run is in $out:
                          one in https://ui.perfetto.dev (nothing is uploaded)
   config.json            all that was chosen; train again with --config $out/config.json
   log.txt                what the terminal showed
+  checkpoints/           what it learned; go on with --resume --steps 400 --out $out
 What runs node by node, where every byte lives, who works when, and what a layout costs before it runs:
   build/bin/train_llama --tp 2 --pp 2 --local-ranks 4 --print-graph      (or --print-memory, --print-schedule)
   build/bin/train_llama --model llama2-70b --tp 8 --pp 16 --ranks 2048 --dry-run

@@ -4,3 +4,7 @@ add_test(NAME layers COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/scripts/check_layer
 foreach(script check_layers install_packages gpu_table cuda_rewrite)
   add_test(NAME scripts.${script} COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/${script}_test.py)
 endforeach()
+if(NOT TRINE_SANITIZE)  # with all programs
+  add_test(NAME scripts.readme COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/readme_test.py ${PROJECT_BINARY_DIR})
+  set_tests_properties(scripts.readme PROPERTIES TIMEOUT 300)
+endif()
