@@ -226,6 +226,12 @@ Json rank_json(const Plan& plan, size_t pp) {
           {"actions", to_string(stage.schedule)}};
 }
 
+std::vector<std::string> warnings_of(const Plan& plan) {
+  std::vector<std::string> warnings = layout_warnings(plan.config);
+  warnings.insert(warnings.end(), plan.warnings.begin(), plan.warnings.end());
+  return warnings;
+}
+
 }  // namespace
 
 std::string print_dry_run(const Plan& plan) {
@@ -240,7 +246,7 @@ std::string print_dry_run(const Plan& plan) {
   text += fmt::format("batch      {} x {} tokens a step: on each dp rank {} microbatches of {}\n", c.global_batch,
                       c.seq, c.num_microbatches(), c.micro_batch);
   text += stages_text(plan) + memory_text(plan) + schedule_text(plan) + steps_text(plan) + states_text(plan);
-  for (const std::string& warning : layout_warnings(c)) text += "warning: " + warning + "\n";
+  for (const std::string& warning : warnings_of(plan)) text += "warning: " + warning + "\n";
   return text;
 }
 
@@ -261,7 +267,7 @@ nlohmann::ordered_json dry_run_json(const Plan& plan) {
   for (const ModelStates& s : model_states(c))
     json["model_state_bytes"][s.key] = {
         {"weights", s.weights}, {"gradients", s.gradients}, {"adam", s.adam}, {"total", s.total()}};
-  json["warnings"] = layout_warnings(c);
+  json["warnings"] = warnings_of(plan);
   json["config"] = to_json(c);
   return json;
 }

@@ -21,15 +21,23 @@ size_t largest_stage(const Plan& plan) {
 
 int64_t bytes_needed(const Plan& plan) { return plan.stages[largest_stage(plan)].memory.total_bytes(); }
 
-OutOfMemoryError does_not_fit(const Plan& plan, bool least_of_all) {
-  const size_t stage = largest_stage(plan);
-  return OutOfMemoryError(fmt::format(
-      "[memory] --memory-budget is {}, but a rank of stage {} needs {} with --recompute {}{}:\n{}{}Raise the "
-      "budget, "
-      "or lower --micro-batch or --seq.",
-      format_bytes(plan.config.memory_budget->count), stage, format_bytes(bytes_needed(plan)),
+// What to do about a plan that exceeds the budget. `table`: that of the largest rank, or nothing.
+std::string does_not_fit(const Plan& plan, bool least_of_all, const std::string& table) {
+  return fmt::format(
+      "[memory] --memory-budget is {}, but a rank of stage {} needs {} with --recompute {}{}{}{}Raise the budget, "
+      "lower --micro-batch or --seq, or split the model over more ranks (--tp, --pp).",
+      format_bytes(plan.config.memory_budget->count), largest_stage(plan), format_bytes(bytes_needed(plan)),
       ValueText<Recompute>::print(plan.config.recompute), least_of_all ? ", the least of all policies" : "",
-      print(plan.stages[stage].memory), least_of_all ? "" : "Take --recompute auto. "));
+      table.empty() ? ". " : ":\n" + table, least_of_all ? "" : "Take --recompute auto. ");
+}
+
+// OutOfMemoryError, or a warning for who only looks.
+Plan within_budget(Plan plan, bool least_of_all) {
+  if (!plan.config.memory_budget || bytes_needed(plan) <= plan.config.memory_budget->count) return plan;
+  if (!plan.config.looks_only())
+    throw OutOfMemoryError(does_not_fit(plan, least_of_all, print(plan.stages[largest_stage(plan)].memory)));
+  plan.warnings.push_back(does_not_fit(plan, least_of_all, ""));
+  return plan;
 }
 
 Plan build_cheapest(const Config& config, const std::function<Plan(const Config&)>& build) {
@@ -42,11 +50,12 @@ Plan build_cheapest(const Config& config, const std::function<Plan(const Config&
     if (!smallest || bytes_needed(plan) < bytes_needed(*smallest)) smallest = std::move(plan);
     if (bytes_needed(*smallest) <= config.memory_budget->count) break;
   }
-  if (bytes_needed(*smallest) > config.memory_budget->count) throw does_not_fit(*smallest, true);
-  if (config.dump_passes.empty()) return std::move(*smallest);
-  trial.recompute = smallest->config.recompute;
-  trial.dump_passes = config.dump_passes;
-  return build(trial);
+  if (!config.dump_passes.empty()) {
+    trial.recompute = smallest->config.recompute;
+    trial.dump_passes = config.dump_passes;
+    smallest = build(trial);
+  }
+  return within_budget(std::move(*smallest), true);
 }
 
 }  // namespace
@@ -66,9 +75,7 @@ Plan build_within_budget(const Config& config, const std::function<Plan(const Co
       throw ConfigError("[memory] --recompute auto needs to know how much there is. Add --memory-budget BYTES.");
     return build_cheapest(config, build);
   }
-  Plan plan = build(config);
-  if (config.memory_budget && bytes_needed(plan) > config.memory_budget->count) throw does_not_fit(plan, false);
-  return plan;
+  return within_budget(build(config), false);
 }
 
 }  // namespace trine

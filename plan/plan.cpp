@@ -139,7 +139,7 @@ Plan build_all(const Config& config, std::ostream* dump) {
       split_layers(config.model.layers, mesh.pp * config.vpp, stage_costs(config.model, config.seq));
   const std::vector<Schedule> schedules =
       make_schedules(config.schedule, mesh.pp, config.vpp, static_cast<int>(config.num_microbatches()));
-  Plan plan{.config = config, .stages = {}};
+  Plan plan{.config = config, .stages = {}, .warnings = {}};
   for (int rank = 0; rank < mesh.pp; ++rank) {
     plan.stages.push_back(build_stage(config, chunks_of(stages, rank, mesh.pp), dump));
     plan.stages.back().schedule = schedules[static_cast<size_t>(rank)];

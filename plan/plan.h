@@ -28,6 +28,7 @@ struct StagePlan {
 struct Plan {
   Config config;
   std::vector<StagePlan> stages;
+  std::vector<std::string> warnings;  // what would be an error if it were not only looked at
 };
 
 // REQUIRES: a validated configuration. `dump` is where --dump-pass prints.

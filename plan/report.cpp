@@ -117,7 +117,11 @@ void print_report(const Plan& plan, std::ostream& out) {
     file.commit();
     out << print_schedule(plan) << "picture: " << path.string() << '\n';
   }
-  if (c.dry_run) out << (c.json ? dry_run_json(plan).dump(2) + "\n" : print_dry_run(plan));
+  if (c.dry_run) {
+    out << (c.json ? dry_run_json(plan).dump(2) + "\n" : print_dry_run(plan));
+  } else {
+    for (const std::string& warning : plan.warnings) out << "warning: " << warning << '\n';
+  }
 }
 
 }  // namespace trine

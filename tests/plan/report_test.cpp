@@ -111,6 +111,32 @@ TEST(DryRun, MemoryOfARankIsItsShareOfTheStates) {
 }
 
 // Megatron: two all-reduces of 2 s b h bytes in forward and two in backward; a ring sends 2 (t-1)/t of that.
+// A rank's share of the states is 3.8 GB (6,738,415,616 x 18 B / 32); one sequence in a microbatch leaves it below
+// 10 GiB, where 64 of them would ask for more than any card has.
+TEST(DryRun, ALargeModelGoesOneSequenceAtATime) {
+  const Plan plan = plan_of({"--model", "llama2-7b", "--tp", "8", "--pp", "4", "--ranks", "32"});
+  EXPECT_EQ(plan.config.micro_batch, 1);
+  for (const StagePlan& stage : plan.stages) EXPECT_LT(stage.memory.total_bytes(), int64_t{10} << 30);
+}
+
+TEST(DryRun, WarnsOfWhatExceedsTheBudget) {
+  const std::vector<std::string> tiny = {"--model", "tiny", "--threads", "2"};
+  const auto warnings = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), tiny.begin(), tiny.end());
+    const Plan plan = plan_of(more);
+    EXPECT_THAT(print_dry_run(plan), HasSubstr("memory     of a rank"));
+    return dry_run_json(plan)["warnings"].dump();
+  };
+  EXPECT_EQ(warnings({"--memory-budget", "1GiB"}), "[]");
+  EXPECT_THAT(warnings({"--memory-budget", "40MiB"}),
+              HasSubstr("--memory-budget is 40.0 MiB, but a rank of stage 0"));
+  const std::string none_fits = warnings({"--memory-budget", "10MiB", "--recompute", "auto"});
+  EXPECT_THAT(none_fits, HasSubstr("the least of all policies"));
+  EXPECT_THAT(none_fits, testing::Not(HasSubstr("--recompute auto")));
+  const Plan plan = plan_of({"--model", "tiny", "--memory-budget", "40MiB"});
+  EXPECT_THAT(print_dry_run(plan), HasSubstr("warning: [memory] --memory-budget"));
+}
+
 TEST(Volume, TensorParallel) {
   for (const int64_t t : {2, 4}) {
     const std::string tp = std::to_string(t);
