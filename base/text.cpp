@@ -43,7 +43,36 @@ std::optional<int64_t> parse_bytes(std::string_view text) {
     if (at == std::string_view::npos || !(tail.empty() || tail == "B" || tail == "iB")) return std::nullopt;
     power = static_cast<int>(at) + 1;
   }
-  return static_cast<int64_t>(std::ldexp(value, 10 * power));
+  const double bytes = std::ldexp(value, 10 * power);
+  return bytes < 0x1p63 ? std::optional(static_cast<int64_t>(bytes)) : std::nullopt;
+}
+
+std::optional<int64_t> parse_integer(std::string_view text) {
+  const bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.remove_prefix(1);
+  int exponent = 0;
+  if (const size_t e = text.find_first_of("eE"); e != std::string_view::npos) {
+    std::string_view power = text.substr(e + 1);
+    if (power.starts_with('+') && !power.starts_with("+-")) power.remove_prefix(1);
+    const auto [end, error] = std::from_chars(power.data(), power.data() + power.size(), exponent);
+    if (error != std::errc{} || end != power.data() + power.size() || std::abs(exponent) > 1000)
+      return std::nullopt;
+    text = text.substr(0, e);
+  }
+  std::string digits(text.substr(0, text.find('.')));
+  if (digits.size() < text.size()) {
+    digits += text.substr(digits.size() + 1);
+    exponent -= static_cast<int>(text.size() - 1 - text.find('.'));
+  }
+  if (digits.empty() || digits.find_first_not_of("0123456789") != std::string::npos) return std::nullopt;
+  while (exponent < 0 && digits.size() > 1 && digits.back() == '0') digits.pop_back(), ++exponent;
+  digits.erase(0, std::min(digits.find_first_not_of('0'), digits.size() - 1));
+  if (digits == "0") return 0;
+  if (exponent < 0 || digits.size() + static_cast<size_t>(exponent) > 19) return std::nullopt;
+  digits.insert(0, negative ? "-" : "").append(static_cast<size_t>(exponent), '0');
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  return error == std::errc{} ? std::optional(value) : std::nullopt;
 }
 
 std::optional<std::string> nearest(std::string_view word, const std::vector<std::string>& candidates) {

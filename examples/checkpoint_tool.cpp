@@ -54,7 +54,7 @@ struct Arguments {
   }
   template <typename T>
   CLI::Option* flag(const char* name, T& value, const char* type, const char* help) {
-    return app.add_option(name, value, help)->type_name(type)->group("Options");
+    return with_integers<T>(app.add_option(name, value, help))->type_name(type)->group("Options");
   }
   void json(bool& wanted) { app.add_flag("--json", wanted, "prints JSON")->group("Options"); }
   // False: --help was printed.

@@ -1,6 +1,7 @@
 #include "plan/flag_table.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace trine {
 namespace {
@@ -51,6 +52,20 @@ Flag bind(std::string_view group, std::string_view name, Names aliases, std::str
   return flag;
 }
 
+// --warmup 2%: of the steps, which stand above it in the table and so are set before.
+void take_part_of_steps(Flag& flag) {
+  flag.kind = JsonKind::kNumberOrText;
+  flag.needs = "an integer, or a part of the steps such as 2%";
+  flag.set = [steps = flag.set](Config& config, const Texts& texts) {
+    const std::string& text = texts.back();
+    if (!text.ends_with('%')) return steps(config, texts);
+    const auto percent = ValueText<double>::parse(text.substr(0, text.size() - 1));
+    if (percent && *percent >= 0 && *percent <= 100)
+      config.warmup = std::llround(static_cast<double>(config.steps) * *percent / 100);
+    return percent && *percent >= 0 && *percent <= 100;
+  };
+}
+
 #define FIELD(path) \
   [](auto& config) -> auto& { return config.path; }
 
@@ -67,17 +82,18 @@ std::vector<Flag> make_table() {
   add("layers", {"num-layers"}, "N", "transformer layers", FIELD(model.layers));
   add("hidden", {"hidden-size"}, "N", "width of the residual stream", FIELD(model.hidden));
   add("heads", {"num-attention-heads"}, "N", "query heads", FIELD(model.heads));
-  add("kv-heads", {"num-query-groups"}, "N", "key and value heads", FIELD(model.kv_heads));
-  add("head-dim", {}, "N", "size of a head (default: hidden / heads)", FIELD(model.head_dim));
+  add("kv-heads", {"num-query-groups", "num-key-value-heads"}, "N", "key and value heads", FIELD(model.kv_heads));
+  add("head-dim", {"kv-channels"}, "N", "size of a head (default: hidden / heads)", FIELD(model.head_dim));
   add("ffn", {"ffn-hidden-size"}, "N", "inner size of the SwiGLU block", FIELD(model.ffn));
-  add("vocab", {}, "N", "token ids", FIELD(model.vocab));
-  add("norm-eps", {}, "X", "epsilon of RMSNorm", FIELD(model.norm_eps));
-  add("rope-theta", {}, "X", "base of the rotary frequencies", FIELD(model.rope_theta));
+  add("vocab", {"vocab-size"}, "N", "token ids", FIELD(model.vocab));
+  add("norm-eps", {"norm-epsilon", "layernorm-epsilon"}, "X", "epsilon of RMSNorm", FIELD(model.norm_eps));
+  add("rope-theta", {"rotary-base"}, "X", "base of the rotary frequencies", FIELD(model.rope_theta));
   add("rope-scaling", {}, "KIND", "none, linear:FACTOR or llama3:FACTOR[:LOW:HIGH:ORIGINAL]",
       FIELD(model.rope_scaling));
-  add("init-std", {}, "X", "standard deviation of initial weights", FIELD(model.init_std));
+  add("init-std", {"init-method-std"}, "X", "standard deviation of initial weights", FIELD(model.init_std));
   add("tie-embeddings", {}, "on|off", "the head uses the embedding's weight", FIELD(model.tie_embeddings));
-  add("max-position", {}, "N", "longest context, as exported models state it", FIELD(model.max_position));
+  add("max-position", {"max-position-embeddings"}, "N", "longest context, as exported models state it",
+      FIELD(model.max_position));
   add("bos", {}, "ID", "token that begins a document, or -1", FIELD(model.bos));
   add("eos", {}, "ID,..", "tokens that end a document, or none", FIELD(model.eos));
 
@@ -85,19 +101,22 @@ std::vector<Flag> make_table() {
   add("seq", {"seq-length"}, "N", "tokens of a sequence (seq, global-batch, steps and lr default to the preset's)",
       FIELD(seq));
   add("micro-batch", {"micro-batch-size"}, "N",
-      "sequences that go through the model at once (default: leaves 4 pp microbatches)", FIELD(micro_batch));
+      "sequences that go through the model at once (default: leaves 4 pp microbatches; 1 from 1 B parameters on)",
+      FIELD(micro_batch));
   add("global-batch", {"global-batch-size"}, "N", "sequences of a step", FIELD(global_batch));
 
   group = "Training";
   add("steps", {"train-iters"}, "N", "optimizer steps", FIELD(steps));
   add("lr", {}, "X", "highest learning rate", FIELD(lr));
   add("min-lr", {}, "X", "learning rate at the end (default: lr / 10)", FIELD(min_lr));
-  add("warmup", {"lr-warmup-iters"}, "N", "steps of linear warm-up (default: 5 % of the steps)", FIELD(warmup));
+  add("warmup", {"lr-warmup-iters"}, "N|X%", "steps of linear warm-up, or their part of all (default: 5%)",
+      FIELD(warmup));
+  take_part_of_steps(t.back());
   add("lr-schedule", {"lr-decay-style"}, "NAME", "cosine, linear or constant", FIELD(lr_schedule));
   add("weight-decay", {}, "X", "decoupled decay of matrices and embeddings", FIELD(weight_decay));
-  add("beta1", {}, "X", "of AdamW", FIELD(beta1));
-  add("beta2", {}, "X", "of AdamW", FIELD(beta2));
-  add("eps", {}, "X", "of AdamW", FIELD(eps));
+  add("beta1", {"adam-beta1"}, "X", "of AdamW", FIELD(beta1));
+  add("beta2", {"adam-beta2"}, "X", "of AdamW", FIELD(beta2));
+  add("eps", {"adam-eps"}, "X", "of AdamW", FIELD(eps));
   add("clip", {"clip-grad"}, "X", "largest global gradient norm; 0 never clips", FIELD(clip));
   add("seed", {}, "N", "of initial weights and data order", FIELD(seed));
   add("time-limit", {}, "SECONDS", "save and stop after this time", FIELD(time_limit_s));
@@ -116,12 +135,14 @@ std::vector<Flag> make_table() {
   add("schedule", {}, "NAME", "gpipe, 1f1b, interleaved or zero-bubble", FIELD(schedule));
   add("sp", {"sequence-parallel"}, "on|off", "split norms and residuals over tp (default: on when tp > 1)",
       FIELD(sequence_parallel));
-  add("zero", {}, "0|1", "1: split optimizer state over dp (default: 1 when dp > 1)", FIELD(zero));
+  add("zero", {"zero-stage"}, "0|1", "1: split optimizer state over dp (default: 1 when dp > 1)", FIELD(zero));
   add("grad-reduce", {}, "f32|bf16", "type in which gradients cross dp", FIELD(grad_reduce));
 
   group = "Memory";
   add("recompute", {}, "KIND", "none, selective, group:K, full or auto", FIELD(recompute));
-  add("memory-budget", {}, "BYTES", "of a rank, such as 22GiB, for --recompute auto", FIELD(memory_budget));
+  add("memory-budget", {}, "BYTES",
+      "of a rank, such as 22GiB: more is an error (a warning of a dry run); --recompute auto stays within",
+      FIELD(memory_budget));
 
   group = "Device";
   add("device", {}, "cpu|cuda", "where the model runs; the GPUs of a host are shared out to its ranks",
@@ -133,13 +154,14 @@ std::vector<Flag> make_table() {
 
   group = "Data";
   add("data", {}, "PATH...", "token files (default: Debian's jargon-text)", FIELD(data));
-  add("valid-data", {}, "PATH", "token file to validate on", FIELD(valid_data));
+  add("valid-data", {"valid-data-path"}, "PATH", "token file to validate on", FIELD(valid_data));
   add("valid-fraction", {}, "F",
       "part of the data, at its end, to validate on (default: 0; 0.05 of the default text)", FIELD(valid_fraction));
-  add("tokenizer", {}, "bytes|FILE", "of the data", FIELD(tokenizer));
+  add("tokenizer", {"tokenizer-model"}, "bytes|FILE", "of the data", FIELD(tokenizer));
   add("shuffle", {}, "on|off", "draw sequences in random order", FIELD(shuffle));
-  add("valid-interval", {}, "N", "steps between validations", FIELD(valid_interval));
-  add("valid-batches", {}, "N", "global batches of a validation", FIELD(valid_batches));
+  add("valid-interval", {"eval-interval"}, "N", "steps between validations", FIELD(valid_interval));
+  add("valid-batches", {"eval-iters"}, "N", "global batches of a validation; 0: never validate",
+      FIELD(valid_batches));
 
   group = "Run folder";
   add("out", {}, "DIR", "the run folder (default: runs/<model>-<time>)", FIELD(out));

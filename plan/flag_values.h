@@ -7,8 +7,10 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "base/text.h"
 #include "plan/config.h"
 
 namespace trine {
@@ -25,12 +27,17 @@ struct ValueText<T> {
   static constexpr JsonKind kKind = JsonKind::kNumber;
   static std::string needs() { return std::is_integral_v<T> ? "an integer" : "a number"; }
   static std::optional<T> parse(std::string_view text) {
-    if (text.starts_with('+')) text.remove_prefix(1);
-    T value{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-    if (std::is_floating_point_v<T> && value - value != 0) return std::nullopt;  // from_chars reads "inf" and "nan"
-    return value;
+    if constexpr (std::is_integral_v<T>) {
+      const std::optional<int64_t> value = parse_integer(text);
+      return value && std::in_range<T>(*value) ? std::optional(static_cast<T>(*value)) : std::nullopt;
+    } else {
+      if (text.starts_with('+')) text.remove_prefix(1);
+      T value{};
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+      if (value - value != 0) return std::nullopt;  // from_chars reads "inf" and "nan"
+      return value;
+    }
   }
   static std::string print(T value) { return fmt::format("{}", value); }
 };

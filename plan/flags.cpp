@@ -6,6 +6,7 @@
 #include "base/mapped_file.h"
 #include "base/text.h"
 #include "plan/flag_table.h"
+#include "plan/megatron_flags.h"
 #include "plan/resume.h"
 
 namespace trine {
@@ -16,12 +17,12 @@ using nlohmann::json;
 constexpr const char* kDescription =
     "Trains a LLaMA model. Without flags: the preset tiny on Debian's jargon-text.";
 
-std::string did_you_mean(std::string_view word, std::string_view dashes, bool with_aliases) {
-  std::vector<std::string> names = {"config", "help", "version"};
-  if (!with_aliases) names.clear();
+std::string did_you_mean(std::string_view word, std::string_view dashes, bool on_command_line) {
+  std::vector<std::string> names = {"config", "help", "help-megatron", "version"};
+  if (!on_command_line) names.clear();
   for (const Flag& flag : flag_table()) {
     names.emplace_back(flag.name);
-    if (with_aliases) names.insert(names.end(), flag.aliases.begin(), flag.aliases.end());
+    names.insert(names.end(), flag.aliases.begin(), flag.aliases.end());
   }
   const std::optional<std::string> guess = nearest(word, names);
   return guess ? fmt::format(" Did you mean {}{}?", dashes, *guess) : "";
@@ -79,19 +80,44 @@ std::string_view type_of(JsonKind kind) {
   return "";
 }
 
+// What stands in a file for a flag of Megatron's; nothing for `false`, which is as good as not there.
+std::optional<std::vector<std::string>> texts_of(const MegatronFlag& flag, const json& value, bool& fits) {
+  using Takes = MegatronFlag::Takes;
+  fits = flag.takes == Takes::kNothing ? value.is_boolean() : value.is_string() || value.is_number();
+  if (flag.takes == Takes::kList && value.is_array()) fits = true;
+  if (!fits || value == false) return std::nullopt;
+  std::vector<std::string> texts;
+  if (flag.takes == Takes::kNothing) return texts;
+  for (const json& item : value.is_array() ? value : json::array({value}))
+    texts.push_back(item.is_string() ? item.get<std::string>() : item.dump());
+  return texts;
+}
+
+void read_megatron_flag(const MegatronFlag& flag, const json& value, const std::string& path, GivenFlags& megatron,
+                        Problems& problems) {
+  bool fits = false;
+  if (auto texts = texts_of(flag, value, fits)) megatron[std::string(flag.name)] = {std::move(*texts), path};
+  if (!fits)
+    problems.add(path, "'{}' is {}; it needs {}.", flag.name, value.dump().substr(0, 40),
+                 flag.takes == MegatronFlag::Takes::kNothing ? "true or false" : "a number or a string");
+}
+
 void read_flags(const json& object, const std::string& path, GivenFlags& given, Problems& problems) {
+  GivenFlags megatron;
   for (const auto& [key, value] : object.items()) {
     const Flag* flag = find_flag(key);
-    if (!flag) {
+    if (const MegatronFlag* other = flag ? nullptr : find_megatron_flag(key)) {
+      read_megatron_flag(*other, value, path, megatron, problems);
+    } else if (!flag) {
       problems.add(path, "'{}' is not a flag.{}", key, did_you_mean(key, "", false));
-    } else if (flag->name != key) {
-      problems.add(path, "'{}' is an alias. Write '{}' in a file.", key, flag->name);
     } else if (auto texts = texts_of(*flag, value)) {
-      given[key] = {std::move(*texts), path};
+      if (!given.try_emplace(std::string(flag->name), GivenFlag{std::move(*texts), path}).second)
+        problems.add(path, "'{}' is there twice, as {} and by another name. Keep one.", flag->name, key);
     } else {
       problems.add(path, "'{}' is {}; it needs {}.", key, value.dump().substr(0, 40), type_of(flag->kind));
     }
   }
+  add_megatron_flags(given, megatron, problems);
 }
 
 void read_config_file(const std::string& path, GivenFlags& given, Problems& problems) {
@@ -171,7 +197,9 @@ class Parser {
     app_.set_version_flag("--version", version_text);
     app_.add_option("--config", config_file_, "flags from a file; those on the command line win")
         ->type_name("FILE.json");
+    app_.add_flag("--help-megatron")->description("how Megatron-LM's other flags are understood, and stop");
     for (const Flag& flag : flag_table()) add(flag);
+    for (const MegatronFlag& flag : megatron_flags()) add(flag);
   }
 
   std::optional<TextRequest> parse(int argc, const char* const* argv) {
@@ -184,11 +212,12 @@ class Parser {
     } catch (const CLI::ParseError& error) {
       throw ConfigError(fmt::format("[flags] {}. --help shows what it needs.", error.what()));
     }
+    if (app_.count("--help-megatron") > 0) return TextRequest{megatron_help()};
     return std::nullopt;
   }
 
-  GivenFlags given() const {
-    GivenFlags given;
+  GivenFlags given(Problems& problems) const {
+    GivenFlags given, megatron;
     for (const auto& [flag, option] : options_) {
       if (option->count() == 0) continue;
       std::vector<std::string> texts = option->results();
@@ -196,6 +225,11 @@ class Parser {
       if (flag->value_if_bare && texts.back().empty()) texts.back() = *flag->value_if_bare;
       given[std::string(flag->name)] = {std::move(texts), "flags"};
     }
+    for (const auto& [flag, option] : megatron_)
+      if (option->count() > 0)
+        megatron[std::string(flag->name)] = {
+            flag->takes == MegatronFlag::Takes::kNothing ? std::vector<std::string>{} : option->results(), "flags"};
+    add_megatron_flags(given, megatron, problems);
     return given;
   }
   std::vector<std::string> extras() const { return app_.remaining(); }
@@ -215,9 +249,21 @@ class Parser {
     options_.emplace_back(&flag, option);
   }
 
+  void add(const MegatronFlag& flag) {
+    using Takes = MegatronFlag::Takes;
+    const std::string name = fmt::format("--{}", flag.name);
+    CLI::Option* option = flag.takes == Takes::kNothing ? app_.add_flag(name) : app_.add_option(name);
+    option->group("");  // --help is long enough
+    const bool list = flag.takes == Takes::kList;
+    option->multi_option_policy(list ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast);
+    if (list) option->expected(1, -1)->allow_extra_args();
+    megatron_.emplace_back(&flag, option);
+  }
+
   CLI::App app_;
   std::string config_file_;
   std::vector<std::pair<const Flag*, CLI::Option*>> options_;
+  std::vector<std::pair<const MegatronFlag*, CLI::Option*>> megatron_;
 };
 
 }  // namespace
@@ -230,7 +276,7 @@ CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInf
   complain_about_extras(parser.extras(), problems);
   GivenFlags file;
   if (!parser.config_file().empty()) read_config_file(parser.config_file(), file, problems);
-  GivenFlags given = merge(parser.given(), std::move(file));
+  GivenFlags given = merge(parser.given(problems), std::move(file));
   const std::optional<ResumePoint> point = resume_point(given);
   given = point ? go_on_with(std::move(given), *point, launch, problems)
                 : with_model_of_weights(std::move(given), saved_config, problems);
@@ -266,8 +312,11 @@ nlohmann::ordered_json to_json(const Config& config) {
         value = *texts;
         break;
       case JsonKind::kText:
-      case JsonKind::kNumberOrText:
         value = texts->back();
+        break;
+      case JsonKind::kNumberOrText:
+        value = nlohmann::ordered_json::parse(texts->back(), nullptr, /*allow_exceptions=*/false);
+        if (!value.is_number()) value = texts->back();
         break;
     }
   }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/hub_name.h"
 #include "base/text.h"
 #include "models/presets.h"
 #include "plan/flag_table.h"
@@ -11,6 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kDefaultTextValidFraction = 0.05;
+constexpr int64_t kLargeModel = 1'000'000'000;  // parameters
 
 bool has(const GivenFlags& given, std::string_view name) { return given.contains(name); }
 
@@ -44,6 +46,9 @@ TrainingDefaults choose_model(const GivenFlags& given, Config& config, Problems&
                  fmt::join(preset_names(), ", "), guess ? fmt::format(" Did you mean {}?", *guess) : "");
     problems.throw_if_any();
   }
+  if (const std::string hint = hub_hint(config.model_name); !hint.empty())
+    throw DataError(fmt::format("[{}] --model {}: no such folder. {} A preset needs no folder: {}.", where,
+                                config.model_name, hint, fmt::join(preset_names(), ", ")));
   config.model = read_hugging_face_config(path);
   training.seq = std::min(training.seq, config.model.max_position);
   return training;
@@ -67,8 +72,17 @@ void derive_head_dim(const GivenFlags& given, LlamaConfig& model, Problems& prob
     model.head_dim = model.hidden / model.heads;
 }
 
+bool is_large(const LlamaConfig& model) {
+  Problems problems;
+  validate(model, problems);  // the product of sizes that are not valid may not fit 64 bits
+  return problems.empty() && parameter_count(model) >= kLargeModel;
+}
+
 // The largest that divides a dp rank's batch and leaves 4 pp microbatches, which keeps the pipeline's bubble small.
+// A sequence of a large model is work enough, and the activations of several seldom fit. The machine is not asked:
+// the microbatch decides the order of sums, so it decides bits.
 int64_t default_micro_batch(const Config& config, bool benchmark) {
+  if (is_large(config.model)) return 1;
   const int64_t batch = config.global_batch / config.mesh.dp;
   if (benchmark) return std::max<int64_t>(1, batch);
   int64_t size = std::max<int64_t>(1, batch / (4 * config.mesh.pp));

@@ -83,14 +83,16 @@ void validate_rest(const Config& c, Problems& problems) {
     problems.add("flags", "--comm nccl is for --device cuda, but --device is {}. Leave it out.", name(c.device));
   check.fraction("--valid-fraction", c.valid_fraction);
   check.count("--valid-interval", c.valid_interval, 1, INT64_MAX);
-  check.count("--valid-batches", c.valid_batches, 1, INT64_MAX);
+  check.count("--valid-batches", c.valid_batches, 0, INT64_MAX);
   check.count("--log-interval", c.log_interval, 1, INT64_MAX);
   if (c.save_interval) check.count("--save-interval", *c.save_interval, 1, INT64_MAX);
   if (c.keep) check.count("--keep", *c.keep, 1, INT32_MAX);
   if (!c.valid_data.empty() && c.valid_fraction > 0)
     problems.add("flags", "both --valid-data and --valid-fraction are given. Keep one of them.");
-  if (c.eval_only && c.valid_data.empty() && c.valid_fraction == 0)
-    problems.add("flags", "--eval-only has nothing to validate on. Add --valid-data or --valid-fraction.");
+  if (c.eval_only && ((c.valid_data.empty() && c.valid_fraction == 0) || c.valid_batches == 0))
+    problems.add(
+        "flags",
+        "--eval-only has nothing to validate on. Add --valid-data or --valid-fraction, and a --valid-batches.");
   if (c.out.empty())
     problems.add("flags", "--out is empty; it needs a folder. Leave it out for runs/<model>-<time>.");
   if (c.tokenizer.empty()) problems.add("flags", "--tokenizer is empty; it needs bytes or a file.");

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/hub_name.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/saved_model.h"
@@ -111,11 +112,13 @@ std::optional<nlohmann::json> saved_config(const std::filesystem::path& folder) 
 }
 
 ModelFolder open_model(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder))
+  if (!std::filesystem::is_directory(folder)) {
+    const std::string hint = hub_hint(folder.string());
     throw DataError(
         fmt::format("[--model] {} is no folder. Name a run folder, a checkpoint, or a folder with config.json and "
-                    "model.safetensors.",
-                    folder.string()));
+                    "model.safetensors.{}{}",
+                    folder.string(), hint.empty() ? "" : " ", hint));
+  }
   const auto place = find_checkpoints(folder);
   if (!place) return open_hugging_face(folder);
   if (!place->checkpoint.empty()) return open_checkpoint_folder(place->checkpoint);

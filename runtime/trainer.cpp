@@ -105,7 +105,8 @@ void Trainer::open_data() {
                                       *tokenizer_);
   const auto seed = static_cast<uint64_t>(config_.seed);
   train_ = std::make_unique<BatchReader>(data.train, config_.seq, seed, config_.shuffle);
-  if (data.valid) valid_ = std::make_unique<BatchReader>(data.valid, config_.seq, seed, false);
+  if (data.valid && config_.valid_batches > 0)
+    valid_ = std::make_unique<BatchReader>(data.valid, config_.seq, seed, false);
   log_.info(fmt::format("data   {}: {} tokens, {} samples of {} an epoch{}", data.train->describe(),
                         format_count(data.train->size()), format_count(train_->sampler().samples_per_epoch()),
                         config_.seq,

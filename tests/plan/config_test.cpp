@@ -85,6 +85,19 @@ TEST(Config, DerivedDefaults) {
   EXPECT_EQ(parse({"--seq", "4096"}).model.max_position, 4096);
   EXPECT_EQ(parse({}, {1, 1, 0, kTime}).threads, 1);
 
+  // One sequence from a billion parameters on, whatever the batch, the ranks and the machine.
+  const std::vector<std::string> above = {"--layers", "45",   "--hidden", "2048", "--heads",    "16",
+                                          "--ffn",    "8192", "--vocab",  "259",  "--kv-heads", "2"};
+  std::vector<std::string> below = above;
+  below[1] = "16";
+  EXPECT_GE(parameter_count(parse(above).model), 1'000'000'000);
+  EXPECT_LT(parameter_count(parse(below).model), 1'000'000'000);
+  EXPECT_EQ(parse(above).micro_batch, 1);
+  EXPECT_EQ(parse(below).micro_batch, 8);
+  EXPECT_EQ(parse({"--model", "llama2-70b"}, {8, 8, 64, kTime}).micro_batch, 1);
+  EXPECT_EQ(parse({"--model", "llama2-7b", "--micro-batch", "4"}).micro_batch, 4);
+  EXPECT_HAS(config_error({"--hidden", "99999999999", "--ffn", "99999999999999"}), "--ffn is 99999999999999");
+
   const Config bench = parse({"--model", "bench-s"});
   EXPECT_EQ(bench.micro_batch, 8);
   EXPECT_TRUE(bench.random_tokens);
@@ -183,10 +196,10 @@ TEST(Config, CommandLineOverFileOverPreset) {
 
 TEST(Config, FileProblemsAreAllReported) {
   const TemporaryFile file(
-      R"({"layrs": 5, "num-layers": 5, "lr": "0.1", "steps": 2.5, "quiet": 1, "data": [1], "dtype": "int8", "out": 3})");
+      R"({"layrs": 5, "layers": 5, "num-layers": 5, "lr": "0.1", "steps": 2.5, "quiet": 1, "data": [1], "dtype": "int8", "out": 3})");
   const std::string error = config_error({"--config", file.path(), "--global-batch", "0"});
   for (const char* part :
-       {"'layrs' is not a flag. Did you mean layers?", "'num-layers' is an alias. Write 'layers'",
+       {"'layrs' is not a flag. Did you mean layers?", "'layers' is there twice, as num-layers and by another name",
         "'lr' is \"0.1\"; it needs a number", "--steps got '2.5' but needs an integer",
         "'quiet' is 1; it needs true or false", "'data' is [1]; it needs a list of strings",
         "--dtype got 'int8' but needs one of bf16, fp16, f32", "'out' is 3; it needs a string",
@@ -258,6 +271,44 @@ TEST(Config, RanksMustFitTheMesh) {
              "tp 3 neither divides 2 kv heads nor is a multiple");
   EXPECT_HAS(config_error({"--pp", "9"}, {9, 9, 9, kTime}), "8 layers are fewer than pp 9 * vpp 1");
   EXPECT_HAS(config_error({"--micro-batch", "32"}, {2, 2, 2, kTime}), "not a multiple of micro batch 32 * dp 2");
+}
+
+TEST(Config, IntegersMayBeWrittenAsAnyDecimalNumber) {
+  EXPECT_EQ(parse({"--steps", "1e3", "--warmup", "2.5e1", "--seed", "+9007199254740993e0"}),
+            parse({"--steps", "1000", "--warmup", "25", "--seed", "9007199254740993"}));
+  EXPECT_EQ(parse({"--steps", "1000.0"}).steps, 1000);
+  EXPECT_EQ(parse({"--trace", "1e1:2E1"}).trace, (TraceSteps{10, 20}));
+  EXPECT_HAS(config_error({"--steps", "1.5"}), "--steps got '1.5' but needs an integer");
+  EXPECT_HAS(config_error({"--steps", "1e-3"}), "--steps got '1e-3' but needs an integer");
+  EXPECT_HAS(config_error({"--tp", "1e10"}), "--tp got '1e10' but needs an integer");
+  const TemporaryFile file(R"({"steps": 1e3, "warmup": "2.5%"})");
+  EXPECT_EQ(parse({"--config", file.path()}).steps, 1000);
+  EXPECT_EQ(parse({"--config", file.path()}).warmup, 25);
+}
+
+TEST(Config, WarmupMayBeAPartOfTheSteps) {
+  EXPECT_EQ(parse({"--warmup", "2%"}).warmup, 6);  // of tiny's 300
+  EXPECT_EQ(parse({"--warmup", "0.5%", "--steps", "1000"}).warmup, 5);
+  EXPECT_HAS(config_error({"--warmup", "101%"}), "--warmup got '101%'");
+  EXPECT_TRUE(to_json(parse({"--warmup", "2%"}))["warmup"].is_number());
+}
+
+TEST(Config, NoValidationBatchesIsNoValidation) {
+  EXPECT_EQ(parse({"--valid-batches", "0"}).valid_batches, 0);
+  EXPECT_HAS(config_error({"--valid-batches", "0", "--eval-only"}), "--eval-only has nothing to validate on");
+}
+
+TEST(Config, ANameOnTheHubIsNoFolder) {
+  for (const char* flag : {"--model", "--load-weights"}) {
+    try {
+      parse({flag, "meta-llama/Llama-2-7b"});
+      ADD_FAILURE() << flag;
+    } catch (const DataError& error) {
+      EXPECT_HAS(std::string(error.what()), "Nothing is downloaded here");
+      EXPECT_HAS(std::string(error.what()), "hf download meta-llama/Llama-2-7b --local-dir DIR");
+      EXPECT_HAS(std::string(error.what()), "llama2-7b");
+    }
+  }
 }
 
 TEST(Config, DevicesAndTheirLibraries) {

@@ -63,7 +63,7 @@ TEST_F(CheckpointTool, FromHuggingFaceAndBack) {
   expect("export-hf all exported", 2, {"not an empty folder"});
   expect("import-hf exported again", 0);
   expect("diff all again", 0, {"config model", "equal"});
-  expect("reshard all cut --tp 2 --pp 2 --dp 2", 0, {"tp1 pp1 dp1 -> tp2 pp2 dp2 zero1"});
+  expect("reshard all cut --tp 2e0 --pp 2 --dp 2", 0, {"tp1 pp1 dp1 -> tp2 pp2 dp2 zero1"});
   for (const auto& [file, there] : {std::pair("rank-0007.h5", true), {"rank-0008.h5", false}})
     EXPECT_EQ(std::filesystem::exists(folder_ / "cut/step-000000" / file), there) << file;
   expect("diff all cut", 0, {"layout tp: 1 and 2", "layout zero: 0 and 1", "equal"});

@@ -53,7 +53,7 @@ TEST_F(Generate, GreedyTokensAreTransformers) {
     const auto json = read_json_file(hf(model) + "/generate.json");
     const std::string command =
         "generate_llama --model " + model + " --prompt-ids " + ids(json["prompt"]) +
-        " --greedy --dtype f32 --max-tokens 32 --ignore-eos --print-ids --threads 1 2>stats";
+        " --greedy --dtype f32 --max-tokens 3.2e1 --ignore-eos --print-ids --threads 1 2>stats";
     const std::string want = ids(json["greedy"]) + "\n";
     EXPECT_EQ(in_folder(command).text, want) << model;
     EXPECT_NE(read_file(folder_ / "stats").find("decode 31 tokens"), std::string::npos);
