@@ -25,7 +25,7 @@ struct Candidate {
 }  // namespace
 
 void BpeMerges::add(int32_t left, int32_t right, int32_t merged) {
-  merges_.try_emplace(key(left, right), Merge{static_cast<int32_t>(merges_.size()), merged});
+  merges_.insert_or_assign(key(left, right), Merge{num_added_++, merged});
 }
 
 const BpeMerges::Merge* BpeMerges::find(int32_t left, int32_t right) const {

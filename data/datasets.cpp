@@ -15,7 +15,7 @@ Datasets split(const TokenSourcePtr& source, double valid_fraction) {
   return {std::make_shared<TokenSlice>(source, 0, cut), std::make_shared<TokenSlice>(source, cut, source->size())};
 }
 
-void check_request(const DataRequest& request, const Tokenizer& tokenizer) {
+void check_request(const DataRequest& request) {
   Problems problems;
   if (!(request.valid_fraction >= 0 && request.valid_fraction < 1)) {
     problems.add("data", "--valid-fraction is {}, need 0 <= fraction < 1.", request.valid_fraction);
@@ -23,20 +23,13 @@ void check_request(const DataRequest& request, const Tokenizer& tokenizer) {
   if (!request.valid_data.empty() && request.valid_fraction > 0) {
     problems.add("data", "--valid-data and --valid-fraction are both given, need one. Leave one out.");
   }
-  if (request.data.empty() && !request.random && tokenizer.vocab_size() > request.vocab_size) {
-    problems.add(
-        "data",
-        "no --data, and the default text with --tokenizer {} needs a vocabulary of {}, but the model has {}. "
-        "Give --data, or raise --vocab.",
-        tokenizer.name(), tokenizer.vocab_size(), request.vocab_size);
-  }
   problems.throw_if_any();
 }
 
 }  // namespace
 
 Datasets open_datasets(const DataRequest& request, const Tokenizer& tokenizer) {
-  check_request(request, tokenizer);
+  check_request(request);
   Datasets sets;
   if (!request.data.empty()) {
     for (const auto& path : request.data) check_prepared_with(path, tokenizer);
@@ -44,7 +37,8 @@ Datasets open_datasets(const DataRequest& request, const Tokenizer& tokenizer) {
   } else if (request.random) {
     sets.train = std::make_shared<RandomTokens>(static_cast<int32_t>(request.vocab_size), request.seed);
   } else {
-    sets = split(default_tokens(tokenizer), request.valid_data.empty() ? kDefaultValidFraction : 0);
+    sets = split(default_tokens(tokenizer, request.vocab_size),
+                 request.valid_data.empty() ? kDefaultValidFraction : 0);
   }
   if (!request.valid_data.empty()) {
     check_prepared_with(request.valid_data, tokenizer);

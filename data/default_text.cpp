@@ -1,5 +1,6 @@
 #include "data/default_text.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 
@@ -38,7 +39,7 @@ std::string read_maybe_gzip(const fs::path& file) {
   return text;
 }
 
-TokenSourcePtr default_tokens(const Tokenizer& tokenizer) {
+TokenSourcePtr default_tokens(const Tokenizer& tokenizer, int64_t vocab_size) {
   const auto file = find_default_text();
   if (!file) {
     std::string places;
@@ -52,7 +53,12 @@ TokenSourcePtr default_tokens(const Tokenizer& tokenizer) {
   const std::string text = read_maybe_gzip(*file);
   if (text.empty()) throw DataError(fmt::format("[data] {}: the file is empty. Install it again.", file->string()));
   tokenizer.encode(text, tokens);
-  if (tokenizer.end_id()) tokens.push_back(*tokenizer.end_id());
+  if (!tokenizer.marks().ends.empty()) tokens.push_back(tokenizer.marks().ends.front());
+  if (const int32_t largest = *std::ranges::max_element(tokens); largest >= vocab_size)
+    throw ConfigError(fmt::format(
+        "[data] no --data, and the default text with --tokenizer {} has the id {}, but the model's vocabulary "
+        "is {}. Give --data, or raise --vocab to {}.",
+        tokenizer.name(), largest, vocab_size, tokenizer.vocab_size()));
   return std::make_shared<MemoryTokens>(std::move(tokens), file->filename().string());
 }
 

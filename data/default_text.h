@@ -19,8 +19,9 @@ inline constexpr double kDefaultValidFraction = 0.05;
 std::vector<std::filesystem::path> default_text_candidates();
 std::optional<std::filesystem::path> find_default_text();
 
-// The text, as tokens of one document with its end. DataError if it is nowhere (it says what to do) or damaged.
-TokenSourcePtr default_tokens(const Tokenizer& tokenizer);
+// The text, as tokens of one document with its end. DataError if it is nowhere (it says what to do) or damaged,
+// ConfigError if one of its ids is not below `vocab_size`, that of the model.
+TokenSourcePtr default_tokens(const Tokenizer& tokenizer, int64_t vocab_size);
 
 // The contents of a file, decompressed if it is gzip. DataError.
 std::string read_maybe_gzip(const std::filesystem::path& file);

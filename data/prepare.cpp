@@ -11,50 +11,46 @@ namespace trine {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr size_t kPieceBytes = size_t{256} << 10, kMaxDocumentBytes = size_t{256} << 20;
+constexpr size_t kPartBytes = size_t{256} << 10, kMaxDocumentBytes = size_t{256} << 20;
 
-// Encodes documents of any length piece by piece.
+// Encodes documents of any length part by part.
 class DocumentEncoder {
  public:
   DocumentEncoder(const Tokenizer& tokenizer, int32_t end_id, TokenFileWriter& writer)
       : tokenizer_(tokenizer), end_id_(end_id), writer_(writer) {}
 
   void add(std::string_view text) {
-    while (!text.empty()) {  // so that a document of one huge line of .jsonl is not copied whole
-      const size_t part = std::min(text.size(), 2 * kPieceBytes - std::min(2 * kPieceBytes - 1, pending_.size()));
+    while (!text.empty()) {
+      const size_t part = std::min(text.size(), wanted_bytes_ - pending_.size());
       pending_ += text.substr(0, part);
       text.remove_prefix(part);
-      if (pending_.size() < kPieceBytes) continue;
-      const size_t cut = cut_position(pending_);
-      encode(std::string_view(pending_).substr(0, cut));
-      pending_.erase(0, cut);
+      if (pending_.size() < wanted_bytes_) return;
+      encode({.first = first_, .last = false});
+      // Whatever could not be cut is not looked at again before it has doubled.
+      wanted_bytes_ = 2 * pending_.size() + kPartBytes;
+      if (pending_.size() > kMaxDocumentBytes)
+        throw DataError(
+            fmt::format("[data] {} in a document that tokenizer {} can only encode as a whole. Split the document: "
+                        "JSON lines have one in each line.",
+                        format_bytes(static_cast<int64_t>(pending_.size())), tokenizer_.name()));
     }
   }
 
   void end() {
-    encode(pending_);
-    pending_.clear();
+    encode({.first = first_, .last = true});
     if (num_tokens_ > 0) writer_.append({&end_id_, 1});
-    num_tokens_ = 0;
     writer_.end_document();
+    num_tokens_ = 0;
+    wanted_bytes_ = kPartBytes;
+    first_ = true;
   }
 
  private:
-  // After the last newline with no white space behind it, where no token of the usual patterns reaches across; else
-  // the last beginning of a UTF-8 character.
-  static size_t cut_position(std::string_view text) {
-    for (size_t at = text.size() - 1; at > 0; --at) {
-      if (text[at - 1] == '\n' && std::string_view(" \t\r\n\v\f").find(text[at]) == std::string_view::npos)
-        return at;
-    }
-    size_t at = text.size() - 1;
-    while (at + 4 > text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) --at;
-    return at;
-  }
-
-  void encode(std::string_view text) {
+  void encode(Tokenizer::Part part) {
     ids_.clear();
-    tokenizer_.encode(text, ids_);
+    const size_t taken = tokenizer_.encode_part(pending_, part, ids_);
+    pending_.erase(0, taken);
+    first_ = first_ && taken == 0;
     num_tokens_ += ids_.size();
     writer_.append(ids_);
   }
@@ -63,6 +59,8 @@ class DocumentEncoder {
   const int32_t end_id_;
   TokenFileWriter& writer_;
   std::string pending_;
+  size_t wanted_bytes_ = kPartBytes;  // of `pending_`, before a part of it is encoded
+  bool first_ = true;
   std::vector<int32_t> ids_;
   size_t num_tokens_ = 0;
 };
@@ -169,15 +167,13 @@ int64_t total_size(const std::vector<std::string>& texts) {
 
 PreparedInfo prepare(const PrepareRequest& request, const Tokenizer& tokenizer, std::FILE* standard_input,
                      const std::function<void(const PrepareProgress&)>& progress) {
-  const auto end_id = tokenizer.end_id();
-  if (!end_id) {
-    throw DataError(
-        fmt::format("[tokenizer] {} has no end-of-document token, need one between documents. Use a "
-                    "tokenizer with </s>, <|end_of_text|> or <|endoftext|>.",
-                    tokenizer.name()));
-  }
+  if (tokenizer.marks().ends.empty())
+    throw DataError(fmt::format(
+        "[tokenizer] {} names no end of text, need one between documents. Put the model's config.json or "
+        "tokenizer_config.json, which say it, beside the tokenizer.",
+        tokenizer.name()));
   TokenFileWriter writer(request.out, tokenizer.vocab_size());
-  DocumentEncoder encoder(tokenizer, *end_id, writer);
+  DocumentEncoder encoder(tokenizer, tokenizer.marks().ends.front(), writer);
   PrepareProgress state{.total_bytes = total_size(request.texts)};
   const auto on_read = [&](int64_t bytes) {
     state.bytes += bytes;

@@ -15,5 +15,19 @@ struct CodePoint {
   size_t num_bytes;
 };
 CodePoint first_code_point(std::string_view text);
+// The bytes of a code point below 0x110000.
+struct Utf8 {
+  char bytes[4];
+  size_t num_bytes;
+  operator std::string_view() const { return {bytes, num_bytes}; }
+};
+Utf8 utf8_of(uint32_t code_point);
+
+// `at`, or where the character begins that it is within. REQUIRES: at <= text.size().
+size_t character_begin(std::string_view text, size_t at);
+
+// Length of the white space (Unicode's White_Space) that a text begins or ends with.
+size_t space_at_begin(std::string_view text);
+size_t space_at_end(std::string_view text);
 
 }  // namespace trine

@@ -117,17 +117,14 @@ struct Job {
   std::vector<int> ends;  // any of these ends the text
 };
 
-// Begin of text, if the model has one, then the text. The byte tokenizer's streams have none: there an empty prompt
-// begins behind the end of another document.
+// What the tokenizer begins a prompt with, then the text. An empty prompt needs something in front of it: the begin
+// of text, or, where streams have none (bytes), the end of another document.
 std::vector<int32_t> encode(const Job& job) {
-  const Tokenizer& tokenizer = *job.tokenizer;
-  std::vector<int32_t> ids;
-  if (tokenizer.name() != "bytes") {
-    if (tokenizer.begin_id()) ids.push_back(*tokenizer.begin_id());
-  } else if (job.request.prompt.empty()) {
-    ids.push_back(kByteEnd);
-  }
-  tokenizer.encode(job.request.prompt, ids);
+  const TextMarks& marks = job.tokenizer->marks();
+  std::vector<int32_t> ids = marks.prefix;
+  job.tokenizer->encode(job.request.prompt, ids);
+  if (ids.empty() && job.tokenizer->name() != "bytes" && marks.begin) ids = {*marks.begin};
+  if (ids.empty() && !marks.ends.empty()) ids = {marks.ends.front()};
   if (ids.empty())
     throw ConfigError("[flags] the prompt is empty and the model has no begin of text. Give --prompt.");
   return ids;
@@ -144,18 +141,19 @@ Job make_job(Request request) {
   if (!job.tokenizer && !r.has_prompt_ids)
     throw ConfigError(
         fmt::format("[flags] {} has no tokenizer. Give --tokenizer bytes|FILE, or --prompt-ids.", r.model));
-  if (job.tokenizer && job.tokenizer->vocab_size() > config.vocab)
-    throw ConfigError(fmt::format("[flags] tokenizer {} has {} ids, the model {}. Use another --tokenizer.",
-                                  job.tokenizer->name(), job.tokenizer->vocab_size(), config.vocab));
   job.prompt = r.has_prompt_ids ? parse_ids(r.prompt_ids) : encode(job);
   for (const int32_t id : job.prompt)
     if (id < 0 || id >= config.vocab)
-      throw ConfigError(fmt::format("[flags] prompt id {} is not within the vocabulary of {}.", id, config.vocab));
+      throw ConfigError(
+          fmt::format("[flags] prompt id {} is not within the model's vocabulary of {}{}.", id, config.vocab,
+                      r.has_prompt_ids ? ""
+                                       : fmt::format("; tokenizer {} has {}. Use another --tokenizer",
+                                                     job.tokenizer->name(), job.tokenizer->vocab_size())));
   if (std::ssize(job.prompt) > config.max_position)
     throw ConfigError(fmt::format("[flags] the prompt has {} tokens, the model was made for {}. Shorten it.",
                                   job.prompt.size(), config.max_position));
   job.ends = config.eos;
-  if (job.ends.empty() && job.tokenizer && job.tokenizer->end_id()) job.ends = {*job.tokenizer->end_id()};
+  if (job.ends.empty() && job.tokenizer) job.ends = job.tokenizer->marks().ends;
   return job;
 }
 
@@ -276,6 +274,8 @@ void run(int argc, const char* const* argv, const Launch& launch, MpiSession* se
   if (launch.rank == 0)
     for (const std::string& line : job.model.passed_over)
       fmt::print(stderr, "warning: passed over checkpoint {}\n", line);
+  if (launch.rank == 0 && job.tokenizer && !job.tokenizer->note().empty())
+    fmt::print(stderr, "warning: {}\n", job.tokenizer->note());
   const InferencePlan plan = make_plan(job);
   const int64_t positions = std::ssize(job.prompt) + job.request.max_tokens;
   if (launch.rank == 0 && positions > job.model.config.max_position)

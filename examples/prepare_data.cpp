@@ -71,8 +71,8 @@ int run(int argc, const char* const* argv) {
                "leave out lines that are no JSON object with a \"text\", and count them")
       ->group("Text");
   app.add_option("--tokenizer", tokenizer_spec,
-                 "bytes, a SentencePiece .model or a tokenizer.json (default: bytes)")
-      ->type_name("bytes|FILE")
+                 "bytes, a SentencePiece .model, a tokenizer.json, or a folder with one (default: bytes)")
+      ->type_name("bytes|FILE|DIR")
       ->group("Text");
   app.add_option("--out", out, "writes PREFIX-train.{bin,idx}, PREFIX-valid.{bin,idx} and PREFIX.json")
       ->type_name("PREFIX")
@@ -100,6 +100,7 @@ int run(int argc, const char* const* argv) {
   problems.throw_if_any();
 
   const auto tokenizer = make_tokenizer(tokenizer_spec);
+  if (!tokenizer->note().empty()) fmt::print(stderr, "warning: {}\n", tokenizer->note());
   const PreparedInfo info = [&] {
     ProgressPrinter progress;
     return prepare(request, *tokenizer, stdin, std::ref(progress));

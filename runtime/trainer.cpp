@@ -90,12 +90,7 @@ void Trainer::check_memory() {
 
 void Trainer::open_data() {
   tokenizer_ = make_tokenizer(config_.tokenizer);
-  const bool own_text = config_.data.empty() && !config_.random_tokens;
-  if (own_text && tokenizer_->vocab_size() > config_.model.vocab)
-    throw ConfigError(
-        fmt::format("[data] tokenizer {} has {} ids, the model's vocabulary {}. Use another --tokenizer or raise "
-                    "--vocab.",
-                    tokenizer_->name(), tokenizer_->vocab_size(), config_.model.vocab));
+  if (!tokenizer_->note().empty()) log_.warn(tokenizer_->note());
   const Datasets data = open_datasets({.data = {config_.data.begin(), config_.data.end()},
                                        .valid_data = config_.valid_data,
                                        .valid_fraction = config_.valid_fraction,

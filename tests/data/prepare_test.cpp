@@ -119,7 +119,7 @@ TEST(Prepare, PiecesOfAnyTokenizerJoinToTheWholeDocument) {
   write_file(folder / "a.txt", text);
   prepare({{(folder / "a.txt").string()}, folder / "p", 0}, *bpe, nullptr);
   std::vector<int32_t> whole = bpe->encode(text);
-  whole.push_back(*bpe->end_id());
+  whole.push_back(bpe->marks().ends.front());
   EXPECT_TRUE(tokens_of(folder / "p-train") == whole);
 
   const std::string no_lines = [] {
@@ -324,11 +324,11 @@ TEST_F(DefaultText, MayBeCompressed) {
   EXPECT_EQ(find_default_text(), folder_ / "jargon.txt.gz");
   EXPECT_EQ(read_maybe_gzip(folder_ / "jargon.txt.gz"), "hello");
   write_file(folder_ / "jargon.txt.gz", compressed.substr(0, 20));
-  expect_error(ExitCode::kData, {"jargon.txt.gz"}, [&] { default_tokens(*make_byte_tokenizer()); });
+  expect_error(ExitCode::kData, {"jargon.txt.gz"}, [&] { default_tokens(*make_byte_tokenizer(), 259); });
   std::string wrong_sum = compressed;
   wrong_sum[18] ^= 1;
   write_file(folder_ / "jargon.txt.gz", wrong_sum);
-  expect_error(ExitCode::kData, {"jargon.txt.gz"}, [&] { default_tokens(*make_byte_tokenizer()); });
+  expect_error(ExitCode::kData, {"jargon.txt.gz"}, [&] { default_tokens(*make_byte_tokenizer(), 259); });
 }
 
 TEST_F(DefaultText, NeedsAModelThatHasItsVocabulary) {

@@ -1,5 +1,6 @@
 #include "data/tokenizer.h"
 
+#include <functional>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -28,8 +29,8 @@ TEST(ByteTokenizer, IsTheBytesThemselves) {
   EXPECT_EQ(tokenizer->decode(ids), text);
   EXPECT_EQ(tokenizer->decode(std::vector<int32_t>{256, 72, 105, 257, 258, 259, -1}), "Hi");
   EXPECT_EQ(tokenizer->vocab_size(), 259);
-  EXPECT_EQ(tokenizer->begin_id(), 256);
-  EXPECT_EQ(tokenizer->end_id(), 257);
+  EXPECT_EQ(tokenizer->marks().begin, 256);
+  EXPECT_EQ(tokenizer->marks().ends, (std::vector<int32_t>{257}));
 }
 
 // expected.json comes from Hugging Face's tokenizers and Google's sentencepiece packages
@@ -69,16 +70,16 @@ TEST(BpeTokenizer, ALongRunIsNoTrap) {
 TEST(BpeTokenizer, KnowsItsSpecialTokens) {
   const auto tokenizer = make_tokenizer(tokenizer_file("bpe.json"));
   EXPECT_EQ(tokenizer->vocab_size(), 704);
-  EXPECT_EQ(tokenizer->begin_id(), 701);
-  EXPECT_EQ(tokenizer->end_id(), 702);
+  EXPECT_EQ(tokenizer->marks().begin, 701);
+  EXPECT_EQ(tokenizer->marks().ends, (std::vector<int32_t>{702}));
   EXPECT_EQ(tokenizer->decode(std::vector<int32_t>{701, 700, 702, 9999, -5}), "quux");
 }
 
 TEST(SentencePieceTokenizer, KnowsItsSpecialTokens) {
   const auto tokenizer = make_tokenizer(tokenizer_file("bpe.model"));
   EXPECT_EQ(tokenizer->vocab_size(), 500);
-  EXPECT_EQ(tokenizer->begin_id(), 1);
-  EXPECT_EQ(tokenizer->end_id(), 2);
+  EXPECT_EQ(tokenizer->marks().begin, 1);
+  EXPECT_EQ(tokenizer->marks().ends, (std::vector<int32_t>{2}));
   const std::string text = "Hello, naïve world!";
   EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), text);
   EXPECT_EQ(tokenizer->decode(std::vector<int32_t>{1, 2, 500, -1}), "");
@@ -115,6 +116,41 @@ TEST(Tokenizer, SaysWhatIsWrongWithAFile) {
   expect_error(ExitCode::kData, {path, "vocab"}, load);
 }
 
+TEST(Tokenizer, NamesWhatPeopleGiveForOne) {
+  const ScratchFolder folder;
+  const std::string path = (folder / "tokenizer.model").string();
+  const auto load = [&] { make_tokenizer(path); };
+  for (const char* list : {"IQ== 0\nIg== 1\nIw== 2\n", "IQ== 0", "IQ== 0\r\nIg== 1\r\n"}) {
+    write_file(path, list);
+    expect_error(ExitCode::kData, {path, "tiktoken", "tokenizer.json"}, load);
+  }
+  write_file(path, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 499723\n");
+  expect_error(ExitCode::kData, {path, "git lfs pull"}, load);
+  write_file(path, "{\"a\": 0, \"b\": 1}");  // GPT-2's vocab.json
+  expect_error(ExitCode::kData, {path, "no \"model\"", "tokenizer.json"}, load);
+}
+
+TEST(Tokenizer, AFolderWithBothFilesHasTheOneThatCanBeRead) {
+  const ScratchFolder folder;
+  const auto copy = [&](const char* from, const char* to) {
+    std::filesystem::copy_file(tokenizer_file(from), folder / to,
+                               std::filesystem::copy_options::overwrite_existing);
+  };
+  EXPECT_FALSE(has_tokenizer(folder.path()));
+  copy("bpe.model", "tokenizer.model");
+  copy("bpe.json", "tokenizer.json");
+  EXPECT_TRUE(has_tokenizer(folder.path()));
+  EXPECT_EQ(make_tokenizer(folder.path())->name(), folder / "tokenizer.json");
+  json unigram = json::parse(read_file(tokenizer_file("bpe.json")));
+  unigram["model"]["type"] = "Unigram";
+  write_file(folder / "tokenizer.json", unigram.dump());
+  const auto tokenizer = make_tokenizer(folder.path());
+  EXPECT_EQ(tokenizer->name(), folder / "tokenizer.model");
+  EXPECT_NE(tokenizer->note().find("Unigram"), std::string::npos) << tokenizer->note();
+  copy("expected.json", "tokenizer.model");
+  expect_error(ExitCode::kData, {"tokenizer.json", "Unigram"}, [&] { make_tokenizer(folder.path()); });
+}
+
 // Each change would give other ids if it were ignored.
 TEST(BpeTokenizer, RefusesByNameWhatItDoesNotImplement) {
   const ScratchFolder folder;
@@ -126,17 +162,18 @@ TEST(BpeTokenizer, RefusesByNameWhatItDoesNotImplement) {
     write_file(path, bad.dump());
     expect_error(ExitCode::kData, words, [&] { make_tokenizer(path); });
   };
-  refuse({"normalizer"}, [](json& j) { j["normalizer"] = {{"type", "NFC"}}; });
+  refuse({"normalizer", "NFC"}, [](json& j) { j["normalizer"] = {{"type", "NFC"}}; });
   refuse({"model.type", "Unigram"}, [](json& j) { j["model"]["type"] = "Unigram"; });
-  refuse({"byte_fallback"}, [](json& j) { j["model"]["byte_fallback"] = true; });
   refuse({"dropout"}, [](json& j) { j["model"]["dropout"] = 0.1; });
-  refuse({"pre_tokenizer", "Metaspace"}, [](json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; });
-  refuse({"Split"}, [](json& j) { j["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Removed"; });
-  refuse({"invert"}, [](json& j) { j["pre_tokenizer"]["pretokenizers"][0]["invert"] = true; });
-  refuse({"add_prefix_space"}, [](json& j) { j["pre_tokenizer"]["pretokenizers"][1]["add_prefix_space"] = true; });
+  refuse({"end_of_word_suffix"}, [](json& j) { j["model"]["end_of_word_suffix"] = "</w>"; });
+  refuse({"pre_tokenizer", "BertPreTokenizer"}, [](json& j) {
+    j["pre_tokenizer"] = {{"type", "BertPreTokenizer"}};
+  });
+  refuse({"pre_tokenizer", "Sideways"},
+         [](json& j) { j["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Sideways"; });
+  refuse({"decoder", "WordPiece"}, [](json& j) { j["decoder"] = {{"type", "WordPiece"}}; });
   refuse({"pattern"}, [](json& j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(unclosed"; });
-  refuse({"lstrip"}, [](json& j) { j["added_tokens"][0]["lstrip"] = true; });
-  refuse({"no token for byte 97"}, [](json& j) { j["model"]["vocab"].erase("a"); });
+  refuse({"unk_token"}, [](json& j) { j["model"]["unk_token"] = "<nothing>"; });
   refuse({"a merge needs the token"}, [](json& j) { j["model"]["merges"].push_back({"zzzz", "a"}); });
   refuse({"token id -1"}, [](json& j) { j["model"]["vocab"]["a"] = -1; });
   refuse({"token id 2000000000"}, [](json& j) { j["added_tokens"][0]["id"] = 2000000000; });
@@ -157,6 +194,88 @@ TEST(Tokenizer, DamagedFilesNeverCrash) {
       }
     });
   }
+}
+
+class Marks : public ::testing::Test {
+ protected:
+  Marks() { std::filesystem::copy_file(tokenizer_file("bpe.json"), folder_ / "tokenizer.json"); }
+  void write(const char* name, const json& contents) const { write_file(folder_ / name, contents.dump()); }
+  void change(const std::function<void(json&)>& f) const {
+    json definition = json::parse(read_file(tokenizer_file("bpe.json")));
+    f(definition);
+    write("tokenizer.json", definition);
+  }
+  TextMarks marks() const { return make_tokenizer((folder_ / "tokenizer.json").string())->marks(); }
+  void expect(const std::vector<int32_t>& prefix, int32_t begin, const std::vector<int32_t>& ends) const {
+    const TextMarks found = marks();
+    EXPECT_EQ(found.prefix, prefix);
+    EXPECT_EQ(found.begin, begin);
+    EXPECT_EQ(found.ends, ends);
+  }
+  ScratchFolder folder_;
+};
+
+// Each file is asked before the ones that were written earlier.
+TEST_F(Marks, HaveOneOrderOfSources) {
+  expect({701}, 701, {702});  // by their names in the file
+  change([](json& j) {
+    j["added_tokens"][0]["content"] = "<｜begin▁of▁sentence｜>";
+    j["added_tokens"][1]["content"] = "[EOS]";
+  });
+  expect({701}, 701, {702});
+  write("special_tokens_map.json", {{"bos_token", "a"}, {"eos_token", {{"content", "b"}}}});
+  expect({64}, 64, {65});
+  write("tokenizer_config.json", {{"bos_token", {{"content", "c"}}}, {"eos_token", "d"}});
+  expect({66}, 66, {67});
+  write("config.json", {{"bos_token_id", 5}, {"eos_token_id", 6}});
+  expect({5}, 5, {6});
+  write("generation_config.json", {{"bos_token_id", nullptr}, {"eos_token_id", {7, 8, -1, 704, 8000}}});
+  expect({5}, 5, {7, 8});  // 704 and 8000 are no ids of this tokenizer
+  write("generation_config.json", {{"bos_token_id", 9}});
+  expect({9}, 9, {6});
+}
+
+// What a prompt begins with is what transformers puts there, whatever the begin of text is.
+TEST_F(Marks, APromptBeginsAsInTransformers) {
+  const json single = {{{"SpecialToken", {{"id", "x"}, {"type_id", 0}}}},
+                       {{"SpecialToken", {{"id", "y"}, {"type_id", 0}}}},
+                       {{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+                       {{"SpecialToken", {{"id", "y"}, {"type_id", 0}}}}};
+  const json with = {{"type", "TemplateProcessing"},
+                     {"single", single},
+                     {"special_tokens", {{"x", {{"ids", {11}}}}, {"y", {{"ids", {12}}}}}}};
+  json without = with;
+  without["single"] = {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}};
+  const json byte_level = {{"type", "ByteLevel"}};
+  change([&](json& j) { j["post_processor"] = {{"type", "Sequence"}, {"processors", {byte_level, with}}}; });
+  expect({11, 12}, 12, {702});
+  write("tokenizer_config.json", {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"bos_token", "c"}});
+  expect({11, 12}, 66, {702});
+  write("tokenizer_config.json", {{"add_bos_token", true}, {"bos_token", "c"}});
+  expect({66}, 66, {702});
+  write("tokenizer_config.json", {{"add_bos_token", false}, {"bos_token", "c"}});
+  expect({}, 66, {702});
+  change([&](json& j) { j["post_processor"] = without; });
+  write("tokenizer_config.json", {{"bos_token", "c"}});
+  expect({}, 66, {702});
+  change([&](json& j) { j["post_processor"] = byte_level; });  // it says nothing: the class decides
+  write("tokenizer_config.json", {{"tokenizer_class", "LlamaTokenizerFast"}, {"bos_token", "c"}});
+  expect({66}, 66, {702});
+  write("tokenizer_config.json", {{"tokenizer_class", "GPT2Tokenizer"}, {"bos_token", "c"}});
+  expect({}, 66, {702});
+}
+
+TEST_F(Marks, AreReadBesideASentencePieceModelToo) {
+  std::filesystem::copy_file(tokenizer_file("bpe.model"), folder_ / "t.model");
+  const auto marks = [&] { return make_tokenizer((folder_ / "t.model").string())->marks(); };
+  EXPECT_EQ(marks().prefix, std::vector<int32_t>{1});
+  EXPECT_EQ(marks().ends, std::vector<int32_t>{2});
+  write("tokenizer_config.json", {{"add_bos_token", false}, {"eos_token", "<s>"}});
+  EXPECT_EQ(marks().prefix, std::vector<int32_t>{});
+  EXPECT_EQ(marks().begin, 1);
+  EXPECT_EQ(marks().ends, std::vector<int32_t>{1});
+  write_file(folder_ / "tokenizer_config.json", "{");
+  expect_error(ExitCode::kData, {"tokenizer_config.json"}, marks);
 }
 
 TEST(Utf8, ValidPrefixFollowsRfc3629) {

@@ -1,0 +1,21 @@
+// Begin and end of text have one source of truth: what lies beside a tokenizer, in this order, then its own file.
+#pragma once
+
+#include <filesystem>
+
+#include "data/tokenizer.h"
+
+namespace trine {
+
+// From `folder`'s generation_config.json and config.json (models/text_ids.h), its tokenizer_config.json (or
+// special_tokens_map.json) and the tokenizer's post-processor, and what the tokenizer's file alone says, each where
+// the ones before say nothing. Ids outside the vocabulary are not taken. A prompt begins as in transformers: as
+// add_bos_token says, else the post-processor, else the begin of text where no tokenizer_config.json names a class
+// that has none. DataError for a file that is no JSON.
+TextMarks read_text_marks(const Tokenizer& tokenizer, const std::filesystem::path& folder);
+
+// Begin and end among special tokens by their names: <s>, <|begin_of_text|>, [BOS], <｜end▁of▁sentence｜>, ...
+bool names_begin(std::string_view token);
+bool names_end(std::string_view token);
+
+}  // namespace trine
