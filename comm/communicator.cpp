@@ -12,6 +12,13 @@ namespace {
 
 constexpr int kCollectiveTag = Transport::kMaxTag;
 
+// Of the thread, not of a communicator: a body that may fail on some ranks must leave all their groups alone.
+thread_local int silences = 0;
+
+void check_may_talk(const char* op, const std::string& group) {
+  TRINE_CHECK(silences == 0, "{} of group {} where ranks may fail alone: talk before or after it", op, group);
+}
+
 std::byte* at(void* data, int64_t bytes) { return static_cast<std::byte*>(data) + bytes; }
 const std::byte* at(const void* data, int64_t bytes) { return static_cast<const std::byte*>(data) + bytes; }
 
@@ -20,6 +27,9 @@ void wait_all(std::vector<Request>& requests) {
 }
 
 }  // namespace
+
+Silence::Silence() { ++silences; }
+Silence::~Silence() { --silences; }
 
 // The same stretch [offset, offset + length) of every rank's shard of `total` elements.
 struct Communicator::Piece {
@@ -63,6 +73,11 @@ Communicator::Communicator(std::string name, std::vector<int> ranks, int rank, s
       transport_(std::move(transport)),
       timeout_(timeout) {
   TRINE_CHECK(0 <= rank_ && rank_ < size(), "rank {} of {}", rank_, size());
+}
+
+void Communicator::begin_collective(const char* op) {
+  check_may_talk(op, name_);
+  ++sequence_;
 }
 
 std::string Communicator::where(const Request::Purpose& purpose) const {
@@ -154,7 +169,7 @@ void Communicator::gather_piece(const Piece& piece, const std::byte* shard, std:
 }
 
 void Communicator::all_reduce(void* data, int64_t count, DType dtype, ReduceOp op) {
-  ++sequence_;
+  begin_collective("all_reduce");
   if (size() == 1) return;
   const auto element = static_cast<int64_t>(size_bytes(dtype));
   Piece::for_each(count, size(), element, [&](const Piece& piece) {
@@ -166,7 +181,7 @@ void Communicator::all_reduce(void* data, int64_t count, DType dtype, ReduceOp o
 
 void Communicator::reduce_scatter(const void* input, void* shard, int64_t count, DType dtype, ReduceOp op,
                                   int64_t unit) {
-  ++sequence_;
+  begin_collective("reduce_scatter");
   const auto element = static_cast<int64_t>(size_bytes(dtype)) * unit;
   Piece::for_each(count, size(), element, [&](const Piece& piece) {
     reduce_piece(piece, at(input, 0), at(shard, piece.offset * element), dtype, unit, op, "reduce_scatter");
@@ -202,7 +217,7 @@ void Communicator::reduce_piece_bf16(const Piece& piece, const float* input, BFl
 }
 
 void Communicator::all_reduce_bf16(float* data, int64_t count) {
-  ++sequence_;
+  begin_collective("all_reduce");
   if (size() == 1) return;
   Piece::for_each(count, size(), sizeof(float), [&](const Piece& piece) {
     int64_t longest = 0;
@@ -221,7 +236,7 @@ void Communicator::all_reduce_bf16(float* data, int64_t count) {
 }
 
 void Communicator::reduce_scatter_bf16(const float* input, float* shard, int64_t count) {
-  ++sequence_;
+  begin_collective("reduce_scatter");
   if (size() == 1) return;
   Piece::for_each(count, size(), sizeof(float), [&](const Piece& piece) {
     std::vector<BFloat16> sum(static_cast<size_t>(piece.size(rank_)));
@@ -231,14 +246,14 @@ void Communicator::reduce_scatter_bf16(const float* input, float* shard, int64_t
 }
 
 void Communicator::all_gather(const void* shard, void* output, int64_t count, DType dtype, int64_t unit) {
-  ++sequence_;
+  begin_collective("all_gather");
   const Piece whole{count, size(), 0, div_up(count, size())};
   gather_piece(whole, at(shard, 0), at(output, 0), static_cast<int64_t>(size_bytes(dtype)) * unit, "all_gather");
 }
 
 void Communicator::broadcast(void* data, int64_t count, DType dtype, int root) {
   TRINE_CHECK(0 <= root && root < size(), "root {} of {}", root, size());
-  ++sequence_;
+  begin_collective("broadcast");
   const int64_t bytes = count * static_cast<int64_t>(size_bytes(dtype));
   if (rank_ != root) return post_receive(data, bytes, root, kCollectiveTag, "broadcast").wait();
   std::vector<Request> sends;
@@ -250,7 +265,7 @@ void Communicator::broadcast(void* data, int64_t count, DType dtype, int root) {
 
 void Communicator::gather(const void* data, void* output, int64_t count, DType dtype, int root) {
   TRINE_CHECK(0 <= root && root < size(), "root {} of {}", root, size());
-  ++sequence_;
+  begin_collective("gather");
   const int64_t bytes = count * static_cast<int64_t>(size_bytes(dtype));
   if (rank_ != root) return post_send(data, bytes, root, kCollectiveTag, "gather").wait();
   std::vector<Request> receives;
@@ -263,7 +278,7 @@ void Communicator::gather(const void* data, void* output, int64_t count, DType d
 
 // Everybody tells everybody: a tree would be cheaper, but whoever waits in it names a rank that waits itself.
 void Communicator::barrier() {
-  ++sequence_;
+  begin_collective("barrier");
   std::vector<Request> requests;
   for (int r = 0; r < size(); ++r) {
     if (r != rank_) requests.push_back(post_receive(nullptr, 0, r, kCollectiveTag, "barrier"));
@@ -284,11 +299,13 @@ void Communicator::recv(void* data, int64_t count, DType dtype, int peer, int ta
 
 Request Communicator::isend(const void* data, int64_t count, DType dtype, int peer, int tag) {
   TRINE_CHECK(0 <= tag && tag <= kMaxTag && 0 <= peer && peer < size(), "tag {} to {} of {}", tag, peer, size());
+  check_may_talk("send", name_);
   return post_send(data, count * static_cast<int64_t>(size_bytes(dtype)), peer, tag, "send");
 }
 
 Request Communicator::irecv(void* data, int64_t count, DType dtype, int peer, int tag) {
   TRINE_CHECK(0 <= tag && tag <= kMaxTag && 0 <= peer && peer < size(), "tag {} from {} of {}", tag, peer, size());
+  check_may_talk("recv", name_);
   return post_receive(data, count * static_cast<int64_t>(size_bytes(dtype)), peer, tag, "recv");
 }
 

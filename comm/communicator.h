@@ -16,6 +16,16 @@ namespace trine {
 
 class Communicator;
 
+// While one lives, this thread may not talk: any collective or message is a CheckError. For what some ranks alone
+// may fail in, so that none of them is missed in the middle of it (runtime/agreement.h).
+class Silence {
+ public:
+  Silence();
+  ~Silence();
+  Silence(const Silence&) = delete;
+  Silence& operator=(const Silence&) = delete;
+};
+
 // A message started by isend or irecv. Its buffer must outlive it, and the communicator too.
 class Request {
  public:
@@ -74,6 +84,7 @@ class Communicator {
   const std::string& name() const { return name_; }
   int rank() const { return rank_; }
   int size() const { return static_cast<int>(ranks_.size()); }
+  void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
   void observe(WaitObserver* observer) { observer_ = observer; }  // nullptr: none. It must outlive the waits.
 
   // data[count] of every rank becomes the sum or maximum over the ranks.
@@ -107,6 +118,8 @@ class Communicator {
  private:
   friend class Request;
   struct Piece;
+
+  void begin_collective(const char* op);
 
   Request post_send(const void* data, int64_t bytes, int peer, int tag, const char* op);
   Request post_receive(void* data, int64_t bytes, int peer, int tag, const char* op);

@@ -60,7 +60,8 @@ Launch slurm_step() {
              size = environment_int("SLURM_STEP_NUM_TASKS");
   if (!step || !rank || !size) return {};
   const int node = environment_int("SLURM_NODEID").value_or(0);
-  return {*rank, *size, tasks_of_node(environment("SLURM_STEP_TASKS_PER_NODE"), node).value_or(*size), true};
+  const int on_host = tasks_of_node(environment("SLURM_STEP_TASKS_PER_NODE"), node).value_or(*size);
+  return {*rank, *size, on_host, true, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"};
 }
 
 Launch detect() {
@@ -76,7 +77,8 @@ Launch detect() {
     const auto rank = environment_int(launcher.rank), size = environment_int(launcher.size);
     if (!rank || !size) continue;
     const int on_host = slurm.num_ranks == *size ? slurm.ranks_on_host : *size;
-    return {*rank, *size, environment_int(launcher.local_size).value_or(on_host), true};
+    const int local_size = environment_int(launcher.local_size).value_or(on_host);
+    return {*rank, *size, local_size, true, launcher.rank, launcher.size};
   }
   return slurm;  // also srun --mpi=pmix: PMIX_RANK has no size beside it
 }
@@ -91,7 +93,7 @@ Launch detect_launch() {
 }
 
 void check_pmi(const Launch& launch) {
-  if (!launch.launched || launch.num_ranks == 1) return;
+  if (!launch.of_many()) return;
   for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD",
                                "PMI_PORT", "PMI_CONTROL_PORT"})
     if (std::getenv(variable) != nullptr) return;
@@ -104,9 +106,12 @@ void check_pmi(const Launch& launch) {
 void check_launch(const Launch& launch, const Fabric& fabric) {
   if (!launch.launched || launch.num_ranks == fabric.num_ranks()) return;
   throw ConfigError(fmt::format(
-      "[mpi] the launcher started {} ranks, but the MPI library of this program sees {}. Use the mpirun "
-      "of the MPI that the program was built with, or srun with its --mpi=pmix or --mpi=pmi2.",
-      launch.num_ranks, fabric.num_ranks()));
+      "[mpi] {}={} and {}={} say that a launcher started {} ranks, but the MPI library of this program sees {}. "
+      "Use "
+      "the mpirun of the MPI that the program was built with, or srun with its --mpi=pmix or --mpi=pmi2. Is this "
+      "process alone, and they are left over? Then unset them.",
+      launch.rank_variable, launch.rank, launch.size_variable, launch.num_ranks, launch.num_ranks,
+      fabric.num_ranks()));
 }
 
 }  // namespace trine

@@ -2,6 +2,8 @@
 // communicator exists.
 #pragma once
 
+#include <string>
+
 namespace trine {
 
 class Fabric;
@@ -10,6 +12,10 @@ struct Launch {
   int rank = 0, num_ranks = 1;
   int ranks_on_host = 1;
   bool launched = false;  // by a launcher, which then also forwards signals and ends all ranks
+  // Where that was read: "PMI_RANK", "PMI_SIZE". Empty without a launcher.
+  std::string rank_variable = {}, size_variable = {};
+
+  bool of_many() const { return launched && num_ranks > 1; }
 };
 
 // The innermost launcher counts: mpirun within a Slurm job before Slurm. The batch script of a Slurm job is no rank
@@ -21,7 +27,7 @@ Launch detect_launch();
 void check_pmi(const Launch& launch);
 
 // ConfigError unless `fabric` has as many ranks as the launcher started: each rank would train alone if the program
-// is linked to another MPI than the launcher's.
+// is linked to another MPI than the launcher's, and so does a process that only inherited a launcher's variables.
 void check_launch(const Launch& launch, const Fabric& fabric);
 
 }  // namespace trine

@@ -8,6 +8,12 @@
 namespace trine {
 namespace {
 
+std::vector<int> all_ranks(int num_ranks) {
+  std::vector<int> all(static_cast<size_t>(num_ranks));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
 std::vector<int> members(Group group, const Mesh& mesh, Coordinate at) {
   switch (group) {
     case Group::kTp:
@@ -20,9 +26,7 @@ std::vector<int> members(Group group, const Mesh& mesh, Coordinate at) {
     case Group::kWorld:
       break;
   }
-  std::vector<int> all(mesh.num_ranks());
-  std::iota(all.begin(), all.end(), 0);
-  return all;
+  return all_ranks(mesh.num_ranks());
 }
 
 }  // namespace
@@ -30,6 +34,11 @@ std::vector<int> members(Group group, const Mesh& mesh, Coordinate at) {
 std::string_view name(Group group) {
   constexpr std::string_view names[] = {"world", "tp", "dp", "pp", "pipeline"};
   return names[static_cast<size_t>(group)];
+}
+
+std::unique_ptr<Communicator> connect_all(Fabric& fabric, std::chrono::milliseconds timeout) {
+  const std::vector<int> all = all_ranks(fabric.num_ranks());
+  return std::make_unique<Communicator>("start", all, fabric.rank(), fabric.connect(all), timeout);
 }
 
 CommWorld::CommWorld(Fabric& fabric, const Mesh& mesh, std::chrono::milliseconds timeout)

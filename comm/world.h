@@ -21,6 +21,9 @@ enum class Group {
 inline constexpr std::array kGroups = {Group::kWorld, Group::kTp, Group::kDp, Group::kPp, Group::kPipeline};
 std::string_view name(Group group);  // "world", "tp", "dp", "pp", "pipeline"
 
+// A group of all ranks before there is a mesh: what else it takes to begin, they agree on there. Collective.
+std::unique_ptr<Communicator> connect_all(Fabric& fabric, std::chrono::milliseconds timeout);
+
 class CommWorld {
  public:
   // Collective over all ranks. REQUIRES: fabric.num_ranks() == mesh.num_ranks(). timeout 0: none.

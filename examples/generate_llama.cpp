@@ -3,17 +3,20 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/text.h"
+#include "checkpoint/hash.h"
 #include "comm/cores.h"
-#include "comm/launch.h"
 #include "comm/local/local_ranks.h"
-#include "comm/mpi/mpi_session.h"
 #include "comm/world.h"
 #include "data/text_stream.h"
 #include "examples/flags_error.h"
+#include "examples/version.h"
 #include "runtime/agreement.h"
+#include "runtime/connection.h"
 #include "runtime/devices.h"
 #include "runtime/generator.h"
 #include "runtime/model_folder.h"
@@ -25,8 +28,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kLongestBlock = 512;        // tokens of a prefill: longer prompts go in several
-constexpr std::chrono::minutes kTimeout{10};  // for another rank, which may read its weights from a slow disk
+constexpr int64_t kLongestBlock = 512;  // tokens of a prefill: longer prompts go in several
+constexpr double kUsualTimeoutS = 600;  // for another rank, which may read its weights from a slow disk
 
 struct Request {
   std::string model, tokenizer, prompt, prompt_ids;
@@ -36,6 +39,9 @@ struct Request {
   std::string dtype = "bf16", device = "cpu";
   bool ignore_eos = false, print_ids = false;
   int tp = 1, threads = 0;
+  double timeout_s = kUsualTimeoutS;
+
+  std::chrono::milliseconds timeout() const { return to_timeout(timeout_s); }
 };
 
 void check(const Request& r, const Launch& launch, Problems& problems) {
@@ -54,6 +60,7 @@ void check(const Request& r, const Launch& launch, Problems& problems) {
   need(parse_enum<DeviceKind>(r.device).has_value(), "--device", r.device, "cpu or cuda");
   need(r.tp >= 1 && r.tp <= 4096, "--tp", r.tp, "1 to 4096");
   need(r.threads >= 0 && r.threads <= 4096, "--threads", r.threads, "0 (the cores there are) to 4096");
+  need(r.timeout_s >= kShortestTimeoutS, "--timeout", r.timeout_s, "0.001 seconds or more");
   if (launch.num_ranks > 1 && launch.num_ranks != r.tp)
     problems.add("mesh", "{} ranks, but --tp {}. Start as many ranks as --tp says, or one.", launch.num_ranks,
                  r.tp);
@@ -85,6 +92,7 @@ bool parse(int argc, const char* const* argv, const Launch& launch, Request& r) 
   add("Device", "--dtype", r.dtype, "bf16|f32", "of weights, activations and KV cache (default: bf16)");
   add("Device", "--tp", r.tp, "N", "ranks that share the model: threads of this process, or mpirun's (default: 1)");
   add("Device", "--threads", r.threads, "N", "per rank (default: the cores / ranks of this host)");
+  add("Device", "--timeout", r.timeout_s, "SECONDS", "longest wait for another rank (default: 600)");
   Problems problems;
   if (!parse_flags(app, argc, argv, problems)) return false;
   r.has_prompt = prompt->count() > 0;
@@ -236,89 +244,102 @@ void generate(const Job& job, const InferencePlan& plan, Generator& generator, b
                format_bytes(plan.cache_bytes()), plan.shape.max_seq);
 }
 
+// What all ranks must have found the same. The prompt's ids stand for the tokenizer, the last norm for the weights:
+// training changes all of it in every step.
+Facts facts_of(const Job& job) {
+  const Request& r = job.request;
+  const LlamaConfig& c = job.model.config;
+  const SamplingOptions& s = r.sampling;
+  std::vector<float> norm(static_cast<size_t>(c.hidden));
+  job.model.weights("model.norm.weight", 0, norm);
+  const std::string_view bytes(reinterpret_cast<const char*>(norm.data()), norm.size() * sizeof(float));
+  Facts facts = {{"the program", version_text()},
+                 {"--max-tokens", std::to_string(r.max_tokens)},
+                 {"--temperature", std::to_string(s.temperature)},
+                 {"--top-k", std::to_string(s.top_k)},
+                 {"--top-p", std::to_string(s.top_p)},
+                 {"--greedy", std::to_string(s.greedy)},
+                 {"--seed", std::to_string(s.seed)},
+                 {"--dtype", r.dtype},
+                 {"--device", r.device},
+                 {"--ignore-eos", std::to_string(r.ignore_eos)},
+                 {"the prompt's ids", fmt::format("{}", fmt::join(job.prompt, ","))},
+                 {"the ids that end a text", fmt::format("{}", fmt::join(job.ends, ","))},
+                 {"the weight of the last norm (a hash)", hex(xxh3(bytes))}};
+  const nlohmann::json model = to_hugging_face(c, r.dtype);
+  for (const auto& [name, value] : model.items()) facts.emplace_back("the model's " + name, value.dump());
+  return facts;
+}
+
 // One rank; `fabric`: nullptr if it is the only one.
 void run_rank(const Job& job, const InferencePlan& plan, Fabric* fabric, int ranks_here) {
   std::optional<CommWorld> world;
-  if (fabric) world.emplace(*fabric, plan.mesh(), kTimeout);
+  if (fabric) world.emplace(*fabric, plan.mesh(), job.request.timeout());
   Communicator* const tp = world ? &(*world)[Group::kTp] : nullptr;
-  std::unique_ptr<Backend> backend;
+  const auto backend = make_backend(*parse_enum<DeviceKind>(job.request.device), plan.threads, tp);
   std::optional<Generator> generator;
-  run_agreed(tp, [&] { backend = make_backend(*parse_enum<DeviceKind>(job.request.device), plan.threads, tp); });
   run_agreed(tp, [&] {
     check_memory(plan, *backend, ranks_here);
     generator.emplace(plan, *backend, tp);
-    generator->set_parameters(job.model.weights);
   });
+  run_agreed(tp, [&] { generator->set_parameters(job.model.weights); });
   generate(job, plan, *generator, !fabric || fabric->rank() == 0);
 }
 
-ExitCode explain(const std::exception& error, int rank) {
-  const auto* known = dynamic_cast<const Error*>(&error);
-  const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-  const ExitCode code = memory ? ExitCode::kOutOfMemory : known ? known->code() : ExitCode::kOther;
-  const bool everywhere = known && code != ExitCode::kHang && code != ExitCode::kPeerLost;
-  if (rank == 0 || !everywhere)
-    fmt::print(stderr, "generate_llama: {}\n", memory ? "[memory] out of host memory." : error.what());
-  return code;
-}
-
-void run(int argc, const char* const* argv, const Launch& launch, MpiSession* session) {
+ExitCode run(int argc, const char* const* argv, Connection& connection) {
+  const Launch& launch = connection.launch;
+  Communicator* const all = connection.all;
   Request request;
-  if (!parse(argc, argv, launch, request)) return;
+  bool goes_on = false;
+  run_on_first(all, [&] { goes_on = parse(argc, argv, launch, request); });  // and prints what is asked for
+  if (told_by_first(all, goes_on ? "" : "end") == "end") return ExitCode::kOk;
+  run_agreed(all, [&] {
+    if (!connection.is_first()) parse(argc, argv, launch, request);
+  });
+  connection.set_timeout(request.timeout());
   if (request.threads == 0) {
-    const HostCores host = host_cores(session);
-    request.threads = std::max(1, host.cores / (session ? host.ranks : request.tp));
+    const HostCores host = host_cores(connection.session);
+    request.threads = std::max(1, host.cores / (connection.session ? host.ranks : request.tp));
   }
-  if (launch.ranks_on_host == launch.num_ranks) check_device(*parse_enum<DeviceKind>(request.device));
-  const Job job = make_job(std::move(request));
-  if (launch.rank == 0)
-    for (const std::string& line : job.model.passed_over)
+  std::optional<Job> job;
+  run_agreed(all, [&] {
+    check_device(*parse_enum<DeviceKind>(request.device));
+    job.emplace(make_job(request));
+  });
+  Facts facts;
+  run_agreed(all, [&] { facts = facts_of(*job); });
+  check_same_on_all(all, facts);
+  if (connection.is_first())
+    for (const std::string& line : job->model.passed_over)
       fmt::print(stderr, "warning: passed over checkpoint {}\n", line);
-  if (launch.rank == 0 && job.tokenizer && !job.tokenizer->note().empty())
-    fmt::print(stderr, "warning: {}\n", job.tokenizer->note());
-  const InferencePlan plan = make_plan(job);
-  const int64_t positions = std::ssize(job.prompt) + job.request.max_tokens;
-  if (launch.rank == 0 && positions > job.model.config.max_position)
+  if (connection.is_first() && job->tokenizer && !job->tokenizer->note().empty())
+    fmt::print(stderr, "warning: {}\n", job->tokenizer->note());
+  std::optional<InferencePlan> plan;
+  run_agreed(all, [&] { plan.emplace(make_plan(*job)); });
+  const int64_t positions = std::ssize(job->prompt) + job->request.max_tokens;
+  if (connection.is_first() && positions > job->model.config.max_position)
     fmt::print(stderr, "warning: up to {} tokens, the model was made for {}.\n", positions,
-               job.model.config.max_position);
-  if (session || job.request.tp == 1) return run_rank(job, plan, session, launch.ranks_on_host);
-  run_local_ranks(job.request.tp, [&](Fabric& fabric) {
+               job->model.config.max_position);
+  if (connection.session || job->request.tp == 1) {
+    run_rank(*job, *plan, connection.session, launch.ranks_on_host);
+    return ExitCode::kOk;
+  }
+  run_local_ranks(job->request.tp, [&](Fabric& fabric) {
     try {
-      run_rank(job, plan, &fabric, job.request.tp);
+      run_rank(*job, *plan, &fabric, job->request.tp);
     } catch (...) {
       fabric.give_up(std::current_exception());
       throw;
     }
   });
-}
-
-ExitCode run_with_mpi(int argc, const char* const* argv, const Launch& launch) {
-  check_pmi(launch);
-  MpiSession session;
-  check_launch(launch, session);
-  try {
-    run(argc, argv, launch, &session);
-    return ExitCode::kOk;
-  } catch (const std::exception& error) {
-    const ExitCode code = explain(error, launch.rank);
-    const bool everywhere =
-        dynamic_cast<const Error*>(&error) && code != ExitCode::kHang && code != ExitCode::kPeerLost;
-    if (!everywhere) session.abort(static_cast<int>(code));
-    return code;
-  }
+  return ExitCode::kOk;
 }
 
 }  // namespace
 }  // namespace trine
 
 int main(int argc, char** argv) {
-  const trine::Launch launch = trine::detect_launch();
-  trine::undo_default_binding(launch);
-  try {
-    if (launch.launched && launch.num_ranks > 1) return static_cast<int>(trine::run_with_mpi(argc, argv, launch));
-    trine::run(argc, argv, launch, nullptr);
-    return 0;
-  } catch (const std::exception& error) {
-    return static_cast<int>(trine::explain(error, launch.rank));
-  }
+  const auto timeout = trine::early_timeout(argc, argv, trine::to_timeout(trine::kUsualTimeoutS));
+  return trine::run_connected("generate_llama: ", timeout,
+                              [&](trine::Connection& connection) { return trine::run(argc, argv, connection); });
 }

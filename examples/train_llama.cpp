@@ -1,4 +1,5 @@
-// train_llama: from the command line to a trained model. The story: flags -> Config -> Plan -> Trainer.
+// train_llama: from the command line to a trained model. The story: connect -> flags -> Config -> Plan -> agree ->
+// Trainer.
 #include <atomic>
 #include <csignal>
 #include <ctime>
@@ -9,12 +10,12 @@
 #include <sstream>
 
 #include "base/text.h"
+#include "checkpoint/hash.h"
 #include "comm/clock.h"
 #include "comm/cores.h"
-#include "comm/launch.h"
 #include "comm/local/local_ranks.h"
-#include "comm/mpi/mpi_session.h"
 #include "examples/version.h"
+#include "graph/printer.h"
 #include "models/llama_config.h"
 #include "plan/flag_values.h"
 #include "plan/flags.h"
@@ -23,6 +24,7 @@
 #include "plan/plan.h"
 #include "plan/report.h"
 #include "runtime/agreement.h"
+#include "runtime/connection.h"
 #include "runtime/devices.h"
 #include "runtime/failure_report.h"
 #include "runtime/failure_watch.h"
@@ -72,46 +74,34 @@ void show_layout(const Config& config, const std::vector<std::string>& hosts, Lo
   for (const std::string& warning : host_warnings(config.mesh, hosts)) log.warn(warning);
 }
 
-ExitCode code_of(const std::exception& error) {
-  if (dynamic_cast<const std::bad_alloc*>(&error)) return ExitCode::kOutOfMemory;
-  const auto* known = dynamic_cast<const Error*>(&error);
-  return known ? known->code() : ExitCode::kOther;
-}
-
-ExitCode evaluate_only(Trainer& trainer, MpiSession* session, Log& log) {
+ExitCode evaluate_only(Trainer& trainer, Log& log) {
   if (!trainer.has_validation())
-    throw ConfigError(
-        "[--eval-only] there is no validation data. Pass --valid-data, or --valid-fraction with --data.");
-  try {
-    log.info(fmt::format("validation loss {:.6f}", trainer.validate()));
-  } catch (const std::exception& error) {
-    if (!session) throw;
-    log.fail(error.what());
-    session->abort(static_cast<int>(code_of(error)));
-  }
+    throw AgreedError(ExitCode::kConfig,
+                      "[--eval-only] there is no validation data. Pass --valid-data, or "
+                      "--valid-fraction with --data.");
+  log.info(fmt::format("validation loss {:.6f}", trainer.validate()));
   return ExitCode::kOk;
 }
 
 // Rank 0 chooses the folder; the others are told.
-RunFolder make_run_folder(const Config& config, Communicator* world) {
-  struct Path {
-    char text[4096] = {};
-  };
-  Path path;
-  run_agreed(world, [&] {
-    if (world != nullptr && world->rank() != 0) return;
+RunFolder choose_run_folder(const Config& config, Communicator* world) {
+  std::string path;
+  run_on_first(world, [&] {
     const bool goes_on = !config.resume_folder.empty() && config.out == config.resume_folder;
     // What began with --resume auto is looked for under the same --out, so it may not be in another folder.
     const bool begins = config.resume_folder.empty() && config.resume == "auto";
-    const RunFolder folder = goes_on || begins ? RunFolder(config.out) : RunFolder::create(config.out);
+    path = (goes_on || begins ? RunFolder(config.out) : RunFolder::create(config.out)).path().string();
+  });
+  return RunFolder(told_by_first(world, path));
+}
+
+void write_config(const Config& config, const RunFolder& folder, Communicator* world) {
+  run_on_first(world, [&] {
     Config resolved = config;
     resolved.out = folder.path();
     resolved.resume.reset();
     folder.write_config(to_json(resolved).dump(2) + "\n");
-    folder.path().string().copy(path.text, sizeof path.text - 1);
   });
-  if (world != nullptr) world->broadcast(path.text, sizeof path.text, DType::kU8, 0);
-  return RunFolder(path.text);
 }
 
 // What ends a job of several processes when one of them fails.
@@ -128,28 +118,34 @@ struct Watch {
   }
 };
 
-ExitCode train(Trainer& trainer, const Plan& plan, CommLanes* lanes, MpiSession* session, StopSignal& stop,
+// The folder of the run, and who looks after its ranks there; nothing of it where a run only evaluates.
+struct Surroundings {
+  std::optional<RunFolder> folder;
+  std::optional<Watch> watch;
+
+  Surroundings(const Config& config, CommLanes* lanes, const MpiSession* session) {
+    if (config.eval_only) return;
+    folder.emplace(choose_run_folder(config, lanes ? &lanes->world()[Group::kWorld] : nullptr));
+    if (session) watch.emplace(*folder, lanes->world());
+  }
+  ~Surroundings() {
+    watch.reset();
+    if (folder) folder->remove_if_empty();  // the last rank's does it
+  }
+  StatusWriter* status() { return watch ? &*watch->status : nullptr; }
+};
+
+ExitCode train(Trainer& trainer, const Plan& plan, Surroundings& around, Communicator* world, StopSignal& stop,
                Log& log) {
-  Communicator* const world = lanes ? &lanes->world()[Group::kWorld] : nullptr;
-  const RunFolder folder = make_run_folder(plan.config, world);
+  const RunFolder& folder = *around.folder;
   const bool first = world == nullptr || world->rank() == 0;
+  write_config(plan.config, folder, world);
   if (first) log.open(folder.log());
   log.info(fmt::format("run    {}", folder.path().string()));
-
-  std::optional<Watch> watch;
-  if (session) watch.emplace(folder, lanes->world());
   if (first) stop.watch_file(folder.stop_file());
   const MetricsHeader header{version_number(), version_commit(), plan.config.mesh, plan.config.model_name,
                              parameter_count(plan.config.model)};
-  TrainingEnd end;
-  try {
-    end = trainer.train(folder, header, &stop, watch ? &*watch->status : nullptr);
-  } catch (const NonFiniteError&) {
-    throw;  // all ranks have it
-  } catch (const std::exception& error) {
-    if (!session) throw;
-    session->abort(static_cast<int>(report_failure(*watch->status, &error)));
-  }
+  const TrainingEnd end = trainer.train(folder, header, &stop, around.status());
   if (!end.stop_reason.empty())
     log.info(
         fmt::format("stopped after the step: {}. {}", end.stop_reason,
@@ -163,33 +159,60 @@ ExitCode train(Trainer& trainer, const Plan& plan, CommLanes* lanes, MpiSession*
   return end.saved ? ExitCode::kStopped : ExitCode::kOk;
 }
 
+// What all ranks must have resolved alike. Hosts may have their files under other names, and their own threads:
+// what is in the files counts.
+Facts facts_of(const Plan& plan) {
+  Facts facts = {{"the program", version_text()}};
+  const nlohmann::ordered_json config = to_json(plan.config);
+  for (const auto& [flag, value] : config.items()) {
+    const bool of_host =
+        flag == "threads" || flag == "model" || flag == "data" || flag == "valid-data" || flag == "tokenizer";
+    if (!of_host) facts.emplace_back("--" + flag, value.dump());
+  }
+  facts.emplace_back("the run to go on with", plan.config.resume_folder);
+  facts.emplace_back("the checkpoint to go on with", plan.config.resume_checkpoint);
+  for (size_t stage = 0; stage < plan.stages.size(); ++stage) {
+    const StagePlan& own = plan.stages[stage];
+    facts.emplace_back(fmt::format("the plan of pipeline rank {} (a hash)", stage),
+                       hex(xxh3(print(own.graph) + to_string(own.schedule))));
+  }
+  return facts;
+}
+
 // One rank, from the plan to the end. `fabric`: nullptr if it is the only one; `session`: if it is MPI's.
 ExitCode run_rank(const Plan& plan, const Launch& launch, Fabric* fabric, MpiSession* session, StopSignal& stop) {
-  Log log(fabric ? fabric->rank() : 0, plan.config.quiet);
+  const Config& config = plan.config;
+  Log log(fabric ? fabric->rank() : 0, config.quiet);
   if (launch.launched) log.without_status();
   greet(plan, log);
   std::optional<CommWorld> world;
   std::optional<CommLanes> lanes;
   std::vector<std::string> hosts;
   if (fabric) {
-    const auto timeout = std::chrono::milliseconds(static_cast<int64_t>(plan.config.timeout_s * 1e3));
-    world.emplace(*fabric, plan.config.mesh, timeout);
+    world.emplace(*fabric, config.mesh, config.timeout());
     if (session) hosts = gather_hosts((*world)[Group::kWorld]);
     const std::vector<ClockOffset> clocks = align_clocks((*world)[Group::kWorld]);
     lanes.emplace(*world, clocks[static_cast<size_t>(fabric->rank())]);
   }
   show_layout(plan.config, hosts, log);
   CommLanes* const connection = lanes ? &*lanes : nullptr;
+  Communicator* const all = world ? &(*world)[Group::kWorld] : nullptr;
+  std::optional<Surroundings> around;
   Trainer trainer(plan, log, connection);
   try {
+    trainer.open_data();
+    check_same_on_all(all, trainer.data_facts());
+    around.emplace(config, connection, session);
     if (!trainer.prepare(&stop)) {
       log.info(fmt::format("stopped before the first step: {}. Nothing was trained, nothing has to be saved.",
                            stop.reason()));
-      return Saver::wanted(plan.config) ? ExitCode::kStopped : ExitCode::kOk;
+      return Saver::wanted(config) ? ExitCode::kStopped : ExitCode::kOk;
     }
-    return plan.config.eval_only ? evaluate_only(trainer, session, log)
-                                 : train(trainer, plan, connection, session, stop, log);
-  } catch (...) {
+    return config.eval_only ? evaluate_only(trainer, log) : train(trainer, plan, *around, all, stop, log);
+  } catch (const std::exception& error) {
+    // Before anything is waited for that may never come.
+    if (session && !is_agreed(error) && around && around->status())
+      session->abort(static_cast<int>(report_failure(*around->status(), &error)));
     if (fabric) fabric->give_up(std::current_exception());
     throw;
   }
@@ -205,68 +228,60 @@ ExitCode run_local(const Plan& plan, const Launch& launch, StopSignal& stop) {
   return static_cast<ExitCode>(code.load());
 }
 
-// True of errors that all ranks have, as the trainer promises.
-bool on_all_ranks(const std::exception& error) {
-  return dynamic_cast<const Error*>(&error) && code_of(error) != ExitCode::kHang &&
-         code_of(error) != ExitCode::kPeerLost;
+// The command line, read by every rank; where to go on is found by the first one alone, because the others may see
+// a folder that has changed meanwhile, or another one.
+CommandLine read_flags(int argc, char** argv, Connection& connection) {
+  const Launch& launch = connection.launch;
+  const std::string time = told_by_first(connection.all, time_stamp());
+  const HostCores host = host_cores(connection.session);
+  const LaunchInfo info{launch.num_ranks, host.ranks, host.cores, time};
+  CommandLine command;
+  std::optional<ResumePoint> point;
+  run_on_first(connection.all, [&] {
+    command = parse_train_flags(argc, argv, info, version_text(), saved_config,
+                                [&](const auto&... where) { return point = find_resume_point(where...); });
+  });
+  point = resume_point_of(told_by_first(connection.all, to_text(point)));
+  run_agreed(connection.all, [&] {
+    if (connection.is_first()) return;
+    command =
+        parse_train_flags(argc, argv, info, version_text(), saved_config, [&](const auto&...) { return point; });
+  });
+  return command;
 }
 
-ExitCode explain(const std::exception& error, int rank) {
-  const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-  if (rank == 0 || !on_all_ranks(error))
-    Log(rank, true).fail(memory ? "[memory] out of host memory." : error.what());
-  return code_of(error);
-}
-
-ExitCode run(int argc, char** argv, const Launch& launch, MpiSession* session, StopSignal& stop) {
-  const HostCores host = host_cores(session);
-  const LaunchInfo info{launch.num_ranks, host.ranks, host.cores, time_stamp()};
-  const CommandLine command = parse_train_flags(argc, argv, info, version_text(), saved_config);
+ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
+  const CommandLine command = read_flags(argc, argv, connection);
   if (const auto* request = std::get_if<TextRequest>(&command)) {
-    if (launch.rank == 0) std::cout << request->text << '\n';
+    if (connection.is_first()) std::cout << request->text << '\n';
     return ExitCode::kOk;
   }
   const Config& config = std::get<Config>(command);
   if (config.looks_only() || config.eval_only) stop.release();
-  // Ranks of one host all find the same; those of several agree once they can talk.
-  if (!config.looks_only() && launch.ranks_on_host == launch.num_ranks) check_device(config.device);
+  connection.set_timeout(config.timeout());
   std::ostringstream dump;
-  const Plan plan = build_plan(config, &dump);
-  if (launch.rank == 0) std::cout << dump.str();
+  std::optional<Plan> plan;
+  run_agreed(connection.all, [&] {
+    if (!config.looks_only()) check_device(config.device);
+    plan.emplace(build_plan(config, &dump));
+  });
+  if (connection.is_first()) std::cout << dump.str();
   if (config.looks_only()) {
-    if (launch.rank == 0) print_report(plan, std::cout);
+    if (connection.is_first()) print_report(*plan, std::cout);
     return ExitCode::kOk;
   }
-  return session ? run_rank(plan, launch, session, session, stop) : run_local(plan, launch, stop);
-}
-
-// With MPI, an error that not all ranks have must end the job here, before Finalize would wait for them.
-ExitCode run_with_mpi(int argc, char** argv, const Launch& launch, StopSignal& stop) {
-  check_pmi(launch);
-  MpiSession session;
-  check_launch(launch, session);
-  try {
-    return run(argc, argv, launch, &session, stop);
-  } catch (const std::exception& error) {
-    const ExitCode code = explain(error, launch.rank);
-    if (!on_all_ranks(error)) session.abort(static_cast<int>(code));
-    return code;
-  }
+  if (!connection.session) return run_local(*plan, connection.launch, stop);
+  check_same_on_all(connection.all, facts_of(*plan));
+  return run_rank(*plan, connection.launch, connection.session, connection.session, stop);
 }
 
 }  // namespace
 }  // namespace trine
 
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is a full disk, not a crash
-  const trine::Launch launch = trine::detect_launch();
-  trine::undo_default_binding(launch);
-  trine::StopSignal stop(launch.launched);  // before anything that takes time
-  try {
-    const bool mpi = launch.launched && launch.num_ranks > 1;
-    return static_cast<int>(mpi ? trine::run_with_mpi(argc, argv, launch, stop)
-                                : trine::run(argc, argv, launch, nullptr, stop));
-  } catch (const std::exception& error) {
-    return static_cast<int>(trine::explain(error, launch.rank));
-  }
+  std::signal(SIGXFSZ, SIG_IGN);                            // a file-size limit is a full disk, not a crash
+  trine::StopSignal stop(trine::detect_launch().launched);  // before anything that takes time
+  const auto timeout = trine::early_timeout(argc, argv, trine::Config().timeout());
+  return trine::run_connected(
+      "", timeout, [&](trine::Connection& connection) { return trine::run(argc, argv, connection, stop); });
 }

@@ -2,7 +2,10 @@
 // Flags (plan/flags.h) and presets (models/presets.h) fill it; nothing else is looked up later.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -72,6 +75,13 @@ struct TraceSteps {
   static TraceSteps all() { return {1, INT64_MAX}; }
   bool operator==(const TraceSteps&) const = default;
 };
+
+// Seconds as a wait has them: from a millisecond to three years, which no clock overflows.
+inline constexpr double kShortestTimeoutS = 1e-3, kLongestTimeoutS = 1e8;
+inline std::chrono::milliseconds to_timeout(double seconds) {
+  return std::chrono::milliseconds(
+      static_cast<int64_t>(std::ceil(std::clamp(seconds, kShortestTimeoutS, kLongestTimeoutS) * 1e3)));
+}
 
 struct Bytes {
   int64_t count = 0;
@@ -157,6 +167,7 @@ struct Config {
   std::vector<std::string> disabled_passes;
 
   bool looks_only() const { return dry_run || print_graph || print_memory || print_schedule || print_plan; }
+  std::chrono::milliseconds timeout() const { return to_timeout(timeout_s); }
   int64_t num_microbatches() const { return global_batch / (micro_batch * mesh.dp); }  // per dp rank and step
   int64_t tokens_per_step() const { return global_batch * seq; }
   bool operator==(const Config&) const = default;

@@ -7,7 +7,6 @@
 #include "base/text.h"
 #include "plan/flag_table.h"
 #include "plan/megatron_flags.h"
-#include "plan/resume.h"
 
 namespace trine {
 namespace {
@@ -141,11 +140,11 @@ std::string last_text(const GivenFlags& given, std::string_view flag) {
   return it == given.end() ? "" : it->second.texts.back();
 }
 
-std::optional<ResumePoint> resume_point(const GivenFlags& given) {
+std::optional<ResumePoint> resume_point(const GivenFlags& given, const FindResumePoint& find) {
   const auto it = given.find("resume");
   if (it == given.end()) return std::nullopt;
   const std::string model = last_text(given, "model");
-  return find_resume_point(it->second.texts.back(), last_text(given, "out"), model.empty() ? "tiny" : model);
+  return find(it->second.texts.back(), last_text(given, "out"), model.empty() ? "tiny" : model);
 }
 
 // A run goes on with its own config.json, under what is given now. What follows from the number of ranks or from
@@ -269,7 +268,8 @@ class Parser {
 }  // namespace
 
 CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInfo& launch,
-                              const std::string& version_text, const SavedConfig& saved_config) {
+                              const std::string& version_text, const SavedConfig& saved_config,
+                              const FindResumePoint& find) {
   Parser parser(version_text);
   if (auto request = parser.parse(argc, argv)) return *request;
   Problems problems;
@@ -277,7 +277,7 @@ CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInf
   GivenFlags file;
   if (!parser.config_file().empty()) read_config_file(parser.config_file(), file, problems);
   GivenFlags given = merge(parser.given(problems), std::move(file));
-  const std::optional<ResumePoint> point = resume_point(given);
+  const std::optional<ResumePoint> point = resume_point(given, find);
   given = point ? go_on_with(std::move(given), *point, launch, problems)
                 : with_model_of_weights(std::move(given), saved_config, problems);
   if (problems.empty()) {

@@ -100,7 +100,7 @@ std::string default_out(const std::string& model, const std::string& time) {
 
 int64_t count_ranks(const Config& config, const LaunchInfo& launch) {
   if (config.planned_ranks && config.dry_run) return *config.planned_ranks;
-  return int64_t{launch.num_ranks} * std::max(1, config.local_ranks);
+  return launch.num_ranks > 1 ? launch.num_ranks : std::max(1, config.local_ranks);
 }
 
 void derive(const GivenFlags& given, const LaunchInfo& launch, const TrainingDefaults& training, int num_ranks,
@@ -145,6 +145,12 @@ Config resolve(const GivenFlags& given, const LaunchInfo& launch) {
   const int num_ranks = static_cast<int>(std::clamp<int64_t>(count_ranks(config, launch), 1, 1 << 24));
   derive(given, launch, training, num_ranks, config);
 
+  if (launch.num_ranks > 1 && config.local_ranks > 1)
+    problems.add(
+        "flags",
+        "--local-ranks {} within {} ranks of a launcher: ranks are threads of one process, or processes of "
+        "mpirun or srun. Leave out --local-ranks, or the launcher.",
+        config.local_ranks, launch.num_ranks);
   validate(config, num_ranks, problems);
   problems.throw_if_any();
   return config;

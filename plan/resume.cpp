@@ -61,6 +61,17 @@ std::optional<fs::path> newest_run(const std::string& model) {
 
 }  // namespace
 
+std::string to_text(const std::optional<ResumePoint>& point) {
+  if (!point) return {};
+  return nlohmann::json{point->run_folder.string(), point->checkpoint.string()}.dump();
+}
+
+std::optional<ResumePoint> resume_point_of(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  const auto paths = nlohmann::json::parse(text).get<std::vector<std::string>>();
+  return ResumePoint{paths.at(0), paths.at(1)};
+}
+
 std::optional<ResumePoint> find_resume_point(const std::string& what, const std::string& out,
                                              const std::string& model) {
   if (what != "latest" && what != "auto") {

@@ -19,6 +19,10 @@ struct ResumePoint {
 std::optional<ResumePoint> find_resume_point(const std::string& what, const std::string& out,
                                              const std::string& model);
 
+// For telling other ranks of it, and back.
+std::string to_text(const std::optional<ResumePoint>& point);
+std::optional<ResumePoint> resume_point_of(const std::string& text);
+
 // The folder of a run's checkpoints: the run's own, unless its config.json has another (--save).
 std::filesystem::path folder_of_saves(const std::filesystem::path& run);
 

@@ -78,7 +78,8 @@ void validate_parallelism(const Config& c, Problems& problems) {
 void validate_rest(const Config& c, Problems& problems) {
   Checker check(problems);
   check.count("--threads", c.threads, 1, 4096);
-  check.positive("--timeout", c.timeout_s);
+  if (!(c.timeout_s >= kShortestTimeoutS))
+    problems.add("flags", "--timeout is {}; it needs {} seconds or more.", c.timeout_s, kShortestTimeoutS);
   if (c.comm == CommKind::kNccl && c.device != DeviceKind::kCuda)
     problems.add("flags", "--comm nccl is for --device cuda, but --device is {}. Leave it out.", name(c.device));
   check.fraction("--valid-fraction", c.valid_fraction);

@@ -33,11 +33,19 @@ void check_device(DeviceKind device) {
 }
 
 std::unique_ptr<Backend> make_backend(DeviceKind device, int threads, Communicator* world) {
-  if (device == DeviceKind::kCpu) return make_cpu_backend(threads);
-  const std::vector<std::string> hosts = gather_names(world, ProcessIdentity::own().host);
-  const int rank = world ? world->rank() : 0;
-  const auto local_rank = std::count(hosts.begin(), hosts.begin() + rank, hosts[static_cast<size_t>(rank)]);
-  return make_cuda_backend(static_cast<int>(local_rank) % find_cuda_devices());
+  std::vector<std::string> hosts;
+  if (device == DeviceKind::kCuda) hosts = gather_names(world, ProcessIdentity::own().host);
+  std::unique_ptr<Backend> backend;
+  run_agreed(world, [&] {
+    if (device == DeviceKind::kCpu) {
+      backend = make_cpu_backend(threads);
+      return;
+    }
+    const int rank = world ? world->rank() : 0;
+    const auto local_rank = std::count(hosts.begin(), hosts.begin() + rank, hosts[static_cast<size_t>(rank)]);
+    backend = make_cuda_backend(static_cast<int>(local_rank) % find_cuda_devices());
+  });
+  return backend;
 }
 
 LinkChoice choose_links(CommKind wish, const std::vector<std::string>& identities, const std::string& nccl_version,
@@ -96,9 +104,11 @@ std::vector<PeerLink> test_links(const Config& config, const std::vector<std::st
     PeerLink links[kMaxLinks];
   };
   Found own;
-  if (first)
+  run_agreed(&all, [&] {
+    if (!first) return;
     for (const PeerLink& link : test_peer_links(here, config.local_ranks > 1))
       if (own.count < kMaxLinks) own.links[own.count++] = link;
+  });
   std::vector<PeerLink> links;
   for (const Found& found : gather_all(&all, own))
     links.insert(links.end(), found.links, found.links + found.count);
@@ -121,7 +131,7 @@ std::unique_ptr<DeviceWorld> connect_devices(const Config& config, const Backend
   std::vector<PeerLink> links;
   if (config.comm == CommKind::kAuto && one_each && !nccl.empty())
     links = test_links(config, identities, hosts, world);
-  const LinkChoice choice = choose_links(config.comm, identities, nccl, links);
+  const LinkChoice choice = alike([&] { return choose_links(config.comm, identities, nccl, links); });
   for (const PeerLink& link : links)
     if (link.tested)
       log.info(fmt::format("link   GPU {} -> {}: {}, {:.1f} us, {}", link.from, link.to, speed(link.bytes_per_s),
@@ -129,8 +139,7 @@ std::unique_ptr<DeviceWorld> connect_devices(const Config& config, const Backend
   log.info(
       fmt::format("comm   {}: {}", choice.nccl ? nccl : "mpi, staged through pinned host memory", choice.reason));
   if (!choice.nccl) return nullptr;
-  return make_nccl_world(world, config.vpp > 1,
-                         std::chrono::milliseconds(static_cast<int64_t>(config.timeout_s * 1e3)));
+  return make_nccl_world(world, config.vpp > 1, config.timeout());
 }
 
 }  // namespace trine

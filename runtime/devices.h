@@ -17,7 +17,7 @@ namespace trine {
 void check_device(DeviceKind device);
 
 // This rank's backend. The ranks of a host share out its GPUs in their order, several to one if they are more.
-// Collective over `world` (nullptr: one rank). ConfigError, OutOfMemoryError.
+// Collective over `world` (nullptr: one rank). ConfigError, OutOfMemoryError, agreed (runtime/agreement.h).
 std::unique_ptr<Backend> make_backend(DeviceKind device, int threads, Communicator* world);
 
 // What one GPU found of the link to another.

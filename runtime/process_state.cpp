@@ -42,10 +42,11 @@ std::string this_space() {
 
 }  // namespace
 
-ProcessIdentity ProcessIdentity::own() {
+ProcessIdentity ProcessIdentity::own() { return of(::getpid()); }
+
+ProcessIdentity ProcessIdentity::of(pid_t pid) {
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
-  const pid_t pid = ::getpid();
   return {pid, read_stat(pid).value_or(Stat{}).start_time, host.data(), this_space()};
 }
 

@@ -21,6 +21,7 @@ struct ProcessIdentity {
   std::string space;        // equal for processes that see each other's pids: boot id and pid namespace
 
   static ProcessIdentity own();
+  static ProcessIdentity of(pid_t pid);  // of this host; one that is not there counts as dead
 };
 
 ProcessState process_state(const ProcessIdentity& process);

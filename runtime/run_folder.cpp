@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -28,6 +29,11 @@ std::filesystem::path RunFolder::trace(int rank, int64_t first_step) const {
   std::filesystem::path folder = path_ / "trace";
   if (first_step > 1) folder /= fmt::format("from-step-{:06}", first_step);
   return folder / fmt::format("rank-{:04}.json", rank);
+}
+
+void RunFolder::remove_if_empty() const {
+  ::rmdir((path_ / "status").c_str());
+  ::rmdir(path_.c_str());
 }
 
 void RunFolder::write_config(std::string_view json) const {

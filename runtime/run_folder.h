@@ -26,6 +26,8 @@ class RunFolder {
   std::filesystem::path trace(int rank, int64_t first_step = 1) const;
   std::filesystem::path stop_file() const { return path_ / "stop"; }
 
+  // Takes it away again if nothing is in it: of a run that did not begin.
+  void remove_if_empty() const;
   void write_config(std::string_view json) const;  // whole or not at all; DataError
 
  private:

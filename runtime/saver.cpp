@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
+#include "checkpoint/hash.h"
 #include "plan/flag_table.h"
 #include "plan/flags.h"
 #include "runtime/agreement.h"
@@ -18,7 +19,7 @@ namespace trine {
 namespace {
 
 // What rank 0 waits at least for a rank that writes more slowly than itself.
-constexpr std::chrono::duration<double> kShortestTimeout = std::chrono::minutes(10);
+constexpr std::chrono::milliseconds kShortestTimeout = std::chrono::minutes(10);
 constexpr std::chrono::milliseconds kFirstPause{1}, kLongestPause{100};
 
 // The same on all ranks, another one for every save.
@@ -29,19 +30,17 @@ uint64_t make_token(Communicator* world) {
 }
 
 // Rank 0's list on all ranks: what one of them can not read may not make them go different ways.
-std::vector<Candidate> agreed_candidates(const CheckpointFolder& folder, int rank, Communicator* world) {
+std::vector<Candidate> agreed_candidates(const CheckpointFolder& folder, Communicator* world) {
   if (world == nullptr) return folder.candidates();
   std::string text;
-  if (rank == 0) {
+  run_on_first(world, [&] {
     auto list = nlohmann::json::array();
     for (const Candidate& c : folder.candidates())
       list.push_back({c.path.filename().string(), c.step, c.sequence, c.problem});
     text = list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  }
-  text.resize(static_cast<size_t>(gather_all(world, static_cast<int64_t>(text.size()))[0]));
-  world->broadcast(text.data(), std::ssize(text), DType::kU8, 0);
+  });
   std::vector<Candidate> candidates;
-  for (const auto& item : nlohmann::json::parse(text))
+  for (const auto& item : nlohmann::json::parse(told_by_first(world, text)))
     candidates.push_back({folder.path() / item[0].get<std::string>(), item[1], item[2], item[3]});
   return candidates;
 }
@@ -74,6 +73,10 @@ Saver::Saver(const Config& config, const Executor& executor, std::filesystem::pa
   if (wanted()) saver_.reserve(total_bytes(owned_slices(executor)));
 }
 
+Saver::~Saver() {
+  if (give_up_) *give_up_ = true;
+}
+
 void Saver::save(const TrainingState& state) {
   finish();
   std::vector<Slice> slices = owned_slices(executor_);
@@ -94,8 +97,7 @@ void Saver::save(const TrainingState& state) {
                 .rank = rank_,
                 .num_ranks = config_.mesh.num_ranks(),
                 .keep = config_.keep,
-                .timeout = std::chrono::duration_cast<std::chrono::milliseconds>(
-                    std::max(kShortestTimeout, std::chrono::duration<double>(config_.timeout_s))),
+                .timeout = std::max(kShortestTimeout, config_.timeout()),
                 .give_up = give_up_,
                 .state = state,
                 .layout = layout_of(config_),
@@ -173,15 +175,22 @@ Checkpoint open_checkpoint(const std::filesystem::path& folder, const std::files
   std::filesystem::path path = wanted;
   if (wanted.empty()) {
     const CheckpointFolder all(folder);
-    const Chosen chosen = all.choose(agreed_candidates(all, rank, world), check);
+    const auto candidates = agreed_candidates(all, world);
+    const Chosen chosen = alike([&] { return all.choose(candidates, check); });
     for (const std::string& line : chosen.passed_over) log.warn("passed over checkpoint " + line);
     path = chosen.path;
   } else if (const std::string problem = check(wanted); !problem.empty()) {
-    throw Error(ExitCode::kNoCheckpoint, fmt::format("[checkpoint] {} is not whole: {}", wanted.string(), problem));
+    throw AgreedError(ExitCode::kNoCheckpoint,
+                      fmt::format("[checkpoint] {} is not whole: {}", wanted.string(), problem));
   }
-  Checkpoint checkpoint(path);
-  checkpoint.trust_files();
-  return checkpoint;
+  std::optional<Checkpoint> checkpoint;
+  run_agreed(world, [&] {
+    checkpoint.emplace(path);
+    checkpoint->trust_files();
+  });
+  check_same_on_all(world, {{"the manifest of " + path.string() + " (a hash)",
+                             hex(xxh3(write_manifest(checkpoint->manifest())))}});
+  return std::move(*checkpoint);
 }
 
 SavedLayout layout_of(const Config& c) {

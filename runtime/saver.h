@@ -23,6 +23,8 @@ class Saver {
   // outlives the saver.
   Saver(const Config& config, const Executor& executor, std::filesystem::path folder, Communicator* world,
         Log& log);
+  // Waits for this rank's part of a save that runs, not for the others': after an error they may never come.
+  ~Saver();
 
   static bool wanted(const Config& config) { return config.save_interval.has_value() || !config.save.empty(); }
   bool wanted() const { return wanted(config_); }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
+#include "checkpoint/hash.h"
 #include "data/datasets.h"
 #include "models/llama.h"
 #include "plan/learning_rate.h"
@@ -28,10 +29,6 @@ size_t trace_capacity(const StagePlan& stage, const Config& config) {
   return std::min<size_t>(2 * (events * microbatches + 64), size_t{1} << 22);
 }
 
-std::chrono::milliseconds timeout_of(const Config& config) {
-  return std::chrono::milliseconds(static_cast<int64_t>(config.timeout_s * 1e3));
-}
-
 // Device memory in use, by others too, or the most that this process has held of the host's.
 int64_t memory_in_use(const Backend& backend) {
   const auto room = backend.room();
@@ -46,6 +43,8 @@ OutOfMemoryError out_of_memory(const MemoryPlan& memory, const std::string& reas
 }
 
 }  // namespace
+
+Trainer::~Trainer() = default;
 
 Trainer::Trainer(const Plan& plan, Log& log, CommLanes* lanes)
     : plan_(plan),
@@ -88,7 +87,7 @@ void Trainer::check_memory() {
   });
 }
 
-void Trainer::open_data() {
+void Trainer::open_own_data() {
   tokenizer_ = make_tokenizer(config_.tokenizer);
   if (!tokenizer_->note().empty()) log_.warn(tokenizer_->note());
   const Datasets data = open_datasets({.data = {config_.data.begin(), config_.data.end()},
@@ -108,28 +107,37 @@ void Trainer::open_data() {
                         valid_ ? fmt::format("; validation {} tokens", format_count(data.valid->size())) : ""));
 }
 
+void Trainer::open_data() {
+  run_agreed(world(), [&] { open_own_data(); });
+}
+
+Facts Trainer::data_facts() const {
+  Facts facts = {{"the tokenizer's hash", fmt::format("{:016x}", tokenizer_->hash())},
+                 {"the number of training tokens", format_count(train_->source().size())}};
+  if (valid_) facts.emplace_back("the number of validation tokens", format_count(valid_->source().size()));
+  return facts;
+}
+
 bool Trainer::prepare(StopSignal* stop) {
   const auto stopping = [&] {
     return gather_all(world(), rank() == 0 && stop != nullptr && stop->stop_requested() ? 1 : 0)[0] != 0;
   };
   if (stopping()) return false;
-  run_agreed(world(), [&] { open_data(); });
-  run_agreed(world(), [&] { backend_ = make_backend(config_.device, config_.threads, world()); });
+  if (!tokenizer_) open_data();
+  backend_ = make_backend(config_.device, config_.threads, world());
   check_memory();
   if (stopping()) return false;
   if (lanes_)
-    run_agreed(world(), [&] {
-      if (auto device = connect_devices(config_, *backend_, lanes_->world(), log_))
-        lanes_->talk_on_device(std::move(device), timeout_of(config_));
-    });
+    if (auto device = connect_devices(config_, *backend_, lanes_->world(), log_))
+      lanes_->talk_on_device(std::move(device), config_.timeout());
   run_agreed(world(), [&] {
     try {
       executor_ = std::make_unique<Executor>(stage(), config_, coordinate_, *backend_, trace_, lanes_);
     } catch (const OutOfMemoryError& error) {
       throw out_of_memory(stage().memory, error.what());
     }
-    config_.resume_folder.empty() ? load() : resume();
   });
+  config_.resume_folder.empty() ? load() : resume();
   log_.info(fmt::format("device {}; {} planned per rank", backend_->describe(),
                         format_bytes(stage().memory.total_bytes())));
   return !stopping();
@@ -138,17 +146,34 @@ bool Trainer::prepare(StopSignal* stop) {
 // The weights to begin with.
 void Trainer::load() {
   const std::string& from = config_.load_weights;
-  if (const auto saved = from.empty() ? std::nullopt : find_checkpoints(from)) {
+  std::optional<CheckpointPlace> saved;
+  run_agreed(world(), [&] {
+    if (!from.empty()) saved = find_checkpoints(from);
+  });
+  check_same_on_all(world(), {{"--load-weights " + from, saved ? "a checkpoint" : "no checkpoint"}});
+  if (saved) {
     Checkpoint checkpoint = open_checkpoint(saved->folder, saved->checkpoint, rank(), world(), log_);
-    check_fits(from, weight_shapes(checkpoint), plan_);
-    load_weights(*executor_, checkpoint);
+    run_agreed(world(), [&] {
+      check_fits(from, weight_shapes(checkpoint), plan_);
+      load_weights(*executor_, checkpoint);
+    });
     log_.info(fmt::format("load   weights of {}; rank 0 read {}", checkpoint.folder().string(),
                           format_bytes(checkpoint.bytes_read())));
     return;
   }
-  const auto seed = static_cast<uint64_t>(config_.seed);
-  set_parameters(*executor_, from.empty() ? initial_values(stage().graph, seed) : hugging_face_values(from, plan_),
-                 config_.threads);
+  Facts facts;
+  run_agreed(world(), [&] {
+    const auto seed = static_cast<uint64_t>(config_.seed);
+    const ParameterSource weights =
+        from.empty() ? initial_values(stage().graph, seed) : hugging_face_values(from, plan_);
+    set_parameters(*executor_, weights, config_.threads);
+    if (from.empty()) return;
+    std::vector<float> norm(static_cast<size_t>(config_.model.hidden));  // training changes it in every step
+    weights("model.norm.weight", 0, norm);
+    const std::string_view bytes(reinterpret_cast<const char*>(norm.data()), norm.size() * sizeof(float));
+    facts.emplace_back("the weight of the last norm in " + from + " (a hash)", hex(xxh3(bytes)));
+  });
+  check_same_on_all(world(), facts);
 }
 
 void Trainer::resume() {
@@ -156,8 +181,10 @@ void Trainer::resume() {
       config_.save.empty() ? RunFolder(config_.resume_folder).checkpoints() : std::filesystem::path(config_.save);
   Checkpoint checkpoint = open_checkpoint(folder, config_.resume_checkpoint, rank(), world(), log_);
   const Manifest& manifest = checkpoint.manifest();
-  check_same_training(manifest, config_, *tokenizer_);
-  load_state(*executor_, checkpoint);
+  run_agreed(world(), [&] {
+    check_same_training(manifest, config_, *tokenizer_);
+    load_state(*executor_, checkpoint);
+  });
   const TrainingState& saved = manifest.state;
   scaler_.restore(saved.loss_scale, static_cast<int>(saved.clean_steps));
   first_step_ = saved.step + 1;
@@ -219,8 +246,10 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
                       .clock = lanes_ ? lanes_->clock() : ClockOffset{},
                       .base_time_ns = base_ns});
   });
-  Saver saver(config_, *executor_,
-              config_.save.empty() ? folder.checkpoints() : std::filesystem::path(config_.save), world(), log_);
+  saver_ = std::make_unique<Saver>(
+      config_, *executor_, config_.save.empty() ? folder.checkpoints() : std::filesystem::path(config_.save),
+      world(), log_);
+  Saver& saver = *saver_;
   const int64_t start_ns = now_ns();
   Progress progress(log_, {.first_step = first_step_,
                            .last_step = config_.steps,

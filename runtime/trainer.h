@@ -9,6 +9,7 @@
 #include "checkpoint/manifest.h"
 #include "data/sampler.h"
 #include "data/tokenizer.h"
+#include "runtime/agreement.h"
 #include "runtime/executor.h"
 #include "runtime/log.h"
 #include "runtime/loss_scaler.h"
@@ -34,12 +35,18 @@ struct TrainingEnd {
 class Trainer {
  public:
   // Of one rank: `lanes` connect it to the others (nullptr: it is alone). All outlive the trainer. All calls are
-  // collective; where one throws an Error, all ranks do, but for HangError, PeerLostError and, once prepared, a
-  // DataError of who reads a broken part.
+  // collective but data_facts(). An error that all ranks throw is an AgreedError (runtime/agreement.h); others,
+  // such as the DataError of who reads a broken part, are of one rank.
   Trainer(const Plan& plan, Log& log, CommLanes* lanes = nullptr);
+  ~Trainer();
 
-  // Sets weights and opens the data; after it, files and memory are known to be good. False if a stop was asked
-  // for meanwhile: then nothing else may be called. As in train(), only rank 0 is asked for `stop`.
+  // Tokenizer and data.
+  void open_data();
+  // What all ranks must have found the same, once the data is open.
+  Facts data_facts() const;
+  // Takes memory and sets weights (and opens the data, if that was not done); after it, files and memory are known
+  // to be good. False if a stop was asked for meanwhile: then nothing else may be called. As in train(), only rank
+  // 0 is asked for `stop`.
   bool prepare(StopSignal* stop = nullptr);
   // `folder` and `header` label the outputs. Only rank 0 is asked for `stop`, so others may have none. `status`
   // (nullptr: none) is told what runs.
@@ -54,7 +61,7 @@ class Trainer {
   Communicator* world() { return lanes_ ? &lanes_->world()[Group::kWorld] : nullptr; }
   int rank() const { return config_.mesh.rank(coordinate_); }
   const StagePlan& stage() const { return plan_.stages[static_cast<size_t>(coordinate_.pp)]; }
-  void open_data();
+  void open_own_data();
   void load();
   void resume();
   TrainingState state(int64_t step) const;
@@ -77,6 +84,7 @@ class Trainer {
   TraceRecorder trace_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Executor> executor_;
+  std::unique_ptr<Saver> saver_;  // not within train(): an error is reported before a save is waited for
   std::unique_ptr<BatchReader> train_, valid_;
   LossScaler scaler_;
   std::unique_ptr<Tokenizer> tokenizer_;

@@ -9,7 +9,8 @@
 
 namespace trine {
 
-MpiSession::MpiSession() {
+MpiSession::MpiSession(Watchdog* watchdog) : watchdog_(watchdog) {
+  const auto watch = Watchdog::over(watchdog_, "MPI_Init");
   setenv("OMPI_MCA_mpi_yield_when_idle", "1", /*overwrite=*/0);
   int provided = MPI_THREAD_SINGLE;
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
@@ -25,11 +26,14 @@ MpiSession::MpiSession() {
 }
 
 MpiSession::~MpiSession() {
-  if (std::uncaught_exceptions() == 0) MPI_Finalize();
+  if (std::uncaught_exceptions() != 0) return;
+  const auto watch = Watchdog::over(watchdog_, "MPI_Finalize");
+  MPI_Finalize();
 }
 
 std::unique_ptr<Transport> MpiSession::connect(const std::vector<int>& ranks) {
   TRINE_CHECK(std::is_sorted(ranks.begin(), ranks.end()) && std::binary_search(ranks.begin(), ranks.end(), rank_));
+  const auto watch = Watchdog::over(watchdog_, "MPI_Comm_split");
   MPI_Comm group = MPI_COMM_NULL;
   // The first rank names the group among those of this call.
   check_mpi(MPI_Comm_split(MPI_COMM_WORLD, ranks.front(), rank_, &group), "MPI_Comm_split");
@@ -37,6 +41,7 @@ std::unique_ptr<Transport> MpiSession::connect(const std::vector<int>& ranks) {
 }
 
 void MpiSession::gather_bytes_on_host(const void* own, int size, const std::function<void*(int num_ranks)>& room) {
+  const auto watch = Watchdog::over(watchdog_, "MPI_Allgather");
   MPI_Comm host = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host),
             "MPI_Comm_split_type");

@@ -6,15 +6,18 @@
 #include <vector>
 
 #include "comm/transport.h"
+#include "comm/watchdog.h"
 
 namespace trine {
 
-// One for each process, made in main before any other thread. While it lives, MPI may be called from all threads.
+// One for each process, made in main before any other thread but the watchdog's. While it lives, MPI may be called
+// from all threads.
 class MpiSession final : public Fabric {
  public:
   // Sets Open MPI to yield while it waits (OMPI_MCA_mpi_yield_when_idle, unless the user has set it), because
   // oversubscribed ranks are some 40 times slower without. Error if MPI does not offer MPI_THREAD_MULTIPLE.
-  MpiSession();
+  // `watchdog` (nullptr: none; it outlives the session) watches every call that waits for other ranks.
+  explicit MpiSession(Watchdog* watchdog = nullptr);
   // Ends MPI, which waits for the other ranks; not when an exception is on its way out, since they may never come:
   // a process that ends without takes the job down.
   ~MpiSession() override;
@@ -44,6 +47,7 @@ class MpiSession final : public Fabric {
  private:
   void gather_bytes_on_host(const void* own, int size, const std::function<void*(int num_ranks)>& room);
 
+  Watchdog* const watchdog_;
   int rank_ = 0, num_ranks_ = 1;
 };
 

@@ -1,10 +1,11 @@
 // Preloaded into a program (LD_PRELOAD), lets one of its calls on files fail, come up short or be its last.
 //   TRINE_FAULT=CALL:N:ACTION[:on]  the N-th call, from 1; "on": and all that follow
-//     CALL    open read write truncate fsync rename unlink mkdir, or any
+//     CALL    open read write truncate fsync rename unlink mkdir; main (the program begins), MPI_Init_thread,
+//             MPI_Comm_split, MPI_Isend, MPI_Finalize; or any
 //     ACTION  ENOSPC EIO: fails so; short: half of a write is done; kill: SIGKILL before it; halfway: behind half
-//     of
-//             a write; SIGUSR1: gets that signal before it
-//   TRINE_FAULT_IN=TEXT             only paths with TEXT in them count
+//             of a write; stop: SIGSTOP before it; SIGUSR1: gets that signal before it
+//   TRINE_FAULT_IN=TEXT             only paths with TEXT in them count, of MPI and main their name
+//   TRINE_FAULT_RANK=N              only in rank N of those that mpirun started
 //   TRINE_FAULT_LOG=FILE            gets a line "CALL PATH" for each call that counts
 #include <atomic>
 #include <cerrno>
@@ -19,6 +20,9 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
+#define OMPI_SKIP_MPICXX 1
+#define MPICH_SKIP_MPICXX 1
+#include <mpi.h>
 
 namespace {
 
@@ -28,6 +32,10 @@ struct Fault {
   const char *in = nullptr, *log = nullptr;
 
   Fault() : in(std::getenv("TRINE_FAULT_IN")), log(std::getenv("TRINE_FAULT_LOG")) {
+    const char* const wanted = std::getenv("TRINE_FAULT_RANK");
+    const char* const open_mpi = std::getenv("OMPI_COMM_WORLD_RANK");
+    const char* const own = open_mpi != nullptr ? open_mpi : std::getenv("PMI_RANK");
+    if (wanted != nullptr && (own == nullptr || std::strcmp(wanted, own) != 0)) in = nullptr;
     if (const char* text = std::getenv("TRINE_FAULT"))
       std::sscanf(text, "%15[^:]:%d:%15[^:]:%7s", call, &n, action, more);
   }
@@ -59,8 +67,10 @@ Verdict judge(const char* call, const char* path) {
   if (std::strcmp(f.call, "any") != 0 && std::strcmp(f.call, call) != 0) return Verdict::kPass;
   const int n = ++seen;
   if (n != f.n && !(n > f.n && std::strcmp(f.more, "on") == 0)) return Verdict::kPass;
+  if (f.log != nullptr && (f.is("kill") || f.is("stop"))) log_call(f.action, path);
   const bool writes = std::strcmp(call, "write") == 0;
   if (f.is("kill")) die();
+  if (f.is("stop")) ::raise(SIGSTOP);
   if (f.is("SIGUSR1")) ::raise(SIGUSR1);
   if (f.is("halfway") && writes) return Verdict::kHalfway;
   if (f.is("short") && writes) return Verdict::kShort;
@@ -170,6 +180,34 @@ int rmdir(const char* path) noexcept {
 int mkdir(const char* path, mode_t mode) noexcept {
   static auto* const real = next<int(const char*, mode_t)>("mkdir");
   return passes("mkdir", path) ? real(path, mode) : -1;
+}
+
+__attribute__((constructor)) static void before_main() { judge("main", "main"); }
+
+int MPI_Init_thread(int* argc, char*** argv, int required, int* provided) {
+  static auto* const real = next<int(int*, char***, int, int*)>("MPI_Init_thread");
+  judge("MPI_Init_thread", "MPI_Init_thread");
+  return real(argc, argv, required, provided);
+}
+
+int MPI_Comm_split(MPI_Comm whole, int color, int key, MPI_Comm* part) {
+  static auto* const real = next<int(MPI_Comm, int, int, MPI_Comm*)>("MPI_Comm_split");
+  judge("MPI_Comm_split", "MPI_Comm_split");
+  return real(whole, color, key, part);
+}
+
+int MPI_Isend(const void* data, int count, MPI_Datatype type, int peer, int tag, MPI_Comm group,
+              MPI_Request* request) {
+  static auto* const real =
+      next<int(const void*, int, MPI_Datatype, int, int, MPI_Comm, MPI_Request*)>("MPI_Isend");
+  judge("MPI_Isend", "MPI_Isend");
+  return real(data, count, type, peer, tag, group, request);
+}
+
+int MPI_Finalize() {
+  static auto* const real = next<int()>("MPI_Finalize");
+  judge("MPI_Finalize", "MPI_Finalize");
+  return real();
 }
 
 }  // extern "C"

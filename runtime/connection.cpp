@@ -1,0 +1,88 @@
+#include "runtime/connection.h"
+
+#include <new>
+
+#include "comm/cores.h"
+#include "comm/world.h"
+#include "plan/flag_values.h"
+#include "runtime/agreement.h"
+#include "runtime/launch_peers.h"
+#include "runtime/log.h"
+
+namespace trine {
+namespace {
+
+ExitCode code_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return ExitCode::kOutOfMemory;
+  const auto* known = dynamic_cast<const Error*>(&error);
+  return known != nullptr ? known->code() : ExitCode::kOther;
+}
+
+// Says it, if nobody else does, and returns the code to end with.
+ExitCode explain(const std::string& prefix, const Launch& launch, const std::exception& error) {
+  const ExitCode code = code_of(error);
+  const auto* known = dynamic_cast<const Error*>(&error);
+  if (launch.of_many() && (code == ExitCode::kHang || code == ExitCode::kPeerLost) && !is_agreed(error))
+    return report_late_start(launch, *known);
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+  if (launch.rank == 0 || !is_agreed(error))
+    Log(launch.rank, true).fail(prefix + (memory ? "[memory] out of host memory." : error.what()));
+  return code;
+}
+
+ExitCode run_with_mpi(const std::string& prefix, std::chrono::milliseconds timeout, Launch launch,
+                      const std::function<ExitCode(Connection&)>& program) {
+  Watchdog watchdog(timeout, [&](const std::string& call, Watchdog::Duration lasted, Watchdog::Duration overdue) {
+    const auto code = judge_late_start(launch, call, lasted, overdue);
+    return code ? std::optional(static_cast<int>(*code)) : std::nullopt;
+  });
+  check_pmi(launch);
+  MpiSession session(&watchdog);
+  check_launch(launch, session);
+  try {
+    const std::unique_ptr<Communicator> all = connect_all(session, timeout);
+    Connection connection{launch, &session, all.get(), &watchdog};
+    return program(connection);
+  } catch (const std::exception& error) {
+    const ExitCode code = explain(prefix, launch, error);
+    if (!is_agreed(error)) session.abort(static_cast<int>(code));
+    return code;
+  }
+}
+
+}  // namespace
+
+void Connection::set_timeout(std::chrono::milliseconds timeout) {
+  if (all != nullptr) all->set_timeout(timeout);
+  if (watchdog != nullptr) watchdog->set_limit(timeout);
+}
+
+int run_connected(const std::string& prefix, std::chrono::milliseconds timeout,
+                  const std::function<ExitCode(Connection&)>& program) {
+  const Launch launch = detect_launch();
+  undo_default_binding(launch);  // before there is any thread
+  try {
+    if (launch.of_many()) return static_cast<int>(run_with_mpi(prefix, timeout, launch, program));
+    Connection alone{.launch = launch};
+    return static_cast<int>(program(alone));
+  } catch (const std::exception& error) {
+    return static_cast<int>(explain(prefix, launch, error));
+  }
+}
+
+std::chrono::milliseconds early_timeout(int argc, const char* const* argv, std::chrono::milliseconds usual) {
+  for (int i = argc - 1; i > 0; --i) {
+    std::string text = argv[i];
+    if (text == "--timeout" && i + 1 < argc)
+      text = argv[i + 1];
+    else if (text.starts_with("--timeout="))
+      text.erase(0, std::string("--timeout=").size());
+    else
+      continue;
+    const auto seconds = ValueText<double>::parse(text);
+    return seconds && *seconds > 0 ? to_timeout(*seconds) : usual;
+  }
+  return usual;
+}
+
+}  // namespace trine
