@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include "comm/local/local_ranks.h"
@@ -24,7 +25,7 @@ TEST(Clock, FindsTheSkewOfEachRankWithinTheErrorItNames) {
   run_local_ranks(kRanks, [&](Fabric& fabric) {
     CommWorld world(fabric, {.dp = kRanks}, 60s);
     const int rank = fabric.rank();
-    const auto offsets = align_clocks(world[Group::kWorld], [&] { return steady_ns() + kSkew_ns[rank]; });
+    const auto offsets = align_clocks(world[Group::kWorld], {[&] { return steady_ns() + kSkew_ns[rank]; }, ""});
     ASSERT_EQ(offsets.size(), size_t{kRanks});
     EXPECT_EQ(offsets[0].offset_ns, 0);
     EXPECT_EQ(offsets[0].error_ns, 0);
@@ -47,10 +48,61 @@ TEST(Clock, TheQuickestRoundCounts) {
       const int64_t round = calls++ / 2;
       return time += std::abs(100 - 2 * round);
     };
-    const auto offsets = align_clocks(world[Group::kWorld], clock, 60);
+    const auto offsets = align_clocks(world[Group::kWorld], {clock, ""}, 60);
     EXPECT_EQ(offsets[1].error_ns, 0);
     // In round 50 the clock stands at twice the sum of all steps before it: 2 * (100 + 98 + ... + 2).
     EXPECT_EQ(offsets[1].offset_ns, 1000 - 2 * 2550);
+  });
+}
+
+// Three clocks: ranks 0 and 1 read the first, 2 and 3 the second. Whoever reads another's asks nobody.
+TEST(Clock, RanksOfOneClockHaveOneOffset) {
+  constexpr int kRanks = 5;
+  constexpr int64_t kSkew_ns[kRanks] = {0, 0, 7'000'000'000, 7'000'000'000, -2'000'000'000};
+  const std::string kIdentities[kRanks] = {"host a", "host a", "host b", "host b", "host c"};
+  run_local_ranks(kRanks, [&](Fabric& fabric) {
+    CommWorld world(fabric, {.dp = kRanks}, 60s);
+    const auto rank = static_cast<size_t>(fabric.rank());
+    bool asked = false;
+    const auto clock = [&] {
+      asked = true;
+      return steady_ns() + kSkew_ns[rank];
+    };
+    const auto offsets = align_clocks(world[Group::kWorld], {clock, kIdentities[rank]});
+    EXPECT_EQ(asked, rank != 1 && rank != 3) << "rank " << rank;
+    for (size_t r : {0, 1}) {
+      EXPECT_EQ(offsets[r].offset_ns, 0);
+      EXPECT_EQ(offsets[r].error_ns, 0);
+    }
+    EXPECT_EQ(offsets[3].offset_ns, offsets[2].offset_ns);
+    EXPECT_EQ(offsets[3].error_ns, offsets[2].error_ns);
+    for (size_t r : {2, 4}) EXPECT_LE(std::abs(offsets[r].offset_ns + kSkew_ns[r]), offsets[r].error_ns);
+  });
+}
+
+// What is not known to be apart is taken to be together: rank 1 measures its offset within 50.
+TEST(Clock, OffsetsWithinTheirErrorAreNone) {
+  for (const auto& [rank_0_shows, want] :
+       {std::pair<int64_t, ClockOffset>{80, {0, 80}}, {110, {60, 50}}, {0, {0, 100}}})
+    run_local_ranks(2, [&, time = rank_0_shows, expected = want](Fabric& fabric) {
+      CommWorld world(fabric, {.dp = 2}, 60s);
+      int64_t calls = 0;
+      const auto clock = [&]() -> int64_t { return fabric.rank() == 0 ? time : calls++ % 2 * 100; };
+      const auto offsets = align_clocks(world[Group::kWorld], {clock, fmt::format("host {}", fabric.rank())});
+      EXPECT_EQ(offsets[1].offset_ns, expected.offset_ns) << time;
+      EXPECT_EQ(offsets[1].error_ns, expected.error_ns) << time;
+    });
+}
+
+TEST(Clock, RanksOfThisHostShareItsClock) {
+  const std::string identity = host_clock().identity;
+  EXPECT_GE(identity.size(), 36u) << "the boot's UUID, and the time namespace: " << identity;
+  run_local_ranks(3, [&](Fabric& fabric) {
+    CommWorld world(fabric, {.dp = 3}, 60s);
+    for (const ClockOffset& clock : align_clocks(world[Group::kWorld])) {
+      EXPECT_EQ(clock.offset_ns, 0);
+      EXPECT_EQ(clock.error_ns, 0);
+    }
   });
 }
 
