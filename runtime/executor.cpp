@@ -272,6 +272,7 @@ void Executor::post_receives(const Action& action) {
       posted_[{index, action.microbatch}] =
           lanes_->receive(to.data, to.num_elements() * static_cast<int64_t>(size_bytes(to.dtype)),
                           edge_of(stage_.graph.nodes()[index]), timeline_.mark(Lane::kCompute));
+      record_transfer(index, action.microbatch);
     }
   }
 }
@@ -282,8 +283,24 @@ void Executor::wait_for_send_slots(const Action& action) {
     for (const size_t index : block(action.stage / config_.mesh.pp, phase).sends) {
       const Pool* pool = instructions_[index].operands[0].pool;
       const auto sent = sent_.find({index, pool ? pool->slot(action.microbatch) : 0});
-      if (sent != sent_.end()) lanes_->wait_sent(sent->second);
+      if (sent == sent_.end()) continue;
+      lanes_->wait_sent(sent->second);
+      record_transfer(index, action.microbatch);
     }
+}
+
+// What the compute lane did since its last event was for a message: posting it, or waiting until its bytes may be
+// written. Else it would count as the next node's. The bytes are those of the receiver's event.
+void Executor::record_transfer(size_t index, int microbatch) {
+  const Mark end = timeline_.mark(Lane::kCompute);
+  events_.push_back({.t0_ns = clock_,
+                     .t1_ns = end,
+                     .step = step_,
+                     .node = static_cast<int32_t>(index),
+                     .microbatch = microbatch,
+                     .lane = Lane::kPp,
+                     .kind = EventKind::kCommPp});
+  clock_ = end;
 }
 
 void Executor::run_action(const Action& action) {
@@ -295,7 +312,9 @@ void Executor::run_action(const Action& action) {
       run_node(index, action.microbatch);
       if (stage_.graph.nodes()[index].lane == Lane::kTp) last = index;
     }
-    if (last) wait_for_lane_node(*last);  // an action ends in all lanes
+    if (!last) continue;
+    wait_for_lane_node(*last);  // an action ends in all lanes
+    clock_ = timeline_.mark(Lane::kCompute);
   }
   timeline_.pop();
 }
@@ -330,6 +349,7 @@ void Executor::send(size_t index, int microbatch) {
   sent_[{index, pool ? pool->slot(microbatch) : 0}] =
       lanes_->send(from.data, from.num_elements() * static_cast<int64_t>(size_bytes(from.dtype)), edge_of(node),
                    timeline_.mark(Lane::kCompute));
+  record_transfer(index, microbatch);
 }
 
 // What the compute lane does from now on comes after another lane's node.
@@ -387,11 +407,15 @@ void Executor::run_on_lane(size_t index, int microbatch) {
   const Node& node = stage_.graph.nodes()[index];
   bind(index, microbatch);
   instructions_[index].ready = timeline_.mark(Lane::kCompute);
-  if (lanes_->on_device()) return execute_on_lane(index, microbatch);
-  instructions_[index].ticket =
-      lanes_->thread(node.lane).enqueue([this, node_index = static_cast<int32_t>(index), microbatch] {
-        execute_on_lane(static_cast<size_t>(node_index), microbatch);
-      });
+  if (lanes_->on_device()) {
+    execute_on_lane(index, microbatch);
+  } else {
+    instructions_[index].ticket =
+        lanes_->thread(node.lane).enqueue([this, node_index = static_cast<int32_t>(index), microbatch] {
+          execute_on_lane(static_cast<size_t>(node_index), microbatch);
+        });
+  }
+  clock_ = timeline_.mark(Lane::kCompute);  // since it was ready, the time is the lane's
 }
 
 // Nodes of the compute lane that come before this one have been run, or enqueued before `ready`. The event begins

@@ -112,6 +112,7 @@ class Executor {
   void execute_on_lane(size_t index, int microbatch);
   void receive(size_t index, int microbatch);
   void send(size_t index, int microbatch);
+  void record_transfer(size_t index, int microbatch);
   void start_early_collectives(size_t index);
   void wait_for_lanes(const Node& node);
   void wait_for_lane_node(size_t index);
@@ -140,7 +141,7 @@ class Executor {
   // Of the step that runs now.
   const HostStep* host_ = nullptr;
   int step_ = 0;
-  Mark clock_ = 0;  // the end of the compute lane's last node
+  Mark clock_ = 0;  // until then the compute lane's time is in events, or was another lane's
   Mode mode_ = Mode::kTrain;
   std::array<Mark, kLanes.size()> lane_end_{};  // of the last node, each written by its lane's thread
   std::vector<TraceEvent> events_;              // of the compute lane; their times are marks until the step ends
