@@ -1,6 +1,7 @@
 #include "comm/mpi/mpi_transport.h"
 
 #include <algorithm>
+#include <climits>
 #include <string_view>
 #include <thread>
 
@@ -8,9 +9,6 @@
 
 namespace trine {
 namespace {
-
-// MPI counts in int: longer messages go in parts, which arrive in order because they share ends and tag.
-constexpr size_t kPartBytes = size_t{1} << 30;
 
 // A wait polls and yields, so that compute threads and other ranks on its core go first. It naps only when nothing
 // has come for long: a nap (some 70 us) would stall the copies of a long message that need this end too.
@@ -21,11 +19,11 @@ class MpiMessage final : public Message {
  public:
   enum Kind { kSend, kReceive };
 
-  MpiMessage(MPI_Comm communicator, Kind kind, void* data, size_t bytes, int peer, int tag)
-      : kind_(kind), bytes_(bytes) {
+  MpiMessage(MPI_Comm communicator, size_t part_bytes, Kind kind, void* data, size_t bytes, int peer, int tag)
+      : kind_(kind), bytes_(bytes), part_bytes_(part_bytes) {
     size_t begin = 0;
     do {
-      const int count = static_cast<int>(std::min(kPartBytes, bytes - begin));
+      const int count = static_cast<int>(std::min(part_bytes, bytes - begin));
       void* part = static_cast<std::byte*>(data) + begin;
       MPI_Request& request = parts_.emplace_back(MPI_REQUEST_NULL);
       if (kind == kSend) {
@@ -76,12 +74,12 @@ class MpiMessage final : public Message {
   void check_size(const MPI_Status& status) const {
     int received = 0;
     check_mpi(MPI_Get_count(&status, MPI_BYTE, &received), "MPI_Get_count");
-    const size_t expected = std::min(kPartBytes, bytes_ - num_done_ * kPartBytes);
+    const size_t expected = std::min(part_bytes_, bytes_ - num_done_ * part_bytes_);
     TRINE_CHECK(static_cast<size_t>(received) == expected, "{} bytes arrived, {} expected", received, expected);
   }
 
   const Kind kind_;
-  const size_t bytes_;
+  const size_t bytes_, part_bytes_;
   size_t num_done_ = 0;
   std::vector<MPI_Request> parts_;
 };
@@ -99,7 +97,9 @@ void check_mpi(int code, const char* call) {
   throw PeerLostError(fmt::format("[mpi] {}: {}", call, message));
 }
 
-MpiTransport::MpiTransport(MPI_Comm communicator) : communicator_(communicator) {
+MpiTransport::MpiTransport(MPI_Comm communicator, size_t part_bytes)
+    : communicator_(communicator), part_bytes_(part_bytes) {
+  TRINE_CHECK(1 <= part_bytes && part_bytes <= INT_MAX, "parts of {} bytes", part_bytes);
   check_mpi(MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
 }
 
@@ -107,11 +107,12 @@ MpiTransport::~MpiTransport() { MPI_Comm_free(&communicator_); }
 
 std::unique_ptr<Message> MpiTransport::send(const void* data, size_t bytes, int peer, int tag) {
   // MPI only reads through this pointer.
-  return std::make_unique<MpiMessage>(communicator_, MpiMessage::kSend, const_cast<void*>(data), bytes, peer, tag);
+  return std::make_unique<MpiMessage>(communicator_, part_bytes_, MpiMessage::kSend, const_cast<void*>(data), bytes,
+                                      peer, tag);
 }
 
 std::unique_ptr<Message> MpiTransport::receive(void* data, size_t bytes, int peer, int tag) {
-  return std::make_unique<MpiMessage>(communicator_, MpiMessage::kReceive, data, bytes, peer, tag);
+  return std::make_unique<MpiMessage>(communicator_, part_bytes_, MpiMessage::kReceive, data, bytes, peer, tag);
 }
 
 }  // namespace trine

@@ -14,7 +14,10 @@ void check_mpi(int code, const char* call);
 
 class MpiTransport final : public Transport {
  public:
-  explicit MpiTransport(MPI_Comm communicator);  // takes it
+  // MPI counts in int: longer messages go in parts, which arrive in order because they share ends and tag.
+  static constexpr size_t kPartBytes = size_t{1} << 30;
+
+  explicit MpiTransport(MPI_Comm communicator, size_t part_bytes = kPartBytes);  // takes the communicator
   ~MpiTransport() override;
   MpiTransport(const MpiTransport&) = delete;
   MpiTransport& operator=(const MpiTransport&) = delete;
@@ -24,6 +27,7 @@ class MpiTransport final : public Transport {
 
  private:
   MPI_Comm communicator_;
+  const size_t part_bytes_;
 };
 
 }  // namespace trine
