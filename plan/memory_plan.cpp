@@ -72,12 +72,24 @@ class Planner {
   MemoryPlan run() {
     place_states();
     make_buffers();
+    double together = 0;
+    for (const Buffer& buffer : buffers_) together += static_cast<double>(buffer.bytes);
+    refuse_more_than_counts(together);
     place_buffers();
     reserve_workspace();
     return std::move(plan_);
   }
 
  private:
+  // Far more than any machine has, and far from where 64 bits end.
+  static void refuse_more_than_counts(double bytes) {
+    if (bytes > 0x1p60)
+      throw ConfigError(
+          fmt::format("[memory] the plan needs {:.3g} bytes per rank; it can be 2^60 at most. Lower "
+                      "--micro-batch or --seq, or make the model smaller.",
+                      bytes));
+  }
+
   void place_states() {
     plan_.state_offsets.assign(graph_.states().size(), -1);
     std::map<StateRole, int64_t> bytes_by_role;
@@ -295,6 +307,8 @@ class Planner {
     Pool pool{.name = name, .begin = plan_.workspace_begin(), .slot_bytes = packing.total};
     if (!slots.empty()) pool.num_slots = *std::max_element(slots.begin(), slots.end()) + 1;
     pool.slot_of_microbatch = std::move(slots);
+    refuse_more_than_counts(static_cast<double>(pool.begin) +
+                            static_cast<double>(pool.slot_bytes) * pool.num_slots);
 
     std::map<size_t, int64_t> offset_of;
     for (size_t i = 0; i < members.size(); ++i) {

@@ -5,6 +5,7 @@ namespace trine {
 namespace {
 
 constexpr int kMaxRanks = 1 << 20;
+constexpr int64_t kMaxSteps = 2'000'000'000;  // events, checkpoints and Adam count steps with 32 bits
 
 class Checker {
  public:
@@ -31,8 +32,8 @@ class Checker {
 void validate_training(const Config& c, Problems& problems) {
   Checker check(problems);
   check.count("--seq", c.seq, 1, kMaxSeq);
-  check.count("--steps", c.steps, 1, int64_t{1} << 40);
-  check.count("--warmup", c.warmup, 0, int64_t{1} << 40);
+  check.count("--steps", c.steps, 1, kMaxSteps);
+  check.count("--warmup", c.warmup, 0, kMaxSteps);
   check.positive("--lr", c.lr);
   check.not_negative("--weight-decay", c.weight_decay);
   check.fraction("--beta1", c.beta1);
@@ -59,6 +60,11 @@ void validate_batch(const Config& c, Problems& problems) {
   Checker check(problems);
   check.count("--global-batch", c.global_batch, 1, kMaxBatch);
   check.count("--micro-batch", c.micro_batch, 1, kMaxBatch);
+  const double tokens =
+      static_cast<double>(c.steps) * static_cast<double>(c.global_batch) * static_cast<double>(c.seq);
+  if (tokens > 0x1p62)
+    problems.add("batch", "{} steps of {} * {} tokens are more tokens than 64 bits count. Lower --steps.", c.steps,
+                 c.global_batch, c.seq);
 }
 
 void validate_parallelism(const Config& c, Problems& problems) {

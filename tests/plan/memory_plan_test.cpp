@@ -36,6 +36,19 @@ void check(const Graph& graph, const Schedule& schedule, const MemoryPlan& plan)
   }
 }
 
+// What 64 bits cannot hold is refused, not wrapped: 2^53 bytes each for some values of a layer.
+TEST(MemoryPlan, RefusesMoreBytesThanItCanCount) {
+  Config config = small_config(127);
+  config.model = {.layers = 60, .hidden = 1 << 20, .heads = 1, .kv_heads = 1, .head_dim = 2, .ffn = 1, .vocab = 3};
+  config.seq = 1 << 24, config.global_batch = 127, config.dtype = DType::kF32;
+  try {
+    build_plan(config);
+    FAIL() << "a plan";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string_view(error.what()).find("2^60 at most"), std::string_view::npos) << error.what();
+  }
+}
+
 int slots_of(const MemoryPlan& plan, std::string_view pool) {
   int most = 0;
   for (const Pool& p : plan.pools)
