@@ -101,7 +101,7 @@ class LlamaBuilder final : public LlamaLayers {
   // Each dp rank counts its own samples; all divide by the sum.
   void count_valid_tokens(StateId total) {
     if (mesh_.dp == 1) return b_.write(CountValid(), {b_.read(labels_)}, {total});
-    TensorType own{DType::kF32, {1}};
+    TensorType own{DType::kI64, {1}};
     own.on(Axis::kDp) = Placement::partial();
     const StateId count = b_.add_state({.name = "step.own_tokens", .type = own, .role = StateRole::kScalar});
     b_.write(CountValid(), {b_.read(labels_)}, {count});
@@ -116,7 +116,7 @@ class LlamaBuilder final : public LlamaLayers {
     labels_ = b_.add_state({.name = step_state::kLabels, .type = tokens, .role = StateRole::kBatch});
     const StateId rate = scalar(step_state::kLearningRate, DType::kF32),
                   scale = scalar(step_state::kLossScale, DType::kF32);
-    const StateId valid = scalar(step_state::kValidTokens, DType::kF32);
+    const StateId valid = scalar(step_state::kValidTokens, DType::kI64);
     TensorType loss{DType::kF32, {1}};
     if (mesh_.dp > 1) loss.on(Axis::kDp) = Placement::partial();
     loss_sum_ = b_.add_state({.name = step_state::kLossSum, .type = loss, .role = StateRole::kScalar});

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <numbers>
 
+#include "base/text.h"
 #include "models/llama_fields.h"
+#include "ops/optimizer.h"
 
 namespace trine {
 
@@ -18,6 +20,10 @@ const std::array<SizeField, 7> kSizeFields = {{
     {&LlamaConfig::ffn, "--ffn", "intermediate_size", 1 << 22},
     {&LlamaConfig::vocab, "--vocab", "vocab_size", 1 << 24},
 }};
+
+// Half of the blocks that the norm's bins have room for; parts of blocks, at the end of each shard of a parameter,
+// are far fewer than the other half.
+constexpr int64_t kMaxParameters = SquaredNorm::kMaxBlocks / 2 * SquaredNorm::kBlock;
 
 void validate_relations(const LlamaConfig& c, const std::string& where, Problems& problems) {
   if (c.kv_heads > 0 && c.heads > 0 && c.heads % c.kv_heads != 0)
@@ -44,6 +50,14 @@ void validate(const LlamaConfig& config, Problems& problems) {
   for (const SizeField& field : kSizeFields)
     if (const int64_t value = config.*field.member; value < 1 || value > field.max)
       problems.add("model", "{} is {}; it needs 1 to {}.", field.flag, value, field.max);
+  const bool countable = std::all_of(kSizeFields.begin(), kSizeFields.end(), [&](const SizeField& field) {
+    return config.*field.member >= 1 && config.*field.member <= field.max;
+  });
+  if (countable && parameter_count(config) > kMaxParameters)
+    problems.add("model",
+                 "{} parameters are more than {}, the most whose gradient norm can be added up. Lower --layers, "
+                 "--hidden, --ffn or --vocab.",
+                 format_count(parameter_count(config)), format_count(kMaxParameters));
   const auto within = [&](const char* flag, double value, double max) {
     if (!(value > 0 && value <= max))
       problems.add("model", "{} is {}; it needs more than 0, up to {:g}.", flag, value, max);

@@ -24,6 +24,12 @@ Cost TakeMicrobatch::cost(TypeSpan, TypeSpan out, const Mesh& mesh) const {
   return {.flops = 0, .bytes_read = local_bytes(out[0], mesh), .bytes_written = local_bytes(out[0], mesh)};
 }
 
+Types LossSeed::infer(TypeSpan in) const {
+  require(in[0].dtype == DType::kF32 && in[1].dtype == DType::kI64,
+          "loss_scale must be f32 and count i64, got {}, {}", to_string(in[0]), to_string(in[1]));
+  return {{DType::kF32, {1}}};
+}
+
 PlacementsOrReason LossSeed::place(std::span<const Placement> in, Axis axis, const Mesh& mesh) const {
   for (const Placement& placement : in)
     if (placement.is(PlacementKind::kPartial)) return std::string("the tokens of all ranks must be counted first");

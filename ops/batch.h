@@ -64,11 +64,11 @@ struct Clear final : Op {
   }
 };
 
-// Labels that count in the loss (>= 0).   labels [M * N] i32   ->   (state) count [1] f32
+// Labels that count in the loss (>= 0).   labels [M * N] i32   ->   (state) count [1] i64, exact over all ranks
 struct CountValid final : Op {
   std::string_view name() const override { return "count_valid"; }
   std::string index_map() const override { return "labels[n] -> count[one] : labels"; }
-  Types infer(TypeSpan) const override { return {{DType::kF32, {1}}}; }
+  Types infer(TypeSpan) const override { return {{DType::kI64, {1}}}; }
   std::vector<ValueId> vjp(Builder&, const Node&, std::span<const ValueId>) const override { return no_vjp(*this); }
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override { return streaming_cost(in, out, mesh, 0); }
   void describe(Attributes&) const override {}
@@ -76,11 +76,11 @@ struct CountValid final : Op {
 };
 
 // Where backward starts: d(mean loss * loss_scale) / d(sum loss).
-//   loss_scale [1]   count [1]   ->   seed [1] f32 = loss_scale / count
+//   loss_scale [1] f32   count [1] i64   ->   seed [1] f32 = loss_scale / count, rounded once
 struct LossSeed final : Op {
   std::string_view name() const override { return "loss_seed"; }
   std::string index_map() const override { return "~loss_scale[one] ~count[one] -> seed[one]"; }
-  Types infer(TypeSpan) const override { return {{DType::kF32, {1}}}; }
+  Types infer(TypeSpan in) const override;
   std::vector<ValueId> vjp(Builder&, const Node&, std::span<const ValueId>) const override { return no_vjp(*this); }
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override { return streaming_cost(in, out, mesh, 1); }
   void describe(Attributes&) const override {}

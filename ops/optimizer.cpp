@@ -5,6 +5,8 @@ namespace trine {
 Types SquaredNorm::infer(TypeSpan in) const {
   require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == 1, "the bucket must be f32[E], got {}",
           to_string(in[0]));
+  require(in[0].shape.num_elements() / kBlock < kMaxBlocks, "the bucket {} is more than {} blocks of {} elements",
+          to_string(in[0]), kMaxBlocks, kBlock);
   return {{DType::kI64, {kNumBins}}};
 }
 

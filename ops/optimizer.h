@@ -8,9 +8,11 @@ namespace trine {
 
 // The sum of squares of a gradient bucket, added exactly: each 256-element block counted from the bucket's start is
 // summed in f32, and block sums are added as integers (kernels' squared_norm_bins), so the order of adding is free.
-//   grad [E] f32   ->   (state) bins [18] i64; the first write of a step overwrites
+// Bins have room for kMaxBlocks blocks, of all buckets and ranks together.
+//   grad [E] f32   ->   (state) bins [65] i64; the first write of a step overwrites
 struct SquaredNorm final : Op {
-  static constexpr int kNumBins = 18;
+  static constexpr int kNumBins = 65;
+  static constexpr int64_t kBlock = 256, kMaxBlocks = int64_t{1} << 36;
   bool first = true;  // overwrites the bins; the later buckets of a step add to them
 
   explicit SquaredNorm(bool first_of_step) : first(first_of_step) {}
@@ -28,7 +30,7 @@ struct SquaredNorm final : Op {
 // From the squared norm to the factor that AdamW applies: norm = sqrt(sum) / loss_scale,
 // factor = min(1, max_norm / (norm + 1e-6)) / loss_scale. A non-finite gradient or loss gives apply = 0, and the
 // step counter of Adam does not advance.
-//   bins [18] i64, one for each placement of buckets   loss_scale [1]   loss_sum [1]
+//   bins [65] i64, one for each placement of buckets   loss_scale [1]   loss_sum [1]
 //     ->   (states) grad_norm [1] f32   factor [1] f32   apply [1] i32   adam_step [1] i32 (+1 if applied)
 struct ClipGradients final : Op {
   float max_norm = 0;  // 0: no clipping

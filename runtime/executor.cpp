@@ -481,7 +481,7 @@ void Executor::check_outputs(size_t index, int microbatch) {
 }
 
 StepResult Executor::read_result() const {
-  return {.valid_tokens = static_cast<double>(scalar<float>(step_state::kValidTokens))};
+  return {.valid_tokens = static_cast<double>(scalar<int64_t>(step_state::kValidTokens))};
 }
 
 }  // namespace trine

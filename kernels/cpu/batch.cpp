@@ -43,13 +43,14 @@ void add_batch(KernelTable& table, const ContextPtr&) {
     return [](const KernelCall& call) {
       const int32_t* labels = call.inputs[0].as<const int32_t>();
       const int64_t n = call.inputs[0].num_elements();
-      *call.outputs[0].as<float>() =
-          static_cast<float>(std::count_if(labels, labels + n, [](int32_t label) { return label >= 0; }));
+      *call.outputs[0].as<int64_t>() = std::count_if(labels, labels + n, [](int32_t label) { return label >= 0; });
     };
   });
   table.add("loss_seed", [](const KernelRequest&) -> Kernel {
     return [](const KernelCall& call) {
-      *call.outputs[0].as<float>() = *call.inputs[0].as<const float>() / *call.inputs[1].as<const float>();
+      const double scale = static_cast<double>(*call.inputs[0].as<const float>());
+      *call.outputs[0].as<float>() =
+          static_cast<float>(scale / static_cast<double>(*call.inputs[1].as<const int64_t>()));
     };
   });
 }

@@ -9,6 +9,8 @@
 namespace trine::cpu {
 
 static_assert(SquaredNorm::kNumBins == kNormBins);
+// The largest mantissa, shifted by the most.
+static_assert(int64_t{0xffffff} << 3 <= INT64_MAX / SquaredNorm::kMaxBlocks);
 
 void add_optimizer(KernelTable& table, const ContextPtr& c) {
   table.add("squared_norm", [c](const KernelRequest& request) -> Kernel {

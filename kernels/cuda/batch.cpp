@@ -46,13 +46,13 @@ void add_batch(KernelTable& table, const ContextPtr& c) {
   table.add("count_valid", [c](const KernelRequest&) -> Kernel {
     return [c](const KernelCall& call) {
       count_valid(c->compute(), call.inputs[0].num_elements(), call.inputs[0].as<const int32_t>(),
-                  call.outputs[0].as<float>());
+                  call.outputs[0].as<int64_t>());
     };
   });
   table.add("loss_seed", [c](const KernelRequest&) -> Kernel {
     return [c](const KernelCall& call) {
-      divide(c->compute(), call.inputs[0].as<const float>(), call.inputs[1].as<const float>(),
-             call.outputs[0].as<float>());
+      loss_seed(c->compute(), call.inputs[0].as<const float>(), call.inputs[1].as<const int64_t>(),
+                call.outputs[0].as<float>());
     };
   });
 }

@@ -63,6 +63,8 @@ void refuse_dtype(int dtype) {
   TRINE_CHECK(false, "no kernel for elements of {}", name(static_cast<DType>(dtype)));
 }
 
+void refuse_grid(int64_t blocks) { TRINE_CHECK(false, "no grid has {} blocks in a dim", blocks); }
+
 Stream::Stream(bool high_priority) : stream_(make_stream(high_priority)) {}
 
 Event::Event(bool timed) : event_(make_event(timed)) {}

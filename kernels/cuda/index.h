@@ -56,7 +56,7 @@ constexpr RopeItem rope_item(int64_t i, int64_t head_dim, int64_t width) {
 // -------------------------------------------------------------------------------------------------
 
 constexpr int kNormBlock = 256;  // elements that are summed in f32
-constexpr int kNumBins = 18;
+constexpr int kNumBins = 65;
 constexpr int kMaxBinSets = 16;  // that clip_gradients adds up
 
 struct BinTerm {
@@ -64,13 +64,13 @@ struct BinTerm {
   int64_t value;
 };
 // What a block's f32 sum (not negative) adds to the exact integer sum: its mantissa, shifted by its exponent's
-// remainder, to the bin of 16 exponents. Bin 16 counts sums that are not finite.
+// remainder, to the bin of 4 exponents. The last bin counts sums that are not finite.
 constexpr BinTerm bin_term(float sum) {
   const uint32_t bits = std::bit_cast<uint32_t>(sum), exponent = (bits >> 23) & 0xffu, fraction = bits & 0x7fffffu;
-  if (exponent == 0xffu) return {16, 1};
+  if (exponent == 0xffu) return {kNumBins - 1, 1};
   // A subnormal has no implicit bit and the scale of exponent 1.
   const int64_t mantissa = exponent == 0 ? fraction << 1 : fraction | 0x800000u;
-  return {static_cast<int>(exponent >> 4), mantissa << (exponent & 15u)};
+  return {static_cast<int>(exponent >> 2), mantissa << (exponent & 3u)};
 }
 
 // --- Attention

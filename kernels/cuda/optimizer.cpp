@@ -1,11 +1,14 @@
 #include "ops/optimizer.h"
 
+#include <limits>
+
 #include "kernels/cuda/index.h"
 #include "kernels/cuda/views.h"
 
 namespace trine::cuda {
 
-static_assert(SquaredNorm::kNumBins == kNumBins);
+static_assert(SquaredNorm::kNumBins == kNumBins && SquaredNorm::kBlock == kNormBlock);
+static_assert(bin_term(std::numeric_limits<float>::max()).value <= INT64_MAX / SquaredNorm::kMaxBlocks);
 
 void add_optimizer(KernelTable& table, const ContextPtr& c) {
   table.add("squared_norm", [c](const KernelRequest& request) -> Kernel {

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "base/error.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/device/functions.h"
 #include "kernels/cuda/index.h"
@@ -26,6 +27,18 @@ TEST(CudaOnCpuGrids, RowsBeyondTheLimitOfAGrid) {
   for (size_t i = 0; i < a.size(); i += 2) want[i] = 2 * a[i];
   add(nullptr, DType::kF32, n, 1, {a.data(), stride}, {a.data(), stride}, {y.data(), stride});
   EXPECT_EQ(y, want);
+}
+
+// One that took the low 32 bits would do five rows.
+TEST(CudaOnCpuGrids, MoreBlocksThanAGridHasAreRefused) {
+  const int64_t n = (int64_t{1} << 32) + 5;
+  EXPECT_THROW(rms_norm(nullptr, DType::kF32, n, 8, 1e-5f, {nullptr, 8}, nullptr, {nullptr, 8}, nullptr),
+               CheckError);
+  EXPECT_THROW(vocab_stats(nullptr, DType::kF32, n, 8, {nullptr, 8}, nullptr, 0, nullptr), CheckError);
+  const AttentionShape shape{n, 1, 1, 1, 8};
+  const ConstRows none{nullptr, 8};
+  EXPECT_THROW(attention_forward(nullptr, DType::kF32, shape, none, none, none, {nullptr, 8}, nullptr), CheckError);
+  EXPECT_THROW(accumulate(nullptr, int64_t{1} << 42, nullptr, nullptr), CheckError);
 }
 
 // 2048 blocks take 2^21 elements of f32 at once.
@@ -52,7 +65,7 @@ TEST(CudaOnCpuGrids, NormWalksOverLongBuckets) {
   std::vector<int64_t> bins(kNumBins);
   squared_norm_bins(nullptr, n, ones.data(), bins.data());
   double sum = 0;
-  for (int i = 0; i < 16; ++i) sum += std::ldexp(static_cast<double>(bins[static_cast<size_t>(i)]), 16 * i - 150);
+  for (int i = 0; i < 64; ++i) sum += std::ldexp(static_cast<double>(bins[static_cast<size_t>(i)]), 4 * i - 150);
   EXPECT_EQ(sum, static_cast<double>(n));
 }
 

@@ -43,6 +43,8 @@ INSTANTIATE_TEST_SUITE_P(Cuda, CudaOnCpuFusedOp, testing::ValuesIn(fused_ops()),
 TEST(CudaOnCpu, CopiesHostInputs) { in_both_orders(expect_host_inputs_copied); }
 TEST(CudaOnCpu, AddsTheNormOfAllBuckets) { in_both_orders(expect_norm_of_all_buckets); }
 TEST(CudaOnCpu, FindsWhatIsNotFinite) { in_both_orders(expect_non_finite_found); }
+TEST(CudaOnCpu, HoldsTheNormAtItsLimit) { in_both_orders(expect_norm_at_its_limit); }
+TEST(CudaOnCpu, CountsTokensExactly) { in_both_orders(expect_tokens_counted_exactly); }
 
 }  // namespace
 }  // namespace trine::reference

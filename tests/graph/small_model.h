@@ -47,7 +47,7 @@ class SmallModelBuilder {
     } else {
       b_.add_many(Send(9, false), {x});
     }
-    const ValueId scale = state("loss_scale", {DType::kF32, {1}}), count = state("count", {DType::kF32, {1}});
+    const ValueId scale = state("loss_scale", {DType::kF32, {1}}), count = state("count", {DType::kI64, {1}});
     const auto seed = [=](Builder& b) { return b.add(LossSeed(), {scale, count}); };
     Graph graph = differentiate(
         b_.finish(), loss,

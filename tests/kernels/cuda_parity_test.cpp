@@ -109,6 +109,8 @@ TEST(CudaKernels, FindWhatIsNotFinite) {
   if (!has_gpu()) GTEST_SKIP() << "no GPU";
   CudaMachine machine;
   expect_non_finite_found(machine);
+  expect_norm_at_its_limit(machine);
+  expect_tokens_counted_exactly(machine);
 }
 
 // The table names ops without touching a device. Both lists of exceptions are to stay empty.

@@ -93,5 +93,11 @@ TEST(GradientNorm, FindsWhatIsNotFinite) {
   for (const auto& machine : cpu_machines()) expect_non_finite_found(*machine);
 }
 
+TEST(GradientNorm, HoldsAtItsLimit) {
+  for (const auto& machine : cpu_machines()) expect_norm_at_its_limit(*machine);
+}
+
+TEST(ValidTokens, AreCountedExactly) { expect_tokens_counted_exactly(*cpu_machines().back()); }
+
 }  // namespace
 }  // namespace trine::reference

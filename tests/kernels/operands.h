@@ -58,6 +58,9 @@ inline void store(const TensorView& view, const Tensor& values) {
       case DType::kI32:
         view.as<int32_t>()[at] = static_cast<int32_t>(values(i));
         break;
+      case DType::kI64:
+        view.as<int64_t>()[at] = static_cast<int64_t>(values(i));
+        break;
       default:
         TRINE_CHECK(false, "{}", name(view.dtype));
     }
@@ -80,6 +83,9 @@ inline Tensor load(const TensorView& view, const Shape& shape) {
         break;
       case DType::kI32:
         values(i) = view.as<int32_t>()[at];
+        break;
+      case DType::kI64:
+        values(i) = static_cast<double>(view.as<int64_t>()[at]);
         break;
       default:
         TRINE_CHECK(false, "{}", name(view.dtype));

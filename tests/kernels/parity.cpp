@@ -260,6 +260,50 @@ void expect_norm_of_all_buckets(Machine& machine) {
   }
 }
 
+void expect_norm_at_its_limit(Machine& machine) {
+  // Block sums just below a power of two, the largest mantissas, in neighbouring binades; then usual norms.
+  std::vector<std::pair<float, int64_t>> cases;
+  for (int exponent = -90; exponent <= 40; exponent += 13)
+    for (int k = exponent; k < exponent + 8; ++k)
+      cases.emplace_back(std::sqrt(std::nextafter(std::ldexp(1.0f, k), 0.0f)), SquaredNorm::kMaxBlocks);
+  for (float norm : {0.1f, 0.15f, 0.2f, 0.3f, 1.0f}) cases.emplace_back(norm / (1 << 14), int64_t{1} << 28);
+  for (const auto& [element, blocks] : cases) {
+    SCOPED_TRACE(fmt::format("{}, {} blocks of {}", machine.name(), blocks, element));
+    Values values;
+    const TensorView bins = values.add(std::vector<int64_t>(SquaredNorm::kNumBins)),
+                     other_half = values.add(std::vector<int64_t>(SquaredNorm::kNumBins)),
+                     bucket = values.add<float>({element});
+    values.run(machine, SquaredNorm(true), {bucket}, {bins});
+    const auto times = [&](const TensorView& half, int64_t count) {
+      for (int i = 0; i < SquaredNorm::kNumBins; ++i) {
+        const int64_t term = bins.as<int64_t>()[i];
+        ASSERT_LE(term, INT64_MAX / blocks) << "bin " << i;
+        half.as<int64_t>()[i] = term * count;
+      }
+    };
+    times(other_half, blocks / 2);
+    times(bins, blocks / 2 - 1);
+    values.run(machine, SquaredNorm(false), {bucket}, {bins});
+    const TensorView norm = values.add<float>({0}), factor = values.add<float>({0}),
+                     apply = values.add<int32_t>({9}), step = values.add<int32_t>({6});
+    values.run(machine, ClipGradients(0.0f, 2), {bins, other_half, values.add<float>({1}), values.add<float>({1})},
+               {norm, factor, apply, step});
+    const double want = std::sqrt(static_cast<double>(blocks)) * static_cast<double>(element);
+    EXPECT_NEAR(value<float>(norm), want, 1e-6 * want);
+    EXPECT_EQ(value<int32_t>(apply), 1);
+  }
+}
+
+void expect_tokens_counted_exactly(Machine& machine) {
+  constexpr int64_t kTokens = (1 << 24) + 3;  // the next f32 is 2^24 + 4
+  Values values;
+  const TensorView count = values.add<int64_t>({77}), seed = values.add<float>({0});
+  values.run(machine, CountValid(), {values.add(std::vector<int32_t>(kTokens, 5))}, {count});
+  EXPECT_EQ(value<int64_t>(count), kTokens) << machine.name();
+  values.run(machine, LossSeed(), {values.add<float>({1}), count}, {seed});
+  EXPECT_EQ(value<float>(seed), static_cast<float>(1.0 / kTokens));
+}
+
 void expect_non_finite_found(Machine& machine) {
   constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
   for (auto [bad, bad_loss] :

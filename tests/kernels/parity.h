@@ -48,5 +48,9 @@ void expect_host_inputs_copied(Machine& machine);
 // From gradients of several buckets to the clipping factor, against f64.
 void expect_norm_of_all_buckets(Machine& machine);
 void expect_non_finite_found(Machine& machine);
+// As many blocks as bins have room for, by multiplying those of one block; and what 70 billion parameters give.
+void expect_norm_at_its_limit(Machine& machine);
+// More tokens than f32 can count.
+void expect_tokens_counted_exactly(Machine& machine);
 
 }  // namespace trine::reference

@@ -173,6 +173,25 @@ TEST(LlamaConfig, ValidateReportsEveryProblem) {
   EXPECT_EQ(problems.list().size(), 5u) << problems.list().front();
 }
 
+// 2^43 parameters: the gradient norm adds up 2^36 blocks of 256. Each of these sizes alone is allowed.
+TEST(LlamaConfig, AModelWhoseGradientNormHasNoRoomIsRefused) {
+  LlamaConfig config = find_preset("llama3-70b")->model;
+  config.hidden = 1 << 18, config.ffn = 1 << 20;
+  const int64_t per_layer =
+      config.hidden * (3 * config.ffn + config.head_dim * 2 * (config.heads + config.kv_heads) + 2);
+  const int64_t outside = (2 * config.vocab + 1) * config.hidden, most = int64_t{1} << 43;
+  config.layers = (most - outside) / per_layer;
+  EXPECT_LE(parameter_count(config), most);
+  Problems none, problems;
+  validate(config, none);
+  EXPECT_TRUE(none.empty()) << none.list().front();
+  ++config.layers;
+  EXPECT_GT(parameter_count(config), most);
+  validate(config, problems);
+  ASSERT_EQ(problems.list().size(), 1u);
+  EXPECT_NE(problems.list().front().find("8,796,093,022,208"), std::string::npos) << problems.list().front();
+}
+
 // Values of a transcript of the formula as Meta publishes it with LLaMA 3.1 (by wavelength, in three branches).
 TEST(LlamaConfig, RopeFrequencies) {
   const auto expect = [](const LlamaConfig& config, const std::vector<double>& expected) {

@@ -260,7 +260,7 @@ void add_step(Cases& cases, DType f, int64_t e) {
   cases.push_back({.name = "count_valid" + size,
                    .op = make(CountValid()),
                    .inputs = {labels(e, 50)},
-                   .states = {constant(kF32, 9)}});
+                   .states = {constant(DType::kI64, 9)}});
   if (e == 1)
     cases.push_back(
         {.name = "clear" + size, .op = make(Clear({kF32, {1}})), .inputs = {}, .states = {constant(kF32, 9)}});
@@ -268,8 +268,9 @@ void add_step(Cases& cases, DType f, int64_t e) {
                    .op = make(TakeMicrobatch(e)),
                    .inputs = {integers({3 * e}, 0, 1000)},
                    .microbatch = 2});
-  cases.push_back(
-      {.name = "loss_seed" + size, .op = make(LossSeed()), .inputs = {constant(kF32, 1024), constant(kF32, e)}});
+  cases.push_back({.name = "loss_seed" + size,
+                   .op = make(LossSeed()),
+                   .inputs = {constant(kF32, 1024), constant(DType::kI64, e)}});
 }
 
 std::vector<Tensor> make_all(const std::vector<InputCase>& list, uint64_t seed) {

@@ -61,7 +61,7 @@ class Block {
     const ValueId loss = b_.add(CrossEntropy(), {stats, labels});
     b_.write(Accumulate(1), {loss}, {sum_state(loss)});
     const ValueId scale = state("loss_scale", {DType::kF32, {1}}, StateRole::kScalar);
-    const ValueId count = state("count", {DType::kF32, {1}}, StateRole::kScalar);
+    const ValueId count = state("count", {DType::kI64, {1}}, StateRole::kScalar);
     Graph graph = differentiate(
         b_.finish(), loss,
         {.add = std::make_shared<Add>(), .accumulate = std::make_shared<Accumulate>(1), .seed = [&](Builder& b) {

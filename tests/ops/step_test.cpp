@@ -19,7 +19,7 @@ StateId scalar(Builder& b, std::string name, DType dtype = DType::kF32, Shape sh
 
 TEST(Batch, EntersAndIsCutIntoMicrobatches) {
   Builder b{Mesh{.dp = 2}};
-  TensorType tokens{DType::kI32, {6}}, count{DType::kF32, {1}};
+  TensorType tokens{DType::kI32, {6}}, count{DType::kI64, {1}};
   tokens.on(Axis::kDp) = Placement::batch_split();
   count.on(Axis::kDp) = Placement::partial();
   const StateId ids = b.add_state({.name = "ids", .type = tokens}),

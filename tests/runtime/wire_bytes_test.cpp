@@ -5,6 +5,7 @@
 #include "base/shape.h"
 #include "comm/world.h"
 #include "models/llama.h"
+#include "ops/optimizer.h"
 #include "parallel/stages.h"
 #include "tests/runtime/local_training.h"
 
@@ -129,15 +130,16 @@ class ClosedForm {
     }
   }
 
-  // 18 bins of 64 bits for what is split over tp and for what is not; the loss, and the count of tokens.
+  // Bins of 64 bits for what is split over tp and for what is not; the loss, and the count of tokens.
   void norm_and_loss() {
     for (const bool split : {true, false}) {
       if (c_.tp == 1 && split) continue;
-      if (split) tp_.all_reduce(18, 8);
-      if (c_.zero > 0) dp_.all_reduce(18, 8);
-      pp_.all_reduce(18, 8);
+      if (split) tp_.all_reduce(SquaredNorm::kNumBins, 8);
+      if (c_.zero > 0) dp_.all_reduce(SquaredNorm::kNumBins, 8);
+      pp_.all_reduce(SquaredNorm::kNumBins, 8);
     }
-    dp_.all_reduce(1, 4, 2);
+    dp_.all_reduce(1, 4);
+    dp_.all_reduce(1, 8);
     pp_.all_reduce(1, 4);
   }
 

@@ -100,9 +100,9 @@ const SimdFunctions& simd_functions(Isa isa) {
 }
 
 double squared_norm_value(const int64_t* bins) {
-  if (bins[16] != 0) return std::numeric_limits<double>::infinity();
+  if (bins[64] != 0) return std::numeric_limits<double>::infinity();
   double sum = 0;
-  for (int i = 0; i < 16; ++i) sum += std::ldexp(static_cast<double>(bins[i]), 16 * i - 150);
+  for (int i = 0; i < 64; ++i) sum += std::ldexp(static_cast<double>(bins[i]), 4 * i - 150);
   return sum;
 }
 

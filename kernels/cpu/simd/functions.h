@@ -48,7 +48,7 @@ struct AdamWStep {
   float grad_scale;                          // clipping and the undone loss scale
 };
 
-inline constexpr int kNormBins = 18;  // of squared_norm_bins
+inline constexpr int kNormBins = 65;  // of squared_norm_bins
 
 struct SimdFunctions {
   // out[i] = table[ids[i] - first_row], or zeros when that is outside [0, rows).
@@ -129,8 +129,8 @@ struct SimdFunctions {
 
   // Adds the squares of g f32[n] to bins, exactly and so in any order: each block of 256 elements from the start
   // gives an f32 sum in a fixed order (the same on every level), which is added as an integer mantissa to
-  // bins[biased exponent / 16], shifted left by the exponent's remainder. bins[16] counts sums that are not finite.
-  // Holds 2^24 blocks.
+  // bins[biased exponent / 4], shifted left by the exponent's remainder. bins[64] counts sums that are not finite.
+  // A term is less than 2^27: bins hold 2^36 blocks, of all ranges and ranks together.
   void (*squared_norm_bins)(int64_t n, const float* g, int64_t* bins, Parallel parallel);
 
   // One step of AdamW (Loshchilov & Hutter 2019) over flat f32[n]: g = grad*grad_scale, m = beta1*m + (1-beta1)*g,

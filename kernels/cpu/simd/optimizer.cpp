@@ -31,12 +31,12 @@ TRINE_INLINE void add_exactly(float sum, int64_t* bins) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, sum), exponent = (bits >> 23) & 0xffu,
                  fraction = bits & 0x7fffffu;
   if (exponent == 0xffu) {
-    ++bins[16];
+    ++bins[64];
     return;
   }
   // A subnormal has no implicit bit and the scale of exponent 1.
   const int64_t mantissa = exponent == 0 ? fraction << 1 : fraction | 0x800000u;
-  bins[exponent >> 4] += mantissa << (exponent & 15u);
+  bins[exponent >> 2] += mantissa << (exponent & 3u);
 }
 
 template <typename T>
@@ -60,11 +60,13 @@ TRINE_INLINE void adamw_range(int64_t n, const AdamWStep& a, float* master, floa
 }  // namespace
 
 void squared_norm_bins(int64_t n, const float* g, int64_t* bins, Parallel parallel) {
-  static_assert(kChunk % kBlock == 0);
-  parallel_chunks(n, parallel, [&](int64_t begin, int64_t count) TRINE_LAMBDA {
+  // A range for each thread: bins of its own once a call, not once a chunk.
+  const int64_t blocks = ceil_div(n, kBlock), parts = at_least(1, at_most(blocks, parallel.threads));
+  parallel_for(parts, ceil_div(n, parts), parallel, [&](int64_t part) TRINE_LAMBDA {
+    const int64_t end = at_most(n, blocks * (part + 1) / parts * kBlock);
     int64_t own[kNormBins] = {};
-    for (int64_t j = 0; j < count; j += kBlock)
-      add_exactly(sum_of_squares(g + begin + j, at_most(kBlock, count - j)), own);
+    for (int64_t j = blocks * part / parts * kBlock; j < end; j += kBlock)
+      add_exactly(sum_of_squares(g + j, at_most(kBlock, end - j)), own);
     for (int i = 0; i < kNormBins; ++i)
       if (own[i] != 0) __atomic_fetch_add(&bins[i], own[i], __ATOMIC_RELAXED);
   });

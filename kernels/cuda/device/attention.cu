@@ -73,8 +73,9 @@ __global__ void forward_kernel(Problem p, ConstRows q, ConstRows k, ConstRows v,
   float *const queries = shared, *const keys = queries + p.tile_floats(), *const values = keys + p.tile_floats(),
                *const sums = values + p.tile_floats(), *const scores = sums + p.tile_floats();
   const int score_stride = p.tile + 1;
-  const int64_t tile = gridDim.x - 1 - blockIdx.x, head = blockIdx.y, kv_head = head / p.group,
-                sequence = blockIdx.z * p.seq, first = tile * p.tile, rows = smaller(p.tile, p.seq - first);
+  const int64_t tiles = ceil_div(p.seq, p.tile), tile = tiles - 1 - blockIdx.x % tiles, head = blockIdx.y,
+                kv_head = head / p.group, sequence = blockIdx.x / tiles * p.seq, first = tile * p.tile,
+                rows = smaller(p.tile, p.seq - first);
   load_tile<T>(p, queries, q, sequence + first, rows, head * p.head_dim);
   clear_tile(p, sums);
   const RowThreads own(p);
@@ -157,8 +158,9 @@ __global__ void grad_queries_kernel(Problem p, ConstRows q, ConstRows k, ConstRo
   float *const queries = shared, *const gradients = queries + p.tile_floats(),
                *const keys = gradients + p.tile_floats(), *const values = keys + p.tile_floats(),
                *const sums = values + p.tile_floats(), *const dscores = sums + p.tile_floats();
-  const int64_t tile = gridDim.x - 1 - blockIdx.x, head = blockIdx.y, kv_head = head / p.group,
-                sequence = blockIdx.z * p.seq, first = tile * p.tile, rows = smaller(p.tile, p.seq - first);
+  const int64_t tiles = ceil_div(p.seq, p.tile), tile = tiles - 1 - blockIdx.x % tiles, head = blockIdx.y,
+                kv_head = head / p.group, sequence = blockIdx.x / tiles * p.seq, first = tile * p.tile,
+                rows = smaller(p.tile, p.seq - first);
   const int64_t statistic = (sequence + first) * p.heads + head;
   load_tile<T>(p, queries, q, sequence + first, rows, head * p.head_dim);
   load_tile<T>(p, gradients, dout, sequence + first, rows, head * p.head_dim);
@@ -194,8 +196,9 @@ __global__ void grad_keys_kernel(Problem p, ConstRows q, ConstRows k, ConstRows 
                *const key_sums = values + p.tile_floats(), *const value_sums = key_sums + p.tile_floats(),
                *const probabilities = value_sums + p.tile_floats(),
                *const dscores = probabilities + p.tile * (p.tile + 1);
-  const int64_t tile = blockIdx.x, kv_head = blockIdx.y, sequence = blockIdx.z * p.seq, first_key = tile * p.tile,
-                num_keys = smaller(p.tile, p.seq - first_key), tiles = ceil_div(p.seq, p.tile);
+  const int64_t tiles = ceil_div(p.seq, p.tile), tile = blockIdx.x % tiles, kv_head = blockIdx.y,
+                sequence = blockIdx.x / tiles * p.seq, first_key = tile * p.tile,
+                num_keys = smaller(p.tile, p.seq - first_key);
   load_tile<T>(p, keys, k, sequence + first_key, num_keys, kv_head * p.head_dim);
   load_tile<T>(p, values, v, sequence + first_key, num_keys, kv_head * p.head_dim);
   clear_tile(p, key_sums);
@@ -263,9 +266,9 @@ void allow_shared(KernelFunction* kernel, size_t bytes) {
                        static_cast<int>(bytes));
 }
 
+// A block for each tile of each sequence, which go into x: y and z have room for 65535 of them.
 dim3 tiles_grid(const AttentionShape& s, int heads, int tile) {
-  return {static_cast<unsigned>(ceil_div(s.seq, tile)), static_cast<unsigned>(heads),
-          static_cast<unsigned>(s.batch)};
+  return {grid_blocks(ceil_div(s.seq, tile) * s.batch), static_cast<unsigned>(heads), 1};
 }
 
 }  // namespace
@@ -290,7 +293,7 @@ void attention_backward(cudaStream_t stream, DType dtype, const AttentionShape& 
   const int64_t tokens = shape.batch * shape.seq;
   for_dtype(dtype, [&](auto type) {
     using T = decltype(type);
-    delta_kernel<T><<<static_cast<unsigned>(ceil_div(tokens * shape.heads * 32, kThreads)), kThreads, 0, stream>>>(
+    delta_kernel<T><<<grid_blocks(ceil_div(tokens * shape.heads * 32, kThreads)), kThreads, 0, stream>>>(
         p, tokens, o, dout, delta);
     check_launch("attention_grad's delta");
     allow_shared(grad_queries_kernel<T>, query_bytes);
@@ -306,14 +309,14 @@ void attention_backward(cudaStream_t stream, DType dtype, const AttentionShape& 
 
 void statistics_to_lse(cudaStream_t stream, const AttentionShape& shape, const float* statistics, float* lse) {
   const int64_t items = shape.batch * shape.seq * shape.heads;
-  reorder_statistics_kernel<<<static_cast<unsigned>(ceil_div(items, kThreads)), kThreads, 0, stream>>>(
+  reorder_statistics_kernel<<<grid_blocks(ceil_div(items, kThreads)), kThreads, 0, stream>>>(
       shape.seq, shape.heads, items, true, statistics, lse);
   check_launch("statistics_to_lse");
 }
 
 void lse_to_statistics(cudaStream_t stream, const AttentionShape& shape, const float* lse, float* statistics) {
   const int64_t items = shape.batch * shape.seq * shape.heads;
-  reorder_statistics_kernel<<<static_cast<unsigned>(ceil_div(items, kThreads)), kThreads, 0, stream>>>(
+  reorder_statistics_kernel<<<grid_blocks(ceil_div(items, kThreads)), kThreads, 0, stream>>>(
       shape.seq, shape.heads, items, false, lse, statistics);
   check_launch("lse_to_statistics");
 }

@@ -86,10 +86,9 @@ void cached_attention(cudaStream_t stream, DType dtype, int64_t n, int heads, in
     append_kernel<T>
         <<<rows_grid(n, columns), kThreads, 0, stream>>>(n, columns, max_seq, k, v, position, keys, values);
     check_launch("cached_attention's append");
-    cached_attention_kernel<T>
-        <<<dim3(static_cast<unsigned>(n), static_cast<unsigned>(heads)), kKeys, bytes, stream>>>(
-            heads / kv_heads, head_dim, 1 / std::sqrt(static_cast<float>(head_dim)), q, position,
-            {keys.data, keys.stride}, {values.data, values.stride}, o);
+    cached_attention_kernel<T><<<dim3(grid_blocks(n), static_cast<unsigned>(heads)), kKeys, bytes, stream>>>(
+        heads / kv_heads, head_dim, 1 / std::sqrt(static_cast<float>(head_dim)), q, position,
+        {keys.data, keys.stride}, {values.data, values.stride}, o);
   });
   check_launch("cached_attention");
 }

@@ -38,6 +38,7 @@ struct AdamWParameters {
 // Throws DeviceError if the launch just made was refused.
 void check_launch(const char* kernel);
 [[noreturn]] void refuse_dtype(int dtype);
+[[noreturn]] void refuse_grid(int64_t blocks);
 
 // --- rows
 // -----------------------------------------------------------------------------------------------------------
@@ -117,8 +118,8 @@ void cross_entropy_grad(cudaStream_t stream, int64_t parts, int64_t n, const flo
 // -----------------------------------------------------------------------------------------------------------
 
 void set_scalars(cudaStream_t stream, float* a, float a_value, float* b, float b_value);
-void count_valid(cudaStream_t stream, int64_t n, const int32_t* labels, float* count);
-void divide(cudaStream_t stream, const float* a, const float* b, float* quotient);
+void count_valid(cudaStream_t stream, int64_t n, const int32_t* labels, int64_t* count);
+void loss_seed(cudaStream_t stream, const float* loss_scale, const int64_t* count, float* seed);
 void squared_norm_bins(cudaStream_t stream, int64_t n, const float* g, int64_t* bins);
 void clip_gradients(cudaStream_t stream, std::span<const int64_t* const> bins, double max_norm,
                     const float* loss_scale, const float* loss, float* norm, float* factor, int32_t* apply,

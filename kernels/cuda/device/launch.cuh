@@ -42,11 +42,17 @@ inline bool in_packs(const void* vector, int64_t columns, int64_t item_bytes) {
 }
 
 constexpr int kThreads = 256;
-constexpr int64_t kMaxGridRows = 65535;
+constexpr int64_t kMaxGridRows = 65535, kMaxGridBlocks = 2147483647;  // in y and z, in x
+
+// A grid's x dim, checked: more than it can have would become fewer.
+inline unsigned grid_blocks(int64_t blocks) {
+  if (blocks > kMaxGridBlocks) refuse_grid(blocks);
+  return static_cast<unsigned>(blocks);
+}
 
 // A thread for each item of a row, a block row for each row (or several rows for one, in steps of gridDim.y).
 inline dim3 rows_grid(int64_t rows, int64_t items) {
-  return {static_cast<unsigned>(ceil_div(items, kThreads)), static_cast<unsigned>(smaller(rows, kMaxGridRows)), 1};
+  return {grid_blocks(ceil_div(items, kThreads)), static_cast<unsigned>(smaller(rows, kMaxGridRows)), 1};
 }
 __device__ __forceinline__ int64_t item_of_row() { return int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
 

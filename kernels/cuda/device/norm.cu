@@ -132,7 +132,7 @@ void rms_norm(cudaStream_t stream, DType dtype, int64_t n, int64_t d, float eps,
   for_dtype(dtype, [&](auto type) {
     using T = decltype(type);
     for_packs(in_packs(x, d, sizeof(T)) && in_packs(y, d, sizeof(T)) && in_packs(w, d, sizeof(T)), [&](auto whole) {
-      rms_norm_kernel<T, whole.value, false><<<static_cast<unsigned>(n), row_threads(d, kPack<T>), 0, stream>>>(
+      rms_norm_kernel<T, whole.value, false><<<grid_blocks(n), row_threads(d, kPack<T>), 0, stream>>>(
           d, eps, x, {}, {}, static_cast<const T*>(w), y, rstd);
     });
   });
@@ -146,7 +146,7 @@ void add_rms_norm(cudaStream_t stream, DType dtype, int64_t n, int64_t d, float 
     const bool aligned = in_packs(a, d, sizeof(T)) && in_packs(b, d, sizeof(T)) && in_packs(sum, d, sizeof(T)) &&
                          in_packs(y, d, sizeof(T)) && in_packs(w, d, sizeof(T));
     for_packs(aligned, [&](auto whole) {
-      rms_norm_kernel<T, whole.value, true><<<static_cast<unsigned>(n), row_threads(d, kPack<T>), 0, stream>>>(
+      rms_norm_kernel<T, whole.value, true><<<grid_blocks(n), row_threads(d, kPack<T>), 0, stream>>>(
           d, eps, a, b, sum, static_cast<const T*>(w), y, rstd);
     });
   });
@@ -173,12 +173,12 @@ void rms_norm_grad(cudaStream_t stream, DType dtype, int64_t n, int64_t d, Const
     for_packs(aligned, [&](auto whole) {
       const auto kernel =
           adds ? rms_norm_grad_kernel<T, whole.value, true> : rms_norm_grad_kernel<T, whole.value, false>;
-      kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(
+      kernel<<<grid_blocks(blocks), threads, shared_bytes, stream>>>(
           n, d, rows_per_block, in_shared, x, static_cast<const T*>(w), rstd, dy, residual, dx, partial);
     });
   });
   check_launch("rms_norm_grad");
-  sum_rows_kernel<<<static_cast<unsigned>(ceil_div(d, 32)), kThreads, 0, stream>>>(blocks, d, partial, dw);
+  sum_rows_kernel<<<grid_blocks(ceil_div(d, 32)), kThreads, 0, stream>>>(blocks, d, partial, dw);
   check_launch("rms_norm_grad's sum");
 }
 

@@ -66,14 +66,14 @@ struct BinSets {
   int count;
 };
 
-// The sum that bins hold: bin i counts units of 2^(16 i - 150). Infinity if a block's sum was not finite.
+// The sum that bins hold: bin i counts units of 2^(4 i - 150). Infinity if a block's sum was not finite.
 __device__ double value_of_bins(const BinSets& sets) {
   int64_t bins[kNumBins] = {};
   for (int set = 0; set < sets.count; ++set)
     for (int i = 0; i < kNumBins; ++i) bins[i] += sets.bins[set][i];
-  if (bins[16] != 0) return INFINITY;
+  if (bins[kNumBins - 1] != 0) return INFINITY;
   double sum = 0;
-  for (int i = 0; i < 16; ++i) sum += ldexp(static_cast<double>(bins[i]), 16 * i - 150);
+  for (int i = 0; i < kNumBins - 1; ++i) sum += ldexp(static_cast<double>(bins[i]), 4 * i - 150);
   return sum;
 }
 

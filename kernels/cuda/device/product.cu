@@ -36,7 +36,7 @@ __global__ void plain_product_kernel(int64_t m, int64_t n, int64_t k, ConstMatri
 
 void plain_product(cudaStream_t stream, DType in, DType out, int64_t m, int64_t n, int64_t k, ConstMatrix a,
                    ConstMatrix b, Rows c, bool accumulate) {
-  const dim3 grid(static_cast<unsigned>(ceil_div(n, kTile)),
+  const dim3 grid(grid_blocks(ceil_div(n, kTile)),
                   static_cast<unsigned>(smaller(ceil_div(m, kTile), kMaxGridRows))),
       block(kTile, kTile);
   for_dtype(in, [&](auto in_type) {

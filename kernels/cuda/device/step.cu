@@ -10,15 +10,17 @@ __global__ void set_scalars_kernel(float* a, float a_value, float* b, float b_va
   *b = b_value;
 }
 
-__global__ void count_valid_kernel(int64_t n, const int32_t* labels, float* count) {
+__global__ void count_valid_kernel(int64_t n, const int32_t* labels, int64_t* count) {
   __shared__ unsigned long long scratch[32];
   unsigned long long valid = 0;
   for (int64_t i = threadIdx.x; i < n; i += blockDim.x) valid += labels[i] >= 0;
   valid = block_sum(valid, scratch);
-  if (threadIdx.x == 0) *count = static_cast<float>(valid);
+  if (threadIdx.x == 0) *count = static_cast<int64_t>(valid);
 }
 
-__global__ void divide_kernel(const float* a, const float* b, float* quotient) { *quotient = *a / *b; }
+__global__ void loss_seed_kernel(const float* loss_scale, const int64_t* count, float* seed) {
+  *seed = static_cast<float>(static_cast<double>(*loss_scale) / static_cast<double>(*count));
+}
 
 }  // namespace
 
@@ -27,14 +29,14 @@ void set_scalars(cudaStream_t stream, float* a, float a_value, float* b, float b
   check_launch("set_scalars");
 }
 
-void count_valid(cudaStream_t stream, int64_t n, const int32_t* labels, float* count) {
+void count_valid(cudaStream_t stream, int64_t n, const int32_t* labels, int64_t* count) {
   count_valid_kernel<<<1, 1024, 0, stream>>>(n, labels, count);
   check_launch("count_valid");
 }
 
-void divide(cudaStream_t stream, const float* a, const float* b, float* quotient) {
-  divide_kernel<<<1, 1, 0, stream>>>(a, b, quotient);
-  check_launch("divide");
+void loss_seed(cudaStream_t stream, const float* loss_scale, const int64_t* count, float* seed) {
+  loss_seed_kernel<<<1, 1, 0, stream>>>(loss_scale, count, seed);
+  check_launch("loss_seed");
 }
 
 }  // namespace trine::cuda

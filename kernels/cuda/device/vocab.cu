@@ -160,7 +160,7 @@ void vocab_stats(cudaStream_t stream, DType dtype, int64_t n, int64_t v, ConstRo
     using T = decltype(type);
     for_packs(in_packs(logits, v, sizeof(T)), [&](auto whole) {
       vocab_stats_kernel<T, whole.value>
-          <<<static_cast<unsigned>(n), kRowThreads, 0, stream>>>(v, logits, labels, first_column, stats);
+          <<<grid_blocks(n), kRowThreads, 0, stream>>>(v, logits, labels, first_column, stats);
     });
   });
   check_launch("vocab_stats");
@@ -171,8 +171,8 @@ void vocab_stats_grad(cudaStream_t stream, DType dtype, int64_t n, int64_t v, Co
   for_dtype(dtype, [&](auto type) {
     using T = decltype(type);
     for_packs(in_packs(logits, v, sizeof(T)) && in_packs(dlogits, v, sizeof(T)), [&](auto whole) {
-      vocab_stats_grad_kernel<T, whole.value><<<static_cast<unsigned>(n), kRowThreads, 0, stream>>>(
-          v, logits, stats, dstats, labels, first_column, dlogits);
+      vocab_stats_grad_kernel<T, whole.value>
+          <<<grid_blocks(n), kRowThreads, 0, stream>>>(v, logits, stats, dstats, labels, first_column, dlogits);
     });
   });
   check_launch("vocab_stats_grad");
@@ -186,8 +186,8 @@ void cross_entropy(cudaStream_t stream, int64_t parts, int64_t n, const float* s
 
 void cross_entropy_grad(cudaStream_t stream, int64_t parts, int64_t n, const float* stats, const int32_t* labels,
                         const float* dloss, float* dstats) {
-  cross_entropy_grad_kernel<<<static_cast<unsigned>(ceil_div(n, kThreads)), kThreads, 0, stream>>>(
-      parts, n, stats, labels, dloss, dstats);
+  cross_entropy_grad_kernel<<<grid_blocks(ceil_div(n, kThreads)), kThreads, 0, stream>>>(parts, n, stats, labels,
+                                                                                         dloss, dstats);
   check_launch("cross_entropy_grad");
 }
 
