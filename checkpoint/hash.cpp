@@ -57,10 +57,8 @@ uint64_t portable_hash(const std::byte* data, int64_t begin, int64_t count, size
                                            size_t element_bytes) {
   return dispatch_size(data, begin, count, element_bytes);
 }
-[[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] uint64_t avx512_hash(const std::byte* data,
-                                                                                          int64_t begin,
-                                                                                          int64_t count,
-                                                                                          size_t element_bytes) {
+[[gnu::target("avx512f,avx512dq,avx512vl")]] uint64_t avx512_hash(const std::byte* data, int64_t begin,
+                                                                  int64_t count, size_t element_bytes) {
   return dispatch_size(data, begin, count, element_bytes);
 }
 

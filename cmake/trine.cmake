@@ -1,8 +1,21 @@
 # What every target of Trine is built with, and trine_library(): a folder is a library.
 
-# -Wno-restrict: false alarms of g++ 12 in std::string (GCC bug 105651). nvcc gets its own options (kernels/).
+# Every compiler warns of something else, and only those of one are mended as they come: others may go on.
+set(reference_compiler OFF)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION MATCHES "^12\\.")
+  set(reference_compiler ON)
+endif()
+option(TRINE_WERROR "warnings are errors; by default those of g++ 12" ${reference_compiler})
+
+# nvcc gets its own options (kernels/).
 set(host $<NOT:$<COMPILE_LANGUAGE:CUDA>>)
-set(warnings -Wall -Wextra -Wpedantic -Wshadow -Werror -Wno-missing-field-initializers -Wno-restrict)
+set(gnu $<CXX_COMPILER_ID:GNU>)
+set(warnings -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers)
+if(TRINE_WERROR)
+  list(APPEND warnings -Werror)
+endif()
+# False alarms of g++ 12 in std::string (GCC bug 105651).
+list(APPEND warnings "$<${gnu}:-Wno-restrict>")
 add_library(trine_options INTERFACE)
 target_compile_options(trine_options INTERFACE "$<${host}:${warnings}>")
 target_include_directories(trine_options INTERFACE ${PROJECT_SOURCE_DIR})
@@ -22,7 +35,7 @@ if(TRINE_SANITIZE STREQUAL "thread")
   add_library(OpenMP::OpenMP_CXX INTERFACE IMPORTED GLOBAL)
   target_compile_options(OpenMP::OpenMP_CXX INTERFACE -Wno-unknown-pragmas -Wno-unused-parameter)
   target_link_libraries(OpenMP::OpenMP_CXX INTERFACE ${GOMP_LIBRARY})
-  target_compile_options(trine_options INTERFACE $<${host}:-Wno-tsan>)
+  target_compile_options(trine_options INTERFACE $<$<AND:${host},${gnu}>:-Wno-tsan>)
 else()
   find_package(OpenMP REQUIRED COMPONENTS CXX)
 endif()

@@ -1,9 +1,11 @@
 #!/bin/bash
 # Configures and builds. Programs are in build/bin/ afterwards.
-# Usage: scripts/build.sh [--sanitize | --sanitize-threads | --mpich] [--programs] [TARGET...]
+# Usage: scripts/build.sh [--sanitize | --sanitize-threads | --mpich | --clang] [--bench] [--programs] [TARGET...]
 #   --sanitize  AddressSanitizer and UndefinedBehaviorSanitizer, in build-asan/ instead of build/
 #   --sanitize-threads  ThreadSanitizer and no OpenMP, in build-tsan/
 #   --mpich     with MPICH instead of the machine's default MPI, in build-mpich/
+#   --clang     with clang++-14, warnings as errors, in build-clang/
+#   --bench     the benchmarks too
 #   --programs  train_llama, generate_llama, prepare_data and checkpoint_tool; a new build folder is set up without
 #               tests and benchmarks, which need more packages
 #   TARGET      all by default
@@ -12,28 +14,33 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 folder=build
-options=(-DTRINE_TESTS=ON -DTRINE_BENCH=ON)
+options=(-DTRINE_TESTS=ON)
 targets=()
 for argument; do
   case $argument in
     --sanitize)
       folder=build-asan
-      options+=(-DTRINE_SANITIZE=ON -DTRINE_BENCH=OFF -DTRINE_CUDA=OFF)
+      options+=(-DTRINE_SANITIZE=ON -DTRINE_CUDA=OFF)
       ;;
     --sanitize-threads)
       folder=build-tsan
-      options+=(-DTRINE_SANITIZE=thread -DTRINE_BENCH=OFF -DTRINE_CUDA=OFF)
+      options+=(-DTRINE_SANITIZE=thread -DTRINE_CUDA=OFF)
       ;;
     --mpich)
       folder=build-mpich
-      options+=(-DMPI_C_COMPILER=mpicc.mpich "-DMPIEXEC_EXECUTABLE=$(command -v mpiexec.mpich)" -DTRINE_BENCH=OFF -DTRINE_CUDA=OFF)
+      options+=(-DMPI_C_COMPILER=mpicc.mpich "-DMPIEXEC_EXECUTABLE=$(command -v mpiexec.mpich)" -DTRINE_CUDA=OFF)
       ;;
+    --clang)
+      folder=build-clang
+      options+=(-DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_C_COMPILER=clang-14 -DTRINE_WERROR=ON -DTRINE_CUDA=OFF)
+      ;;
+    --bench) options+=(-DTRINE_BENCH=ON) ;;
     --programs)
-      [ -f build/CMakeCache.txt ] && options=() || options=(-DTRINE_TESTS=OFF -DTRINE_BENCH=OFF)
+      [ -f build/CMakeCache.txt ] && options=() || options=(-DTRINE_TESTS=OFF)
       targets+=(programs)
       ;;
     -*)
-      echo "[build] $argument is none of: --sanitize --sanitize-threads --mpich --programs" >&2
+      echo "[build] $argument is none of: --sanitize --sanitize-threads --mpich --clang --bench --programs" >&2
       exit 2
       ;;
     *) targets+=("$argument") ;;

@@ -56,7 +56,7 @@ export OMPI_MCA_btl=self,vader OMPI_MCA_pml=ob1 OMPI_MCA_btl_vader_single_copy_m
 
 if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
   bin=build-gpu/bin
-  { cmake -S . -B build-gpu -G Ninja -DTRINE_BENCH=OFF &&
+  { cmake -S . -B build-gpu -G Ninja -DTRINE_TESTS=ON &&
     cmake --build build-gpu --target train_llama generate_llama prepare_data test_kernels test_runtime; } \
     >"$scratch/build" 2>&1 || { tail -40 "$scratch/build" >&2; exit 2; }
 elif [ -d offline/build/bin ]; then

@@ -1,7 +1,10 @@
 #!/bin/bash
 # Installs what Trine needs and this machine lacks. Nothing happens, and no network is used, where nothing is missing.
-# Usage: scripts/install_packages.sh [--check] [build] [test] [text] [mpich]     (no set named: the first three)
+# Usage: scripts/install_packages.sh [--check] [build] [test] [text] [bench] [clang] [mpich]    (no set named: the first
+# three)
 #   build    compiler, build tools, libraries        test    what scripts/test.sh uses on top
+#   bench    what scripts/build.sh --bench uses on top of both
+#   clang    another compiler, for scripts/build.sh --clang
 #   mpich    a second MPI, for scripts/test_mpich.sh
 #   text     the text that train_llama reads when no --data is given
 #   --check  only say what is missing: exit 0 if nothing is, else 1
@@ -10,8 +13,10 @@ set -euo pipefail
 build_packages=(g++ cmake ninja-build ccache pkg-config
   libfmt-dev nlohmann-json3-dev libcli11-dev libdnnl-dev libopenmpi-dev openmpi-bin
   libsentencepiece-dev libxxhash-dev libpcre2-dev zlib1g-dev libhdf5-dev)
+test_packages=(libgtest-dev libgmock-dev python3 python3-h5py binutils clang-format-14 valgrind)
+bench_packages=(libbenchmark-dev)
+clang_packages=(clang-14 libomp-14-dev)
 mpich_packages=(mpich libmpich-dev)
-test_packages=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-h5py binutils clang-format-14 valgrind)
 
 fail() {
   printf '%s\n' "$@" >&2
@@ -110,8 +115,8 @@ sets=()
 for argument; do
   case $argument in
     --check) check=true ;;
-    build | test | text | mpich) sets+=("$argument") ;;
-    *) fail "[install] $argument is none of: --check build test text mpich" ;;
+    build | test | text | bench | clang | mpich) sets+=("$argument") ;;
+    *) fail "[install] $argument is none of: --check build test text bench clang mpich" ;;
   esac
 done
 [ ${#sets[@]} -gt 0 ] || sets=(build test text)
@@ -122,6 +127,8 @@ for set in "${sets[@]}"; do
   case $set in
     build) packages+=("${build_packages[@]}") ;;
     test) packages+=("${test_packages[@]}") ;;
+    bench) packages+=("${bench_packages[@]}") ;;
+    clang) packages+=("${clang_packages[@]}") ;;
     mpich) packages+=("${mpich_packages[@]}") ;;
     text) text=true ;;
   esac

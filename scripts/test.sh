@@ -2,7 +2,9 @@
 # Everything that must hold before a change lands: format, layers, warnings, symbols, all tests, and the libraries' tests
 # again under AddressSanitizer and UndefinedBehaviorSanitizer. Installs what is missing.
 # Usage: scripts/test.sh [--full] [--no-sanitize]
-#   --full         also the tests labelled "long", the programs under AddressSanitizer, ranks as threads under ThreadSanitizer, and scripts/test_mpich.sh
+#   --full         also the tests labelled "long", the programs under AddressSanitizer, ranks as threads under
+#                  ThreadSanitizer, the benchmarks (built only), the kernels as clang 14 compiles them, and
+#                  scripts/test_mpich.sh
 #   --no-sanitize  only the normal build
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -64,5 +66,9 @@ if $full; then
     OMP_NUM_THREADS=1 TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp ctest --test-dir build-tsan --output-on-failure --no-tests=error \
       -R '^(Sizes/)?(Local|LaneThread|Clock)|DamagedData.OneLocalRank'
   fi
+  scripts/install_packages.sh bench clang
+  scripts/build.sh --bench
+  scripts/build.sh --clang
+  OMP_NUM_THREADS=1 ctest --test-dir build-clang --output-on-failure --no-tests=error -j "$cores" -R 'Parity|Simd|Local'
   scripts/test_mpich.sh
 fi

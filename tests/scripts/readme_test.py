@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path()
 SHORT = "--steps 2 --seq 32 --global-batch 8 --micro-batch 1 --threads 1"
 LOOKS = ("--print-", "--dry-run", "--help")
-ANOTHER_PLACE = ("srun", "scripts/test.sh", "scripts/quickstart.sh")  # no Slurm here; the second is running; see below
+ANOTHER_PLACE = ("srun", "docker", "scripts/", "cmake")  # not at hand, or tested below and by scripts/test.sh itself
 
 
 def commands():
@@ -83,6 +83,16 @@ class Readme(unittest.TestCase):
                                 text=True, check=True).stdout
         for name in named:
             self.assertRegex(target, rf"\bbin/{name}\n")
+
+    def test_install(self):
+        self.assertIn("cmake --install build --prefix ~/.local", commands())
+        self.run_here(f"cmake --install {BUILD} --prefix {self.folder}/local")
+        installed = sorted(path.name for path in (self.folder / "local/bin").iterdir())
+        self.assertEqual(installed, ["checkpoint_tool", "generate_llama", "prepare_data", "train_llama"])
+        for program in installed:
+            version = self.run_here(f"local/bin/{program} --version")
+            self.assertRegex(version, r"\(commit \w+, (g\+\+|Clang) \d+\.\d+\.\d+\)\n")
+            self.assertRegex(version, r"MPI \d\.\d \((Open MPI v|MPICH )\d+\.\d+.*\), HDF5 1\.\d+\.\d+, oneDNN \d")
 
     def test_quickstart(self):
         (self.folder / "scripts").mkdir()
