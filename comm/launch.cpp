@@ -2,7 +2,9 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <fstream>
 #include <optional>
+#include <sstream>
 #include <string_view>
 
 #include "base/error.h"
@@ -83,6 +85,34 @@ Launch detect() {
   return slurm;  // also srun --mpi=pmix: PMIX_RANK has no size beside it
 }
 
+// Whether somebody listens at `port` of this host; true where the kernel does not say.
+bool has_listener(int port) {
+  for (const char* path : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    std::ifstream table(path);
+    std::string line;
+    if (!std::getline(table, line)) return true;
+    while (std::getline(table, line)) {  // "  0: 0100007F:BE5D 00000000:0000 0A ..."; 0A is LISTEN
+      std::istringstream fields(line);
+      std::string slot, local, remote, state;
+      fields >> slot >> local >> remote >> state;
+      const size_t colon = local.find(':');
+      if (state == "0A" && colon != local.npos && std::strtol(local.c_str() + colon + 1, nullptr, 16) == port)
+        return true;
+    }
+  }
+  return false;
+}
+
+// True of the address of a PMIx server on this host, "123.0;tcp4://127.0.0.1:48733", that is not there any more.
+bool is_gone(std::string_view server) {
+  constexpr std::string_view kHere = "://127.0.0.1:";
+  const size_t begin = server.find(kHere);
+  if (begin == server.npos) return false;
+  server.remove_prefix(begin + kHere.size());
+  const std::optional<int> port = take_int(server);
+  return port && !has_listener(*port);
+}
+
 }  // namespace
 
 Launch detect_launch() {
@@ -94,6 +124,12 @@ Launch detect_launch() {
 
 void check_pmi(const Launch& launch) {
   if (!launch.of_many()) return;
+  if (const std::string_view server = environment("PMIX_SERVER_URI2"); is_gone(server))
+    throw ConfigError(
+        fmt::format("[mpi] {}={} and {}={} are left over from a launcher that has ended: its server ({}) is not "
+                    "there any more. "
+                    "Start from another shell, or unset them.",
+                    launch.rank_variable, launch.rank, launch.size_variable, launch.num_ranks, server));
   for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD",
                                "PMI_PORT", "PMI_CONTROL_PORT"})
     if (std::getenv(variable) != nullptr) return;

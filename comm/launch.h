@@ -23,7 +23,8 @@ struct Launch {
 Launch detect_launch();
 
 // ConfigError if srun has started several tasks and gives MPI nothing to find the others by (PMIx or PMI-2):
-// MPI_Init would then fail or leave each rank alone, as the MPI at hand likes.
+// MPI_Init would then fail or leave each rank alone, as the MPI at hand likes. Also if the launcher that the
+// variables are of has ended: what a shell under mpirun leaves behind makes MPI_Init end the process.
 void check_pmi(const Launch& launch);
 
 // ConfigError unless `fabric` has as many ranks as the launcher started: each rank would train alone if the program

@@ -179,11 +179,12 @@ Facts facts_of(const Plan& plan) {
   return facts;
 }
 
-// One rank, from the plan to the end. `fabric`: nullptr if it is the only one; `session`: if it is MPI's.
-ExitCode run_rank(const Plan& plan, const Launch& launch, Fabric* fabric, MpiSession* session, StopSignal& stop) {
+// One rank, from the plan to the end. `fabric`: nullptr if it is the only one.
+ExitCode run_rank(const Plan& plan, const Connection& connection, Fabric* fabric, StopSignal& stop) {
   const Config& config = plan.config;
+  MpiSession* const session = connection.session;
   Log log(fabric ? fabric->rank() : 0, config.quiet);
-  if (launch.launched) log.without_status();
+  if (connection.launch.launched) log.without_status();
   greet(plan, log);
   std::optional<CommWorld> world;
   std::optional<CommLanes> lanes;
@@ -195,14 +196,14 @@ ExitCode run_rank(const Plan& plan, const Launch& launch, Fabric* fabric, MpiSes
     lanes.emplace(*world, clocks[static_cast<size_t>(fabric->rank())]);
   }
   show_layout(plan.config, hosts, log);
-  CommLanes* const connection = lanes ? &*lanes : nullptr;
+  CommLanes* const talking = lanes ? &*lanes : nullptr;
   Communicator* const all = world ? &(*world)[Group::kWorld] : nullptr;
   std::optional<Surroundings> around;
-  Trainer trainer(plan, log, connection);
+  Trainer trainer(plan, log, talking);
   try {
     trainer.open_data();
     check_same_on_all(all, trainer.data_facts());
-    around.emplace(config, connection, session);
+    around.emplace(config, talking, session);
     if (!trainer.prepare(&stop)) {
       log.info(fmt::format("stopped before the first step: {}. Nothing was trained, nothing has to be saved.",
                            stop.reason()));
@@ -211,18 +212,21 @@ ExitCode run_rank(const Plan& plan, const Launch& launch, Fabric* fabric, MpiSes
     return config.eval_only ? evaluate_only(trainer, log) : train(trainer, plan, *around, all, stop, log);
   } catch (const std::exception& error) {
     // Before anything is waited for that may never come.
-    if (session && !is_agreed(error) && around && around->status())
-      session->abort(static_cast<int>(report_failure(*around->status(), &error)));
+    if (session && !is_agreed(error)) {
+      if (around && around->status()) session->abort(static_cast<int>(report_failure(*around->status(), &error)));
+      connection.end_all(error);
+    }
     if (fabric) fabric->give_up(std::current_exception());
+    around.reset();
     throw;
   }
 }
 
-ExitCode run_local(const Plan& plan, const Launch& launch, StopSignal& stop) {
-  if (plan.config.local_ranks == 1) return run_rank(plan, launch, nullptr, nullptr, stop);
+ExitCode run_local(const Plan& plan, const Connection& connection, StopSignal& stop) {
+  if (plan.config.local_ranks == 1) return run_rank(plan, connection, nullptr, stop);
   std::atomic<int> code = 0;
   run_local_ranks(plan.config.local_ranks, [&](Fabric& fabric) {
-    const ExitCode own = run_rank(plan, launch, &fabric, nullptr, stop);
+    const ExitCode own = run_rank(plan, connection, &fabric, stop);
     if (own != ExitCode::kOk) code = static_cast<int>(own);
   });
   return static_cast<ExitCode>(code.load());
@@ -270,9 +274,9 @@ ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
     if (connection.is_first()) print_report(*plan, std::cout);
     return ExitCode::kOk;
   }
-  if (!connection.session) return run_local(*plan, connection.launch, stop);
+  if (!connection.session) return run_local(*plan, connection, stop);
   check_same_on_all(connection.all, facts_of(*plan));
-  return run_rank(*plan, connection.launch, connection.session, connection.session, stop);
+  return run_rank(*plan, connection, connection.session, stop);
 }
 
 }  // namespace

@@ -39,14 +39,14 @@ ExitCode run_with_mpi(const std::string& prefix, std::chrono::milliseconds timeo
   check_pmi(launch);
   MpiSession session(&watchdog);
   check_launch(launch, session);
+  Connection connection{launch, prefix, &session, nullptr, &watchdog};
   try {
     const std::unique_ptr<Communicator> all = connect_all(session, timeout);
-    Connection connection{launch, &session, all.get(), &watchdog};
+    connection.all = all.get();
     return program(connection);
   } catch (const std::exception& error) {
-    const ExitCode code = explain(prefix, launch, error);
-    if (!is_agreed(error)) session.abort(static_cast<int>(code));
-    return code;
+    if (!is_agreed(error)) connection.end_all(error);
+    return explain(prefix, launch, error);
   }
 }
 
@@ -55,6 +55,10 @@ ExitCode run_with_mpi(const std::string& prefix, std::chrono::milliseconds timeo
 void Connection::set_timeout(std::chrono::milliseconds timeout) {
   if (all != nullptr) all->set_timeout(timeout);
   if (watchdog != nullptr) watchdog->set_limit(timeout);
+}
+
+void Connection::end_all(const std::exception& error) const {
+  session->abort(static_cast<int>(explain(prefix, launch, error)));
 }
 
 int run_connected(const std::string& prefix, std::chrono::milliseconds timeout,
@@ -80,7 +84,7 @@ std::chrono::milliseconds early_timeout(int argc, const char* const* argv, std::
     else
       continue;
     const auto seconds = ValueText<double>::parse(text);
-    return seconds && *seconds > 0 ? to_timeout(*seconds) : usual;
+    return seconds && *seconds >= 1 ? to_timeout(*seconds) : usual;
   }
   return usual;
 }

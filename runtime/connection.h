@@ -16,12 +16,16 @@ class Communicator;
 
 struct Connection {
   Launch launch = {};
+  std::string prefix = {};        // of messages
   MpiSession* session = nullptr;  // nullptr: this process is alone
   Communicator* all = nullptr;    // all ranks, to begin with; nullptr likewise
   Watchdog* watchdog = nullptr;
 
   bool is_first() const { return launch.rank == 0; }
   void set_timeout(std::chrono::milliseconds timeout);
+  // For an error that the other ranks do not know of: says it and ends all, at once, before the stack unwinds and
+  // waits for what may never come. REQUIRES: session.
+  [[noreturn]] void end_all(const std::exception& error) const;
 };
 
 // Runs `program` in this process, connected to the others of its job if a launcher started many, and returns what
@@ -31,7 +35,7 @@ struct Connection {
 int run_connected(const std::string& prefix, std::chrono::milliseconds timeout,
                   const std::function<ExitCode(Connection&)>& program);
 
-// --timeout as it stands on the command line, before it may be parsed; else, or if it makes no sense, `usual`.
+// --timeout as it stands on the command line, before it may be parsed; else, or below a second, `usual`.
 std::chrono::milliseconds early_timeout(int argc, const char* const* argv, std::chrono::milliseconds usual);
 
 }  // namespace trine

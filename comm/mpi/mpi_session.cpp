@@ -3,11 +3,17 @@
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <thread>
 
 #include "base/error.h"
 #include "comm/mpi/mpi_transport.h"
 
 namespace trine {
+namespace {
+
+constexpr std::chrono::seconds kAbortPatience{10};
+
+}  // namespace
 
 MpiSession::MpiSession(Watchdog* watchdog) : watchdog_(watchdog) {
   const auto watch = Watchdog::over(watchdog_, "MPI_Init");
@@ -51,7 +57,12 @@ void MpiSession::gather_bytes_on_host(const void* own, int size, const std::func
   check_mpi(MPI_Comm_free(&host), "MPI_Comm_free");
 }
 
+// MPI_Abort asks the launcher, which may be stopped itself.
 void MpiSession::abort(int exit_code) {
+  std::thread([exit_code] {
+    std::this_thread::sleep_for(kAbortPatience);
+    std::_Exit(exit_code);
+  }).detach();
   MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::_Exit(exit_code);
 }

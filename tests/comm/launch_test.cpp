@@ -2,7 +2,10 @@
 
 #include <cstdlib>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <string>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -18,9 +21,9 @@ using Variables = std::vector<std::pair<std::string, std::string>>;
 Launch detect_with(const Variables& variables) {
   for (const char* name :
        {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "PMI_RANK", "PMI_SIZE",
-        "MPI_LOCALNRANKS", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_FD", "PMI_PORT", "PMI_CONTROL_PORT", "SLURM_STEP_ID",
-        "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE",
-        "SLURM_NODEID"})
+        "MPI_LOCALNRANKS", "PMIX_RANK", "PMIX_SERVER_URI2", "PMIX_NAMESPACE", "PMI_FD", "PMI_PORT",
+        "PMI_CONTROL_PORT", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
+        "SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_NODEID"})
     ::unsetenv(name);
   for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
   return detect_launch();
@@ -126,12 +129,46 @@ TEST(Launch, SlurmWithoutPmiIsSaidBeforeMpiStarts) {
   check_pmi(detect_with({{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "2"}}));
 }
 
+// An environment that outlived its mpirun would make MPI_Init end the process with a riddle.
+TEST(Launch, AServerThatIsGoneIsNamed) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(fd, 1), 0);
+  ASSERT_EQ(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const std::string server = "123.0;tcp4://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  const Launch launch =
+      detect_with({{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "2"}, {"PMIX_SERVER_URI2", server}});
+  EXPECT_NO_THROW(check_pmi(launch));
+  ::close(fd);
+  try {
+    check_pmi(launch);
+    ADD_FAILURE() << "nobody listens";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("OMPI_COMM_WORLD_RANK=1 and OMPI_COMM_WORLD_SIZE=2"),
+              std::string::npos);
+    EXPECT_NE(std::string(error.what()).find(server), std::string::npos) << error.what();
+  }
+  detect_with({});
+}
+
 TEST(Launch, TheLibraryMustSeeAllRanks) {
   run_local_ranks(2, [](Fabric& fabric) {
     check_launch({.rank = 0, .num_ranks = 2, .ranks_on_host = 2, .launched = true}, fabric);
     check_launch({}, fabric);
-    EXPECT_THROW(check_launch({.rank = 0, .num_ranks = 4, .ranks_on_host = 4, .launched = true}, fabric),
-                 ConfigError);
+    const Launch of_four = {.rank = 3,
+                            .num_ranks = 4,
+                            .ranks_on_host = 4,
+                            .launched = true,
+                            .rank_variable = "PMI_RANK",
+                            .size_variable = "PMI_SIZE"};
+    try {
+      check_launch(of_four, fabric);
+      ADD_FAILURE() << "2 ranks are not 4";
+    } catch (const ConfigError& error) {  // whoever inherited the variables can find them
+      EXPECT_NE(std::string(error.what()).find("PMI_RANK=3 and PMI_SIZE=4"), std::string::npos) << error.what();
+    }
   });
 }
 

@@ -253,6 +253,8 @@ TEST(Config, EachProblemIsFound) {
       {{"--eval-only", "--data", "x"}, "--eval-only has nothing to validate on"},
       {{"--threads", "0"}, "--threads is 0"},
       {{"--timeout", "0"}, "--timeout is 0"},
+      {{"--timeout", "0.0004"}, "--timeout is 0.0004; it needs 0.001 seconds or more."},
+      {{"--timeout", "-3"}, "--timeout is -3"},
       {{"--log-interval", "0"}, "--log-interval is 0"},
       {{"--trace", "5:3"}, "--trace got '5:3'"},
       {{"--shuffle", "maybe"}, "--shuffle got 'maybe' but needs on or off"},
@@ -264,6 +266,43 @@ TEST(Config, EachProblemIsFound) {
       {{"--ranks", "4"}, "--ranks only plans"},
   };
   for (const auto& [args, message] : cases) EXPECT_HAS(config_error(args), message);
+}
+
+// No clock overflows, and no wait becomes none.
+TEST(Config, TimeoutsAreWholeMillisecondsWithinThreeYears) {
+  using std::chrono::milliseconds;
+  EXPECT_EQ(parse({"--timeout", "0.001"}).timeout(), milliseconds(1));
+  EXPECT_EQ(parse({"--timeout", "0.0015"}).timeout(), milliseconds(2));
+  EXPECT_EQ(parse({"--timeout", "120"}).timeout(), milliseconds(120'000));
+  for (const char* huge : {"1e8", "1e10", "1e18", "1e300"})
+    EXPECT_EQ(parse({"--timeout", huge}).timeout(), milliseconds(100'000'000'000));
+}
+
+TEST(Config, RanksAreThreadsOrProcesses) {
+  EXPECT_HAS(config_error({"--tp", "4", "--local-ranks", "2"}, {2, 2, 2, kTime}),
+             "--local-ranks 2 within 2 ranks of a launcher");
+  EXPECT_HAS(config_error({"--local-ranks", "2"}, {2, 2, 2, kTime}), "--local-ranks 2 within 2 ranks");
+  EXPECT_EQ(parse({"--local-ranks", "2"}, {1, 1, 2, kTime}).mesh.num_ranks(), 2);  // mpirun -np 1
+}
+
+// The other ranks go on where the first one found that it can, whatever they see themselves.
+TEST(Config, ARankMayBeToldWhereToGoOn) {
+  const auto run = std::filesystem::path(testing::TempDir()) / fmt::format("trine_told-{}", ::getpid());
+  std::filesystem::create_directories(run);
+  std::ofstream(run / "config.json") << "{\"lr\": 0.5}";
+  const ResumePoint point{run, run / "checkpoints/step-000002"};
+  const char* const argv[] = {"train_llama", "--resume", "auto", "--out", "elsewhere"};
+  const auto told = [&](std::optional<ResumePoint> by_first) {
+    by_first = resume_point_of(to_text(by_first));  // as it travels
+    return std::get<Config>(
+        parse_train_flags(5, argv, {2, 2, 2, kTime}, "the version", {}, [&](const auto&...) { return by_first; }));
+  };
+  const Config resumed = told(point);
+  EXPECT_EQ(resumed.resume_folder, run);
+  EXPECT_EQ(resumed.resume_checkpoint, run / "checkpoints/step-000002");
+  EXPECT_EQ(resumed.lr, 0.5);
+  EXPECT_EQ(told(std::nullopt).resume_folder, "");
+  std::filesystem::remove_all(run);
 }
 
 TEST(Config, RanksMustFitTheMesh) {
