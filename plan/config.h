@@ -147,9 +147,11 @@ struct Config {
   std::optional<int64_t> save_interval;
   std::string save;  // empty: in the run folder
   std::optional<int> keep;
-  std::optional<std::string> resume;  // "auto" without a resume_folder: begins, in `out` itself
+  std::optional<std::string> resume;  // "auto" without resume_saves: begins, in `out` itself
   std::string resume_folder;          // what `resume` means: the run that goes on; empty: a new one
-  std::string resume_checkpoint;      // empty: the newest good one of that run
+  std::string resume_saves;           // the folder of the checkpoints to go on from; empty: from none
+  std::string resume_checkpoint;      // empty: the newest good one of them
+  std::string resume_warning;         // what the user is to know of it
   std::string load_weights;           // empty: random initial values
   // Observe.
   TraceSteps trace;
@@ -168,6 +170,7 @@ struct Config {
 
   bool looks_only() const { return dry_run || print_graph || print_memory || print_schedule || print_plan; }
   std::chrono::milliseconds timeout() const { return to_timeout(timeout_s); }
+  bool saves() const { return save_interval.has_value() || !save.empty(); }
   int64_t num_microbatches() const { return global_batch / (micro_batch * mesh.dp); }  // per dp rank and step
   int64_t tokens_per_step() const { return global_batch * seq; }
   bool operator==(const Config&) const = default;

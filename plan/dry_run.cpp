@@ -10,6 +10,7 @@
 #include "parallel/schedules/check.h"
 #include "plan/flag_values.h"
 #include "plan/flags.h"
+#include "plan/host_memory.h"
 #include "plan/layout_grid.h"
 #include "plan/layouts.h"
 #include "plan/report.h"
@@ -109,14 +110,28 @@ std::string memory_text(const Plan& plan) {
       fmt::format("memory     of a rank with the largest shards, {} (by name: --print-memory)\n  {:>4} {:>15}",
                   small ? "MiB" : "GiB", "pp", "parameters");
   for (const char* part : kParts) text += fmt::format(" {:>11}", part);
-  text += "       total\n";
+  text += "       total";
+  HostMemory on_host;  // the most
+  for (size_t pp = 0; pp < plan.stages.size(); ++pp) {
+    const HostMemory memory = host_memory(plan, pp);
+    on_host.snapshot_bytes = std::max(on_host.snapshot_bytes, memory.snapshot_bytes);
+    on_host.pinned_bytes = std::max(on_host.pinned_bytes, memory.pinned_bytes);
+  }
+  if (on_host.total_bytes() > 0) text += "  + on host";
+  text += '\n';
   for (size_t pp = 0; pp < plan.stages.size(); ++pp) {
     const MemoryPlan& memory = plan.stages[pp].memory;
     text += fmt::format("  {:>4} {:>15}", pp, format_count(num_parameters(plan.stages[pp])));
     for (const char* part : kParts) text += cell(bytes_of(memory, part));
-    text += cell(memory.total_bytes()) + '\n';
+    text += cell(memory.total_bytes());
+    if (on_host.total_bytes() > 0) text += cell(host_memory(plan, pp).total_bytes()).substr(1);
+    text += '\n';
   }
-  return text + fmt::format("  the largest: pp {}, {}\n", largest, format_bytes(most));
+  text += fmt::format("  the largest: pp {}, {}\n", largest, format_bytes(most));
+  if (on_host.total_bytes() > 0)
+    text += fmt::format("  on the host, at most: {} for the snapshot of a checkpoint, {} pinned\n",
+                        format_bytes(on_host.snapshot_bytes), format_bytes(on_host.pinned_bytes));
+  return text;
 }
 
 std::string schedule_text(const Plan& plan) {
@@ -211,6 +226,7 @@ Json rank_json(const Plan& plan, size_t pp) {
   Json memory, traffic = Json::array();
   for (const char* part : kParts) memory[part] = bytes_of(stage.memory, part);
   memory["total"] = stage.memory.total_bytes();
+  const HostMemory on_host = host_memory(plan, pp);
   for (const Traffic& t : step.traffic)
     traffic.push_back({{"axis", name(t.axis)},
                        {"op", t.op},
@@ -220,6 +236,7 @@ Json rank_json(const Plan& plan, size_t pp) {
   return {{"pp", pp},
           {"parameters", num_parameters(stage)},
           {"memory_bytes", memory},
+          {"host_bytes", {{"snapshot", on_host.snapshot_bytes}, {"pinned", on_host.pinned_bytes}}},
           {"flops", step.flops},
           {"traffic", traffic},
           {"microbatches_in_flight", max_in_flight(stage.schedule)},

@@ -11,6 +11,7 @@
 #include "parallel/schedules/check.h"
 #include "parallel/schedules/picture.h"
 #include "plan/flag_values.h"
+#include "plan/host_memory.h"
 #include "plan/step_cost.h"
 
 namespace trine {
@@ -44,8 +45,10 @@ std::string print_plan(const Plan& plan) {
   text += fmt::format("recompute {}\n", ValueText<Recompute>::print(c.recompute));
   for (size_t rank = 0; rank < plan.stages.size(); ++rank) {
     const StagePlan& stage = plan.stages[rank];
-    text += fmt::format("pp {}: {} nodes, {} states, {} planned\n", rank, stage.graph.nodes().size(),
-                        stage.graph.states().size(), format_bytes(stage.memory.total_bytes()));
+    const int64_t on_host = host_memory(plan, rank).total_bytes();
+    text += fmt::format("pp {}: {} nodes, {} states, {} planned{}\n", rank, stage.graph.nodes().size(),
+                        stage.graph.states().size(), format_bytes(stage.memory.total_bytes()),
+                        on_host > 0 ? fmt::format(", and {} beside it on the host", format_bytes(on_host)) : "");
     for (const PassTiming& pass : stage.passes)
       text += pass.skipped ? fmt::format("  pass {:<14} disabled\n", pass.name)
                            : fmt::format("  pass {:<14} {:>4} -> {:>4} nodes {:>8.2f} ms\n", pass.name,
@@ -67,8 +70,9 @@ std::string print_memory(const Plan& plan) {
                         format_count(num_parameters(stage)), format_count(bytes), format_bytes(bytes));
   }
   for (size_t rank = 0; rank < plan.stages.size(); ++rank) {
-    text += fmt::format("pp {}: a rank with the largest shards; name, buffers x microbatches in flight, bytes\n{}",
-                        rank, print(plan.stages[rank].memory));
+    text +=
+        fmt::format("pp {}: a rank with the largest shards; name, buffers x microbatches in flight, bytes\n{}{}",
+                    rank, print(plan.stages[rank].memory), print(host_memory(plan, rank)));
     text += "  outside the plan: libraries, stacks, mapped files (measured after the first step)\n";
   }
   return text;

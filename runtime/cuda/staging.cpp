@@ -19,8 +19,8 @@ void Staging::write(std::span<const std::byte> host, std::byte* device) {
   context_->activate();
   const std::lock_guard lock(mutex_);
   while (!host.empty()) {
-    if (filled_ == kSegmentBytes) next_segment();
-    const auto bytes = std::min(host.size(), static_cast<size_t>(kSegmentBytes - filled_));
+    if (filled_ == kPinnedSegmentBytes) next_segment();
+    const auto bytes = std::min(host.size(), static_cast<size_t>(kPinnedSegmentBytes - filled_));
     std::byte* const staged = segments_[current_].memory.data() + filled_;
     std::memcpy(staged, host.data(), bytes);
     TRINE_CUDA(cudaMemcpyAsync(device, staged, bytes, cudaMemcpyHostToDevice, context_->compute()));
@@ -36,7 +36,7 @@ void Staging::read(const std::byte* device, std::span<std::byte> host) {
   if (filled_ > 0) next_segment();
   std::byte* const staged = segments_[current_].memory.data();
   while (!host.empty()) {
-    const auto bytes = std::min(host.size(), static_cast<size_t>(kSegmentBytes));
+    const auto bytes = std::min(host.size(), static_cast<size_t>(kPinnedSegmentBytes));
     TRINE_CUDA(cudaMemcpyAsync(staged, device, bytes, cudaMemcpyDeviceToHost, context_->compute()));
     TRINE_CUDA(cudaStreamSynchronize(context_->compute()));
     std::memcpy(host.data(), staged, bytes);

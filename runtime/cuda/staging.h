@@ -6,6 +6,7 @@
 #include <span>
 
 #include "kernels/cuda/context.h"
+#include "plan/host_memory.h"
 
 namespace trine::cuda {
 
@@ -19,10 +20,9 @@ class Staging {
   void read(const std::byte* device, std::span<std::byte> host);
 
  private:
-  static constexpr int64_t kSegmentBytes = int64_t{4} << 20;
   // Many small writes share a segment; it is used again once its copies are done.
   struct Segment {
-    PinnedBuffer memory{kSegmentBytes};
+    PinnedBuffer memory{kPinnedSegmentBytes};
     Event copied;
     bool in_use = false;
   };
@@ -30,7 +30,7 @@ class Staging {
 
   const ContextPtr context_;
   std::mutex mutex_;
-  std::array<Segment, 4> segments_;
+  std::array<Segment, kPinnedSegments> segments_;
   size_t current_ = 0;
   int64_t filled_ = 0;  // of the current segment
 };

@@ -11,7 +11,10 @@
 #include <sstream>
 #include <unistd.h>
 
+#include "base/text.h"
+#include "models/llama.h"
 #include "plan/flags.h"
+#include "plan/host_memory.h"
 #include "plan/step_cost.h"
 
 namespace trine {
@@ -289,6 +292,64 @@ TEST(PrintSchedule, ThePictureGoesToOutOrToTheCurrentFolder) {
   EXPECT_THAT(svg.str(), HasSubstr("; (p-1)/(m+p-1) = 11.1 % for equal stages</title>"));
   std::filesystem::remove_all(folder);
   EXPECT_EQ(schedule_picture_path(tiny_plan({"--print-schedule"}).config), "schedule.svg");
+}
+
+// A checkpoint is written from a copy of master, momentum and variance, each parameter's once over all ranks.
+TEST(HostMemory, TheSnapshotHasTwelveBytesForEachParameter) {
+  const auto snapshots = [](const Plan& plan) {
+    int64_t sum = 0;
+    for (int rank = 0; rank < plan.config.mesh.num_ranks(); ++rank) {
+      const Coordinate at = plan.config.mesh.coordinate(rank);
+      const HostMemory memory = host_memory(plan.stages[static_cast<size_t>(at.pp)], plan.config, at);
+      EXPECT_EQ(memory.pinned_bytes, 0) << "the CPU has none";
+      EXPECT_LE(memory.snapshot_bytes, host_memory(plan, static_cast<size_t>(at.pp)).snapshot_bytes);
+      sum += memory.snapshot_bytes;
+    }
+    return sum;
+  };
+  for (const std::vector<std::string>& layout : std::vector<std::vector<std::string>>{
+           {},
+           {"--ranks", "4", "--tp", "4"},
+           {"--ranks", "8", "--pp", "2", "--tp", "2", "--zero", "0"},
+           {"--ranks", "8", "--pp", "2", "--tp", "2", "--tie-embeddings", "on"}}) {
+    std::vector<std::string> args = layout;
+    args.insert(args.end(), {"--save-interval", "10"});
+    const Plan plan = tiny_plan(args);
+    EXPECT_EQ(snapshots(plan), 12 * parameter_count(plan.config.model));
+    args.insert(args.end(), {"--eval-only", "--valid-fraction", "0.1"});
+    EXPECT_EQ(snapshots(tiny_plan(args)), 0);
+  }
+  EXPECT_EQ(snapshots(tiny_plan({})), 0) << "it does not save";
+}
+
+TEST(HostMemory, IsPrinted) {
+  const Plan plan = tiny_plan({"--save", "elsewhere"});
+  const int64_t snapshot = 12 * parameter_count(plan.config.model);
+  EXPECT_THAT(print_memory(plan),
+              testing::ContainsRegex("snapshot of a checkpoint +" + format_count(snapshot) + " B"));
+  EXPECT_THAT(print_plan(plan), HasSubstr("planned, and " + format_bytes(snapshot) + " beside it on the host"));
+  EXPECT_THAT(print_dry_run(plan), HasSubstr(format_bytes(snapshot) + " for the snapshot of a checkpoint"));
+  EXPECT_EQ(dry_run_json(plan)["pipeline_ranks"][0]["host_bytes"]["snapshot"], snapshot);
+  for (const std::string& text : {print_memory(tiny_plan({})), print_dry_run(tiny_plan({}))})
+    EXPECT_EQ(text.find("snapshot"), std::string::npos);
+}
+
+// Batch, four segments of 4 MiB, a buffer for the largest collective of each lane, and one for each pipeline
+// message.
+TEST(HostMemory, PinnedBuffersOfCuda) {
+  const auto pinned = [](std::vector<std::string> args) {
+    args.insert(args.end(), {"--device", "cuda", "--micro-batch", "2"});
+    return host_memory(tiny_plan(args), 0).pinned_bytes;
+  };
+  const int64_t batch = 2 * 32 * s * 4, segments = 16 << 20, message = 2 * s * b * h;
+  EXPECT_EQ(pinned({}), batch + segments);
+  EXPECT_EQ(pinned({"--ranks", "2", "--pp", "2", "--comm", "nccl"}), batch + segments);
+  EXPECT_EQ(pinned({"--ranks", "2", "--dp", "2", "--comm", "nccl"}), batch / 2 + segments);
+  const int64_t pipeline = pinned({"--ranks", "2", "--pp", "2"}) - batch - segments;
+  EXPECT_GE(pipeline, 3 * message);  // two sent, one received
+  EXPECT_LE(pipeline, 5 * message);
+  // Gathered activations are the largest of tensor parallelism but for the logits' sums.
+  EXPECT_GE(pinned({"--ranks", "2", "--tp", "2"}) - batch - segments, message);
 }
 
 TEST(PrintMemory, SummaryAboveTheTables) {
