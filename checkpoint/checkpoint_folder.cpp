@@ -10,7 +10,8 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/manifest.h"
-#include "plan/resume.h"
+#include "checkpoint/run_config.h"
+#include "checkpoint/save_owner.h"
 
 namespace trine {
 namespace fs = std::filesystem;
@@ -36,24 +37,24 @@ std::optional<StepName> parse_name(const std::string& name) {
 // The folders named step-..., in the order of their names.
 std::vector<std::pair<fs::path, StepName>> step_folders(const fs::path& folder) {
   std::vector<std::pair<fs::path, StepName>> found;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    if (const auto name = parse_name(it->path().filename())) found.emplace_back(it->path(), *name);
-  }
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const std::string& entry : names_in(folder).value_or(std::vector<std::string>()))
+    if (const auto name = parse_name(entry)) found.emplace_back(folder / entry, *name);
   return found;
 }
+
+bool is_committed(const StepName& name) { return name.suffix.empty() || name.suffix.starts_with(kReplaced); }
 
 }  // namespace
 
 fs::path checkpoints_of(const fs::path& folder) {
-  std::error_code error;
-  if (!fs::is_directory(folder, error))
+  if (!is_folder(folder))
     throw DataError(fmt::format("[checkpoint] {} is no folder. Name a run folder, its checkpoints or one of them.",
                                 folder.string()));
-  const fs::path saves = folder_of_saves(folder);
-  if (fs::is_directory(saves, error)) return saves;
-  if (saves == folder / "checkpoints") return folder;
+  const RunConfig config(folder);
+  const fs::path own = folder / "checkpoints", saves = config.saves().value_or(own);
+  if (is_folder(saves)) return saves;
+  if (saves == own && !config.damaged()) return folder;
+  if (saves == own) throw config.unknown_saves();
   throw DataError(
       fmt::format("[checkpoint] {} saves to {}, and there is no such folder. Run this where the training was "
                   "started, or name the folder of checkpoints.",
@@ -63,10 +64,13 @@ fs::path checkpoints_of(const fs::path& folder) {
 std::vector<Candidate> CheckpointFolder::candidates() const {
   std::vector<Candidate> list;
   for (const auto& [path, name] : step_folders(path_)) {
-    if (!name.suffix.empty() && !name.suffix.starts_with(kReplaced)) continue;
-    Candidate candidate{path, name.step, -1, {}};
+    if (!is_committed(name)) continue;
+    Candidate candidate{.path = path, .step = name.step, .problem = {}};
     try {
       candidate.sequence = load_manifest(path).sequence;
+    } catch (const IoError& error) {
+      candidate.problem = error.what();
+      candidate.unreadable = true;
     } catch (const Error& error) {
       candidate.problem = error.what();
     }
@@ -86,18 +90,33 @@ std::vector<fs::path> CheckpointFolder::leftovers() const {
   return list;
 }
 
+bool CheckpointFolder::any_completed() const {
+  return std::ranges::any_of(step_folders(path_), [](const auto& entry) { return is_committed(entry.second); });
+}
+
 bool CheckpointFolder::ever_begun() const { return !step_folders(path_).empty(); }
 
 std::string CheckpointFolder::check_whole(const fs::path& path) {
   try {
     Checkpoint(path).check_files();
     return {};
+  } catch (const IoError&) {
+    throw;
   } catch (const Error& error) {
     return error.what();
   }
 }
 
+void require_readable(const std::vector<Candidate>& candidates) {
+  for (const Candidate& candidate : candidates)
+    if (candidate.unreadable)
+      throw IoError(
+          fmt::format("{} It may be the newest checkpoint. Try again, or name another one: --resume {}/step-N.",
+                      candidate.problem, candidate.path.parent_path().string()));
+}
+
 Chosen CheckpointFolder::choose(const std::vector<Candidate>& candidates, const Check& check) const {
+  require_readable(candidates);
   Chosen chosen;
   for (const Candidate& candidate : candidates) {
     const std::string problem = candidate.problem.empty() ? check(candidate.path) : candidate.problem;
@@ -126,29 +145,34 @@ fs::path CheckpointFolder::replaced(int64_t step, const std::string& token) cons
   return committed(step).string() + std::string(kReplaced) + token;
 }
 
-int64_t CheckpointFolder::next_sequence() const {
-  int64_t last = 0;
-  for (const Candidate& candidate : candidates()) last = std::max(last, candidate.sequence);
+int64_t CheckpointFolder::next_sequence(std::optional<int64_t> known) const {
+  const std::vector<Candidate> all = candidates();
+  if (!known) require_readable(all);
+  int64_t last = known.value_or(0);
+  for (const Candidate& candidate : all) last = std::max(last, candidate.sequence);
   return last + 1;
 }
 
 void CheckpointFolder::remove_leftovers(const fs::path& except) const {
   for (const fs::path& path : leftovers())
     if (path != except) remove_folder(path, kManifestFile);
+  for (const std::string& name : names_in(path_).value_or(std::vector<std::string>()))
+    if (name.starts_with(kOwnerTemporary)) remove_file(path_ / name);
 }
 
-void CheckpointFolder::rotate(int keep, const std::string& token) const {
+void CheckpointFolder::rotate(int keep, const std::string& token, const Check& check) const {
   for (const Candidate& candidate : candidates()) {
-    if (candidate.problem.empty() && keep-- <= 0) remove(candidate.path, candidate.step, token);
+    if (!candidate.problem.empty()) continue;
+    if (keep <= 0)
+      remove(candidate.path, candidate.step, token);
+    else if (check(candidate.path).empty())
+      --keep;
   }
 }
 
 void CheckpointFolder::remove_replaced(const std::string& token) const {
-  for (const auto& [path, name] : step_folders(path_)) {
-    std::error_code ignored;
-    if (name.suffix.starts_with(kReplaced) && fs::exists(committed(name.step), ignored))
-      remove(path, name.step, token);
-  }
+  for (const auto& [path, name] : step_folders(path_))
+    if (name.suffix.starts_with(kReplaced) && is_there(committed(name.step))) remove(path, name.step, token);
 }
 
 // Renamed first, so that no reader meets a checkpoint half gone.
@@ -158,18 +182,17 @@ void CheckpointFolder::remove(const fs::path& checkpoint, int64_t step, const st
   remove_folder(doomed, kManifestFile);
 }
 
-std::optional<CheckpointPlace> find_checkpoints(const std::filesystem::path& given) {
-  std::error_code ignored;
-  std::filesystem::path path = (given / "").lexically_normal().parent_path();  // without a slash at the end
-  if (path.empty()) path = std::filesystem::current_path(ignored);             // it is "."
-  const auto has = [&](const char* name) { return std::filesystem::exists(path / name, ignored); };
+std::optional<CheckpointPlace> find_checkpoints(const fs::path& given) {
+  fs::path path = (given / "").lexically_normal().parent_path();  // without a slash at the end
+  if (path.empty()) path = fs::current_path();                    // it is "."
+  if (!is_folder(path)) return std::nullopt;
   const bool holds_checkpoints = CheckpointFolder(path).ever_begun();
   // One without its manifest is a broken checkpoint, unless somebody gave that name to a Hugging Face folder or a
   // run.
-  const bool named_so = path.filename().string().starts_with("step-") && !has("config.json") && !holds_checkpoints;
-  if (has(kManifestFile) || named_so) return CheckpointPlace{path.parent_path(), path};
-  if (!std::filesystem::is_directory(path, ignored)) return std::nullopt;
-  const std::filesystem::path checkpoints = checkpoints_of(path);
+  const bool named_so =
+      path.filename().string().starts_with("step-") && !is_there(path / "config.json") && !holds_checkpoints;
+  if (named_so || is_there(path / kManifestFile)) return CheckpointPlace{path.parent_path(), path};
+  const fs::path checkpoints = checkpoints_of(path);
   if (checkpoints == path && !holds_checkpoints) return std::nullopt;
   return CheckpointPlace{checkpoints, {}};
 }

@@ -4,6 +4,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/file_system.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/saved_model.h"
@@ -19,8 +20,7 @@ constexpr const char* kTokenizerFiles[] = {"tokenizer_config.json", "special_tok
                                            "generation_config.json", "chat_template.jinja"};
 
 void require_empty(const fs::path& folder) {
-  std::error_code error;
-  if (fs::exists(folder, error) && !(fs::is_directory(folder, error) && fs::is_empty(folder, error)))
+  if (is_there(folder) && !(is_folder(folder) && names_in(folder)->empty()))
     throw ConfigError(
         fmt::format("[export] {} is there and not an empty folder. Name a new one.", folder.string()));
 }
@@ -79,17 +79,15 @@ void copy_tokenizer(const fs::path& from, const fs::path& folder, std::vector<st
     names.push_back(name);
   };
   copy(from, from.extension() == ".json" ? "tokenizer.json" : "tokenizer.model");
-  std::error_code ignored;
   for (const char* name : kTokenizerFiles)
-    if (const fs::path beside = from.parent_path() / name; fs::is_regular_file(beside, ignored)) copy(beside, name);
+    if (const fs::path beside = from.parent_path() / name; is_file(beside)) copy(beside, name);
 }
 
 }  // namespace
 
 std::string tokenizer_in(const fs::path& folder) {
-  std::error_code error;
   for (const char* file : {"tokenizer.json", "tokenizer.model"})
-    if (fs::is_regular_file(folder / file, error)) return (folder / file).string();
+    if (is_file(folder / file)) return (folder / file).string();
   return {};
 }
 

@@ -16,16 +16,14 @@ namespace trine {
 namespace fs = std::filesystem;
 namespace {
 
-[[noreturn]] void fail(const fs::path& path, const char* what) {
-  const int code = errno;
-  if (code == ENOSPC || code == EDQUOT || code == EFBIG) {
-    throw DiskFullError(
-        fmt::format("[checkpoint] {}: {} failed: {}. Free space there, raise the limit, or save to "
-                    "another disk with --save.",
-                    path.string(), what, std::strerror(code)));
-  }
-  throw DataError(fmt::format("[checkpoint] {}: {} failed: {}. Check the folder, its permissions and the disk.",
-                              path.string(), what, std::strerror(code)));
+[[noreturn]] void fail(const fs::path& path, const char* what) { throw_file_error("[checkpoint]", path, what); }
+
+// A folder, and no link to one.
+bool is_own_folder(const fs::path& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) == 0) return S_ISDIR(info.st_mode);
+  if (errno != ENOENT) fail(path, "looking at it");
+  return false;
 }
 
 std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
@@ -38,9 +36,9 @@ File File::create(const fs::path& path) {
   return {path, fd};
 }
 
-File File::open(const fs::path& path) {
+File File::open(const fs::path& path, bool behind_links) {
   // Not blocking: a pipe of that name must not hold up anybody.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | (behind_links ? 0 : O_NOFOLLOW) | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) fail(path, "open");
   File file(path, fd);
   struct stat info {};
@@ -108,8 +106,8 @@ void File::start_writeback(int64_t at, int64_t size_bytes) {
 
 void File::will_read_all() const { (void)::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL); }
 
-std::string read_small_file(const fs::path& path, int64_t max_bytes) {
-  const File file = File::open(path);
+std::string read_small_file(const fs::path& path, int64_t max_bytes, bool behind_links) {
+  const File file = File::open(path, behind_links);
   const int64_t size = file.size();
   if (size > max_bytes) {
     throw DataError(fmt::format("[checkpoint] {}: {}, need at most {}. This is no such file of Trine's.",
@@ -126,9 +124,8 @@ void make_folder(const fs::path& path) {
     make_folder(path.parent_path());
     if (::mkdir(path.c_str(), 0777) == 0) return;
   }
-  std::error_code ignored;
   const int code = errno;
-  if (code == EEXIST && fs::is_directory(path, ignored)) return;
+  if (code == EEXIST && is_folder(path)) return;
   errno = code;
   fail(path, "making the folder");
 }
@@ -144,15 +141,9 @@ void remove_file(const fs::path& path) {
 }
 
 void remove_folder(const fs::path& path, const char* first) {
-  std::error_code error;
-  if (fs::is_symlink(path, error)) return remove_file(path);
+  if (!is_own_folder(path)) return remove_file(path);
   if (*first != '\0') remove_file(path / first);
-  std::vector<fs::path> files, folders;
-  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    (it->is_directory(error) && !it->is_symlink(error) ? folders : files).push_back(it->path());
-  }
-  for (const fs::path& folder : folders) remove_folder(folder);
-  for (const fs::path& file : files) remove_file(file);
+  for (const std::string& name : names_in(path).value_or(std::vector<std::string>())) remove_folder(path / name);
   if (::rmdir(path.c_str()) != 0 && errno != ENOENT) fail(path, "remove");
 }
 

@@ -1,5 +1,6 @@
 // Files and folders as the commit protocol needs them: explicit writes, fsync, rename. Every failure is a DataError
-// with the path, what failed and the system's reason; a full disk is a DiskFullError.
+// with the path, what failed and the system's reason: an IoError, of which a full disk is a kind, or a plain one if
+// the path is not what it should be.
 #pragma once
 
 #include <cstddef>
@@ -10,20 +11,16 @@
 #include <string_view>
 #include <utility>
 
-#include "base/error.h"
+#include "base/file_system.h"
 
 namespace trine {
-
-struct DiskFullError : DataError {
-  using DataError::DataError;
-};
 
 // A descriptor. Move-only; closed when it goes out of scope.
 class File {
  public:
   static File create(const std::filesystem::path& path);  // that must not exist
-  // For reading: a regular file, not a link.
-  static File open(const std::filesystem::path& path);
+  // For reading: a regular file, and unless `behind_links`, no link.
+  static File open(const std::filesystem::path& path, bool behind_links = false);
   static File open_folder(const std::filesystem::path& path);  // only for sync()
   File(File&& other) noexcept;
   File& operator=(File&&) = delete;
@@ -47,9 +44,10 @@ class File {
   int fd_;
 };
 
-std::string read_small_file(const std::filesystem::path& path, int64_t max_bytes);  // regular, not a link
-void make_folder(const std::filesystem::path& path);                                // and those above; may exist
-void sync_folder(const std::filesystem::path& path);                                // its list of names
+// A regular file, and unless `behind_links`, no link.
+std::string read_small_file(const std::filesystem::path& path, int64_t max_bytes, bool behind_links = false);
+void make_folder(const std::filesystem::path& path);  // and those above; may exist
+void sync_folder(const std::filesystem::path& path);  // its list of names
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
 void remove_file(const std::filesystem::path& path);  // which may be gone already
 // The folder and all below it; `first`, if it exists, before anything else. Of a link to a folder only the link.

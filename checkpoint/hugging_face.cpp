@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/file_system.h"
 #include "base/json.h"
 
 namespace trine {
@@ -21,18 +22,18 @@ bool stays_inside(const fs::path& file) {
 }  // namespace
 
 HuggingFaceWeights::HuggingFaceWeights(const fs::path& folder) : folder_(folder) {
-  if (!fs::is_directory(folder)) {
+  if (!is_folder(folder)) {
     throw DataError(fmt::format("[weights] {}: no such folder, need one with {}. Check the path.", folder.string(),
                                 kSingleFile));
   }
-  if (fs::exists(folder / kSingleFile)) {
+  if (is_there(folder / kSingleFile)) {
     const auto& file = files_.try_emplace(kSingleFile, folder / kSingleFile).first->second;
     for (const auto& [name, tensor] : file.tensors()) tensors_[name] = &tensor;
-  } else if (fs::exists(folder / kIndexFile)) {
+  } else if (is_there(folder / kIndexFile)) {
     open_index(folder / kIndexFile);
   } else {
     const bool pickled =
-        fs::exists(folder / "pytorch_model.bin") || fs::exists(folder / "pytorch_model.bin.index.json");
+        is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json");
     throw DataError(fmt::format("[weights] {}: {}, need {} or {}. {}", folder.string(),
                                 pickled ? "only pytorch_model.bin" : "no weights", kSingleFile, kIndexFile,
                                 pickled ? "Save the model with transformers, safe_serialization=True."
@@ -55,7 +56,7 @@ void HuggingFaceWeights::open_index(const fs::path& index) {
     if (!stays_inside(file_name)) {
       throw broken(fmt::format("weight_map.{} is \"{}\", need a file in the same folder", name, file_name));
     }
-    if (!files_.contains(file_name) && !fs::is_regular_file(folder_ / file_name)) {
+    if (!files_.contains(file_name) && !is_file(folder_ / file_name)) {
       throw DataError(fmt::format("[weights] {}: no such file, but {} names it for {}. Fetch the missing file.",
                                   (folder_ / file_name).string(), index.string(), name));
     }

@@ -11,7 +11,7 @@ namespace trine {
 
 NewCheckpoint::NewCheckpoint(const std::filesystem::path& folder, SaveJob job) : job_(std::move(job)) {
   const CheckpointFolder checkpoints(folder);
-  if (const auto path = checkpoints.committed(job_.state.step); std::filesystem::exists(path))
+  if (const auto path = checkpoints.committed(job_.state.step); is_there(path))
     throw ConfigError(
         fmt::format("[checkpoint] {} is there already. Name another folder, or remove it.", path.string()));
   job_.folder = folder;

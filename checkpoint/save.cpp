@@ -50,18 +50,14 @@ void add_failure(SaveOutcome& outcome, int rank, const fs::path& path) {
   outcome.problem += fmt::format("{}rank {}: {}", outcome.problem.empty() ? "" : "\n", rank, problem);
 }
 
-// Waits until every other rank has written its part or failed.
+// Waits until every other rank has written its part or failed. IoError if that can not be seen.
 void await_parts(const SaveJob& job, const fs::path& folder, SaveOutcome& outcome) {
   const auto deadline = Clock::now() + job.timeout;
   auto pause = kFirstPause;
-  const auto exists = [](const fs::path& path) {
-    std::error_code ignored;
-    return fs::exists(path, ignored);
-  };
   for (int rank = 1; rank < job.num_ranks;) {
-    if (exists(part_path(folder, rank))) {
+    if (is_there(part_path(folder, rank))) {
       ++rank;
-    } else if (exists(failed_path(folder, rank))) {
+    } else if (is_there(failed_path(folder, rank))) {
       add_failure(outcome, rank, failed_path(folder, rank));
       ++rank;
     } else if (job.give_up && *job.give_up) {
@@ -81,14 +77,15 @@ void await_parts(const SaveJob& job, const fs::path& folder, SaveOutcome& outcom
   }
 }
 
-void write_manifest_file(const SaveJob& job, const CheckpointFolder& checkpoints, const fs::path& folder) {
+// Returns the checkpoint's sequence.
+int64_t write_manifest_file(const SaveJob& job, const CheckpointFolder& checkpoints, const fs::path& folder) {
   std::vector<Part> parts;
   for (int rank = 0; rank < job.num_ranks; ++rank) {
     const fs::path path = part_path(folder, rank);
     parts.push_back(read_part(read_small_file(path, kMaxPartBytes), path));
   }
   Manifest manifest;
-  manifest.sequence = checkpoints.next_sequence();
+  manifest.sequence = checkpoints.next_sequence(job.last_sequence);
   manifest.state = job.state;
   manifest.layout = job.layout;
   manifest.config = job.config;
@@ -100,22 +97,42 @@ void write_manifest_file(const SaveJob& job, const CheckpointFolder& checkpoints
   file.sync();
   for (int rank = 0; rank < job.num_ranks; ++rank) remove_file(part_path(folder, rank));
   sync_folder(folder);
+  return manifest.sequence;
 }
 
 // Up to the rename that makes it a checkpoint.
 fs::path commit(const SaveJob& job, const CheckpointFolder& checkpoints, const fs::path& folder) {
   const fs::path target = checkpoints.committed(job.state.step);
   const fs::path aside = checkpoints.replaced(job.state.step, job.token);
-  std::error_code ignored;
-  const bool replaces = fs::exists(target, ignored);
+  const bool replaces = is_there(target);
   if (replaces) rename_path(target, aside);
   try {
     rename_path(folder, target);
   } catch (...) {
+    std::error_code ignored;  // aside is where readers find it, too
     if (replaces) fs::rename(aside, target, ignored);
     throw;
   }
   return target;
+}
+
+// What is not whole is told once; what can not be read, each time.
+void rotate(const SaveJob& job, const CheckpointFolder& checkpoints, SaveOutcome& outcome) {
+  CheckedCheckpoints nothing_known;
+  CheckedCheckpoints& checked = job.checked ? *job.checked : nothing_known;
+  checked.trust(outcome.path);
+  checkpoints.rotate(*job.keep, job.token, [&](const fs::path& path) {
+    std::string problem;
+    bool is_new = true;
+    try {
+      problem = checked.problem_of(path, is_new);
+    } catch (const IoError& error) {
+      problem = error.what();
+    }
+    if (is_new && !problem.empty())
+      outcome.warnings.push_back(fmt::format("--keep does not count {}: {}", path.filename().string(), problem));
+    return problem;
+  });
 }
 
 // None of it can undo the commit. Older checkpoints go only after the new one is sure to stay.
@@ -125,7 +142,7 @@ void after_commit(const SaveJob& job, const CheckpointFolder& checkpoints, SaveO
     write_whole_file(job.folder / "latest", outcome.path.filename().string() + "\n");
     sync_folder(job.folder);
     checkpoints.remove_replaced(job.token);
-    if (job.keep) checkpoints.rotate(*job.keep, job.token);
+    if (job.keep) rotate(job, checkpoints, outcome);
   } catch (const Error& error) {
     outcome.warnings.emplace_back(error.what());
   }
@@ -159,16 +176,16 @@ void run_rank_0(const SaveJob& job, const CheckpointFolder& checkpoints, const f
     set_problem(outcome, error);
     if (job.num_ranks > 1) outcome.problem = "rank 0: " + outcome.problem;
   }
-  await_parts(job, folder, outcome);
-  if (outcome.problem.empty()) {
-    try {
-      write_manifest_file(job, checkpoints, folder);
+  try {
+    await_parts(job, folder, outcome);
+    if (outcome.problem.empty()) {
+      outcome.sequence = write_manifest_file(job, checkpoints, folder);
       outcome.path = commit(job, checkpoints, folder);
       outcome.ok = true;
       return after_commit(job, checkpoints, outcome);
-    } catch (const std::exception& error) {
-      set_problem(outcome, error);
     }
+  } catch (const std::exception& error) {
+    set_problem(outcome, error);
   }
   discard(folder, outcome);
 }

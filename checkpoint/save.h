@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/checked_checkpoints.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/slice.h"
 
@@ -25,10 +26,14 @@ struct SaveJob {
   std::string token;             // letters and digits; the same on all ranks, another one for every save
   int rank = 0;
   int num_ranks = 1;
-  std::optional<int> keep;               // the newest so many stay; none: all
+  std::optional<int> keep;               // so many of the newest whole ones stay; none: all
   std::chrono::milliseconds timeout{0};  // how long rank 0 waits for the others' parts, from its own on
   // Set by the caller who knows that a part will not come: then rank 0 waits no longer.
   std::shared_ptr<const std::atomic<bool>> give_up = nullptr;
+  // Rank 0's: the largest sequence that the caller knows to have been in the folder; unknown: every manifest there
+  // must be readable. And what it knows of other checkpoints' files; nullptr: nothing.
+  std::optional<int64_t> last_sequence = {};
+  std::shared_ptr<CheckedCheckpoints> checked = nullptr;
   TrainingState state;
   SavedLayout layout;
   nlohmann::json config = nlohmann::json::object();
@@ -41,6 +46,7 @@ struct SaveOutcome {
   // After the commit something did not work: durability of the name, `latest`, rotation.
   std::vector<std::string> warnings;
   std::filesystem::path path;  // rank 0: of the checkpoint
+  int64_t sequence = 0;        // its own
   int64_t bytes = 0;           // of this rank's slices
   double seconds = 0;
 };

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "base/file_system.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/checkpoint_folder.h"
@@ -71,7 +72,7 @@ struct Arguments {
 struct Listed {
   fs::path path;
   int64_t step = 0, sequence = -1;
-  bool unfinished = false;
+  bool unfinished = false, unreadable = false;
   std::vector<std::string> problems;
   bool loads = false;   // for --resume, as far as it was looked at
   bool newest = false;  // of those: what --resume takes
@@ -79,7 +80,9 @@ struct Listed {
   json fields;  // of the manifest, if it is good
 
   bool good() const { return problems.empty() && !unfinished; }
-  const char* status() const { return unfinished ? "unfinished" : good() ? "good" : "damaged"; }
+  const char* status() const {
+    return unfinished ? "unfinished" : unreadable ? "unreadable" : good() ? "good" : "damaged";
+  }
 };
 
 // Manifest and sizes of files, or every byte.
@@ -96,6 +99,7 @@ Listed look_at(const Candidate& candidate, bool every_byte) {
     listed.loads = true;
   } catch (const DataError& error) {
     if (listed.problems.empty()) listed.problems = {error.what()};
+    listed.unreadable = dynamic_cast<const IoError*>(&error) != nullptr;
   }
   return listed;
 }
@@ -111,7 +115,7 @@ std::vector<Listed> list_all(const CheckpointPlace& place, bool every_byte) {
   std::vector<Listed> list;
   for (const Candidate& candidate : folder.candidates()) list.push_back(look_at(candidate, every_byte));
   const auto newest = std::ranges::find_if(list, &Listed::loads);
-  if (newest != list.end()) newest->newest = true;
+  if (newest != list.end() && std::ranges::none_of(list, &Listed::unreadable)) newest->newest = true;
   std::ranges::sort(list, {}, [](const Listed& listed) { return std::tuple(listed.sequence, listed.step); });
   for (const fs::path& leftover : folder.leftovers()) list.push_back({.path = leftover, .unfinished = true});
   return list;
@@ -133,7 +137,8 @@ void print_state(const Listed& listed, const std::string& good) {
                name);
   else if (listed.problems.empty())
     fmt::print("{}  {}\n", name, good);
-  for (const std::string& problem : listed.problems) fmt::print("{}  DAMAGED  {}\n", name, problem);
+  for (const std::string& problem : listed.problems)
+    fmt::print("{}  {}  {}\n", name, listed.unreadable ? "UNREADABLE" : "DAMAGED", problem);
 }
 
 // REQUIRES: `list` is that of a folder, not of one checkpoint.
@@ -141,6 +146,8 @@ void print_choice(const std::vector<Listed>& list, const fs::path& path, const c
   const auto newest = std::ranges::find_if(list, &Listed::newest);
   if (list.empty())
     fmt::print("no checkpoints in {}\n", path.string());
+  else if (std::ranges::any_of(list, &Listed::unreadable))
+    fmt::print("not all can be read: --resume would end with exit code 3\n");
   else if (newest == list.end())
     fmt::print("none is good: --resume would end with exit code 7\n");
   else
@@ -183,7 +190,7 @@ ExitCode ls(int argc, const char* const* argv) {
   }
   if (as_json) fmt::print("{}\n", objects.dump(2));
   if (!as_json && place.checkpoint.empty()) print_choice(list, name, ", if verify finds its bytes good");
-  return ExitCode::kOk;
+  return std::ranges::any_of(list, &Listed::unreadable) ? ExitCode::kData : ExitCode::kOk;
 }
 
 ExitCode verify(int argc, const char* const* argv) {
@@ -208,6 +215,7 @@ ExitCode verify(int argc, const char* const* argv) {
   }
   if (as_json) fmt::print("{}\n", objects.dump(2));
   if (!as_json && place.checkpoint.empty()) print_choice(list, name, "");
+  if (std::ranges::any_of(list, &Listed::unreadable)) return ExitCode::kData;
   if (good == 0 && place.checkpoint.empty()) return ExitCode::kNoCheckpoint;
   return damaged > 0 ? ExitCode::kData : ExitCode::kOk;
 }
@@ -304,8 +312,7 @@ std::string tokenizer_of(const Checkpoint& checkpoint) {
   const std::string spec = saved_model(checkpoint).tokenizer;
   if (spec.empty() || spec == "bytes") return {};
   try {
-    std::error_code error;
-    const std::string file = fs::is_directory(spec, error) ? tokenizer_in(spec) : spec;
+    const std::string file = is_folder(spec) ? tokenizer_in(spec) : spec;
     if (fmt::format("{:016x}", make_tokenizer(file)->hash()) == checkpoint.manifest().state.tokenizer_hash)
       return file;
     fmt::print(stderr, "warning: {} is not the tokenizer of this checkpoint any more: it is not copied.\n", file);

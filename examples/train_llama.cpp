@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "checkpoint/hash.h"
+#include "checkpoint/resume_point.h"
 #include "comm/clock.h"
 #include "comm/cores.h"
 #include "comm/local/local_ranks.h"
@@ -89,7 +90,7 @@ RunFolder choose_run_folder(const Config& config, Communicator* world) {
   run_on_first(world, [&] {
     const bool goes_on = !config.resume_folder.empty() && config.out == config.resume_folder;
     // What began with --resume auto is looked for under the same --out, so it may not be in another folder.
-    const bool begins = config.resume_folder.empty() && config.resume == "auto";
+    const bool begins = config.resume_saves.empty() && config.resume == "auto";
     path = (goes_on || begins ? RunFolder(config.out) : RunFolder::create(config.out)).path().string();
   });
   return RunFolder(told_by_first(world, path));
@@ -97,10 +98,8 @@ RunFolder choose_run_folder(const Config& config, Communicator* world) {
 
 void write_config(const Config& config, const RunFolder& folder, Communicator* world) {
   run_on_first(world, [&] {
-    Config resolved = config;
-    resolved.out = folder.path();
-    resolved.resume.reset();
-    folder.write_config(to_json(resolved).dump(2) + "\n");
+    claim_saves(config, folder);
+    folder.write_config(to_json(kept_config(config, folder)).dump(2) + "\n");
   });
 }
 
@@ -170,6 +169,7 @@ Facts facts_of(const Plan& plan) {
     if (!of_host) facts.emplace_back("--" + flag, value.dump());
   }
   facts.emplace_back("the run to go on with", plan.config.resume_folder);
+  facts.emplace_back("the folder of checkpoints to go on with", plan.config.resume_saves);
   facts.emplace_back("the checkpoint to go on with", plan.config.resume_checkpoint);
   for (size_t stage = 0; stage < plan.stages.size(); ++stage) {
     const StagePlan& own = plan.stages[stage];
@@ -207,7 +207,7 @@ ExitCode run_rank(const Plan& plan, const Connection& connection, Fabric* fabric
     if (!trainer.prepare(&stop)) {
       log.info(fmt::format("stopped before the first step: {}. Nothing was trained, nothing has to be saved.",
                            stop.reason()));
-      return Saver::wanted(config) ? ExitCode::kStopped : ExitCode::kOk;
+      return config.saves() ? ExitCode::kStopped : ExitCode::kOk;
     }
     return config.eval_only ? evaluate_only(trainer, log) : train(trainer, plan, *around, all, stop, log);
   } catch (const std::exception& error) {

@@ -167,10 +167,11 @@ std::vector<Flag> make_table() {
   add("out", {}, "DIR", "the run folder (default: runs/<model>-<time>)", FIELD(out));
   add("save-interval", {}, "N", "steps between checkpoints; the last step is saved too", FIELD(save_interval));
   add("save", {}, "DIR", "where checkpoints go (default: in the run folder)", FIELD(save));
-  add("keep", {}, "K", "newest checkpoints to keep", FIELD(keep));
+  add("keep", {}, "K", "whole checkpoints to keep, the newest ones", FIELD(keep));
   add("resume", {}, "latest|auto|DIR",
-      "go on from the newest good checkpoint of --out, or of DIR (a run, or one checkpoint); auto begins if there "
-      "is none",
+      "go on from the newest good checkpoint of --out, or of DIR (a run, a folder of checkpoints or one of them); "
+      "auto "
+      "begins where none was ever completed",
       FIELD(resume));
   t.back().value_if_bare = "latest";
   add("load-weights", {}, "DIR",

@@ -141,28 +141,33 @@ std::string last_text(const GivenFlags& given, std::string_view flag) {
 }
 
 std::optional<ResumePoint> resume_point(const GivenFlags& given, const FindResumePoint& find) {
-  const auto it = given.find("resume");
-  if (it == given.end()) return std::nullopt;
+  if (!given.contains("resume")) return std::nullopt;
   const std::string model = last_text(given, "model");
-  return find(it->second.texts.back(), last_text(given, "out"), model.empty() ? "tiny" : model);
+  return find({.what = last_text(given, "resume"),
+               .out = last_text(given, "out"),
+               .save = last_text(given, "save"),
+               .model = model.empty() ? "tiny" : model});
 }
 
-// A run goes on with its own config.json, under what is given now. What follows from the number of ranks or from
-// the machine is found anew.
+// A run goes on with its own configuration, under what is given now. What follows from the number of ranks or from
+// the machine is found anew. A branch that gets another run folder gets another folder of checkpoints, too.
 GivenFlags go_on_with(GivenFlags given, const ResumePoint& point, const LaunchInfo& launch, Problems& problems) {
   const auto weights = given.find("load-weights");
   if (weights != given.end() && weights->second.where == "flags" && last_text(given, "resume") != "auto")
     problems.add("flags", "--resume brings its own weights. Leave out --load-weights, or use --resume auto.");
   GivenFlags run;
-  read_config_file(point.run_folder / "config.json", run, problems);
+  read_flags(point.config, point.config_file.string(), run, problems);
   for (const char* flag : {"threads", "dp", "eval-only", "load-weights", "trace", "quiet", "resume"})
     run.erase(flag);
+  const bool known = !point.run_folder.empty();
+  if (known) run.erase("out");
+  if (!known || (given.contains("out") && last_text(given, "out") != point.run_folder)) run.erase("save");
   if (launch.num_ranks > 1) run.erase("local-ranks");
   if (given.contains("tp") || given.contains("pp"))
     for (const char* flag : {"sp", "zero", "vpp", "schedule"}) run.erase(flag);
   if (given.contains("lr") && !given.contains("min-lr")) run.erase("min-lr");
   given = merge(std::move(given), std::move(run));
-  if (!given.contains("out")) given["out"] = {{point.run_folder.string()}, "--resume"};
+  if (!given.contains("out") && known) given["out"] = {{point.run_folder.string()}, "--resume"};
   return given;
 }
 
@@ -282,7 +287,9 @@ CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInf
                 : with_model_of_weights(std::move(given), saved_config, problems);
   if (problems.empty()) {
     Config config = resolve(given, launch);
-    if (point) config.resume_folder = point->run_folder, config.resume_checkpoint = point->checkpoint;
+    if (point)
+      config.resume_folder = point->run_folder, config.resume_saves = point->saves,
+      config.resume_checkpoint = point->checkpoint, config.resume_warning = point->warning;
     if (!point && !given.contains("out")) config.resume.reset();  // a new run in a folder of its own
     return config;
   }

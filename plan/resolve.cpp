@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/file_system.h"
 #include "base/hub_name.h"
 #include "base/text.h"
 #include "models/presets.h"
@@ -38,8 +39,7 @@ TrainingDefaults choose_model(const GivenFlags& given, Config& config, Problems&
   if (describes_whole_model(given)) return training;
 
   const fs::path path = config.model_name;
-  std::error_code ignored;
-  const bool is_path = fs::exists(path, ignored) || path.has_parent_path() || path.extension() == ".json";
+  const bool is_path = is_there(path) || path.has_parent_path() || path.extension() == ".json";
   if (!is_path || config.model_name.empty()) {
     const auto guess = nearest(config.model_name, preset_names());
     problems.add(where, "--model '{}' is neither a preset ({}) nor a folder or config.json.{}", config.model_name,

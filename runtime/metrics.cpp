@@ -4,6 +4,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/file_system.h"
+
 namespace trine {
 namespace {
 
@@ -39,8 +41,14 @@ Json to_json(const StepMetrics& m) {
 namespace {
 
 // How many bytes the lines up to a step take, the header among them. Cut in place: at no moment are they not there.
+// DataError if they can not be read: a failed read must not cut them off.
 int64_t bytes_until(const std::filesystem::path& path, int64_t step) {
+  if (!is_there(path)) return 0;
   std::ifstream file(path, std::ios::binary);
+  const auto check = [&](bool good) {
+    if (!good) throw_file_error("[run folder]", path, "read");
+  };
+  check(file.is_open());
   int64_t at = 0, kept = 0;
   for (std::string line; std::getline(file, line) && !file.eof();) {  // a last line without its end was cut off
     at += std::ssize(line) + 1;
@@ -50,6 +58,7 @@ int64_t bytes_until(const std::filesystem::path& path, int64_t step) {
     if (of != json.end() && of->is_number_integer() && of->get<int64_t>() > step) break;
     kept = at;
   }
+  check(!file.bad());
   return kept;
 }
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/file_system.h"
 #include "base/hub_name.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/hugging_face.h"
@@ -38,7 +39,7 @@ void check_weights(const HuggingFaceWeights& weights, const LlamaConfig& config,
 
 std::string tokenizer_in(const std::filesystem::path& folder, const LlamaConfig& config) {
   for (const char* file : {"tokenizer.json", "tokenizer.model"})
-    if (std::filesystem::exists(folder / file)) return (folder / file).string();
+    if (is_there(folder / file)) return (folder / file).string();
   return config.vocab == kByteVocab ? "bytes" : "";
 }
 
@@ -100,19 +101,23 @@ std::optional<nlohmann::json> saved_config(const std::filesystem::path& folder) 
   if (!place) return std::nullopt;
   if (place->checkpoint.empty()) {
     const CheckpointFolder all(place->folder);
-    for (const Candidate& candidate : all.candidates())
+    const std::vector<Candidate> candidates = all.candidates();
+    require_readable(candidates);
+    for (const Candidate& candidate : candidates)
       if (candidate.problem.empty()) return load_manifest(candidate.path).config;
     all.newest_valid();  // tells what is wrong with each
   }
   try {
     return load_manifest(place->checkpoint).config;
+  } catch (const IoError&) {
+    throw;
   } catch (const DataError& error) {
     throw Error(ExitCode::kNoCheckpoint, error.what());
   }
 }
 
 ModelFolder open_model(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder)) {
+  if (!is_folder(folder)) {
     const std::string hint = hub_hint(folder.string());
     throw DataError(
         fmt::format("[--model] {} is no folder. Name a run folder, a checkpoint, or a folder with config.json and "

@@ -7,9 +7,11 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/file_system.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/hash.h"
+#include "checkpoint/save_owner.h"
 #include "plan/flag_table.h"
 #include "plan/flags.h"
 #include "runtime/agreement.h"
@@ -36,12 +38,12 @@ std::vector<Candidate> agreed_candidates(const CheckpointFolder& folder, Communi
   run_on_first(world, [&] {
     auto list = nlohmann::json::array();
     for (const Candidate& c : folder.candidates())
-      list.push_back({c.path.filename().string(), c.step, c.sequence, c.problem});
+      list.push_back({c.path.filename().string(), c.step, c.sequence, c.problem, c.unreadable});
     text = list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   });
   std::vector<Candidate> candidates;
   for (const auto& item : nlohmann::json::parse(told_by_first(world, text)))
-    candidates.push_back({folder.path() / item[0].get<std::string>(), item[1], item[2], item[3]});
+    candidates.push_back({folder.path() / item[0].get<std::string>(), item[1], item[2], item[3], item[4]});
   return candidates;
 }
 
@@ -53,6 +55,14 @@ AsyncSaver::Copy copy_from(const Backend& backend) {
   };
 }
 
+bool goes_on(const Config& config) { return !config.resume_saves.empty(); }
+
+// The run is asked to go on from that very folder, by its name: then it is meant.
+bool takes_over(const Config& config, const std::filesystem::path& saves) {
+  return goes_on(config) && config.resume != "latest" && config.resume != "auto" &&
+         same_place(config.resume_saves, saves);
+}
+
 int64_t total_bytes(std::span<const Slice> slices) {
   int64_t bytes = 0;
   for (const Slice& slice : slices) bytes += slice.size_bytes();
@@ -61,16 +71,50 @@ int64_t total_bytes(std::span<const Slice> slices) {
 
 }  // namespace
 
-Saver::Saver(const Config& config, const Executor& executor, std::filesystem::path folder, Communicator* world,
-             Log& log)
+std::filesystem::path saves_of(const Config& config, const std::filesystem::path& run) {
+  return config.save.empty() ? RunFolder(run).checkpoints() : std::filesystem::path(config.save);
+}
+
+Config kept_config(Config config, const RunFolder& run) {
+  const std::filesystem::path folder = run.path().lexically_normal();
+  config.out = run.path();
+  config.resume.reset();
+  const bool found_from_out = folder.is_relative() && *folder.begin() != "..";
+  if (!config.save.empty() && !found_from_out)
+    config.save = std::filesystem::absolute(config.save).lexically_normal();
+  return config;
+}
+
+void check_saves(const Config& config) {
+  if (!config.saves() || config.save.empty()) return;  // its own folder is checked with it
+  if (!goes_on(config)) check_unused(config.save);
+  if (!takes_over(config, config.save)) check_owner(config.save, config.out);
+}
+
+void claim_saves(const Config& config, const RunFolder& run) {
+  if (!config.saves()) return;
+  const std::filesystem::path saves = saves_of(config, run.path());
+  if (!goes_on(config)) check_unused(saves);
+  claim(saves, run.path(), takes_over(config, saves));
+}
+
+Saver::Saver(const Config& config, const Executor& executor, const RunFolder& run, Communicator* world, Log& log)
     : config_(config),
       executor_(executor),
-      folder_(std::move(folder)),
+      folder_(saves_of(config, run.path())),
+      saved_config_(to_json(kept_config(config, run))),
       rank_(config.mesh.rank(executor.coordinate())),
       world_(world),
       log_(log),
+      checked_(std::make_shared<CheckedCheckpoints>()),
       saver_(INT64_MAX, copy_from(executor.backend())) {
-  if (wanted()) saver_.reserve(total_bytes(owned_slices(executor)));
+  if (!wanted()) return;
+  saver_.reserve(total_bytes(owned_slices(executor)));
+  if (rank_ != 0) return;
+  try {
+    last_sequence_ = CheckpointFolder(folder_).next_sequence() - 1;
+  } catch (const DataError&) {  // then each save asks anew, and fails if it can not know
+  }
 }
 
 Saver::~Saver() {
@@ -99,9 +143,11 @@ void Saver::save(const TrainingState& state) {
                 .keep = config_.keep,
                 .timeout = std::max(kShortestTimeout, config_.timeout()),
                 .give_up = give_up_,
+                .last_sequence = last_sequence_,
+                .checked = checked_,
                 .state = state,
                 .layout = layout_of(config_),
-                .config = to_json(config_)},
+                .config = saved_config_},
                std::move(slices));
 }
 
@@ -146,6 +192,7 @@ void Saver::report(std::optional<SaveOutcome> outcome) {
     add_problems_of_others(*outcome);
   }
   if (rank_ != 0) return;
+  if (outcome->ok) last_sequence_ = outcome->sequence;
   for (const std::string& warning : outcome->warnings) log_.warn(warning);
   if (!outcome->ok)
     log_.warn(fmt::format("a checkpoint could not be saved: {}{}\nTraining goes on; older checkpoints stay.",
@@ -161,14 +208,19 @@ Checkpoint open_checkpoint(const std::filesystem::path& folder, const std::files
   const auto check = [&](const std::filesystem::path& path) {
     struct Problem {
       char text[1024] = {};
+      bool of_the_system = false;
     };
     Problem own;
     try {
       Checkpoint(path).check_files(rank, world ? world->size() : 1);
     } catch (const Error& error) {
       std::string(error.what()).copy(own.text, sizeof own.text - 1);
+      own.of_the_system = dynamic_cast<const IoError*>(&error) != nullptr;
     }
-    for (const Problem& problem : gather_all(world, own))
+    const auto all = gather_all(world, own);
+    for (const Problem& problem : all)
+      if (problem.of_the_system) throw IoError(problem.text);
+    for (const Problem& problem : all)
       if (problem.text[0] != '\0') return std::string(problem.text);
     return std::string();
   };
@@ -179,7 +231,7 @@ Checkpoint open_checkpoint(const std::filesystem::path& folder, const std::files
     const Chosen chosen = alike([&] { return all.choose(candidates, check); });
     for (const std::string& line : chosen.passed_over) log.warn("passed over checkpoint " + line);
     path = chosen.path;
-  } else if (const std::string problem = check(wanted); !problem.empty()) {
+  } else if (const std::string problem = alike([&] { return check(wanted); }); !problem.empty()) {
     throw AgreedError(ExitCode::kNoCheckpoint,
                       fmt::format("[checkpoint] {} is not whole: {}", wanted.string(), problem));
   }

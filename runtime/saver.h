@@ -6,28 +6,27 @@
 #include <optional>
 #include <string>
 
+#include "checkpoint/checked_checkpoints.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/save.h"
 #include "data/tokenizer.h"
 #include "runtime/executor.h"
 #include "runtime/log.h"
+#include "runtime/run_folder.h"
 
 namespace trine {
 
 // Collective, as training is: all ranks make the same calls.
 class Saver {
  public:
-  // `folder`: of all checkpoints; `world`: nullptr for one rank. Saves nothing unless the configuration asks for
-  // it.
+  // `world`: nullptr for one rank. Saves nothing unless the configuration asks for it.
   // Takes the memory of snapshots at once, so that the first save is no slower than the others. The executor
   // outlives the saver.
-  Saver(const Config& config, const Executor& executor, std::filesystem::path folder, Communicator* world,
-        Log& log);
+  Saver(const Config& config, const Executor& executor, const RunFolder& run, Communicator* world, Log& log);
   // Waits for this rank's part of a save that runs, not for the others': after an error they may never come.
   ~Saver();
 
-  static bool wanted(const Config& config) { return config.save_interval.has_value() || !config.save.empty(); }
-  bool wanted() const { return wanted(config_); }
+  bool wanted() const { return config_.saves(); }
   bool due(int64_t step) const { return config_.save_interval && step % *config_.save_interval == 0; }
   // Waits for the save before, takes a snapshot and writes behind. A save that can not be made is a warning.
   void save(const TrainingState& state);
@@ -44,18 +43,33 @@ class Saver {
 
   const Config& config_;
   const Executor& executor_;
-  const std::filesystem::path folder_;
+  const std::filesystem::path folder_;  // of all checkpoints
+  const nlohmann::json saved_config_;
   const int rank_;
   Communicator* const world_;
   Log& log_;
   int64_t last_step_ = 0;
   bool failed_ = false;
   std::shared_ptr<std::atomic<bool>> give_up_;  // a rank's part of the save that runs will not come
+  // Rank 0's: the largest sequence known, unless it could not be found out; and which checkpoints are whole.
+  std::optional<int64_t> last_sequence_;
+  std::shared_ptr<CheckedCheckpoints> checked_;
   AsyncSaver saver_;
 };
 
+// Where the checkpoints of this run go.
+std::filesystem::path saves_of(const Config& config, const std::filesystem::path& run);
+// What the run folder and the checkpoints keep of a configuration. A relative --save stays so only where it can be
+// found from `out` wherever a later run starts (RunConfig::saves()).
+Config kept_config(Config config, const RunFolder& run);
+// ConfigError if they may not go there: the folder is another run's, or has checkpoints and the run begins anew.
+// The first asks, before anything takes time; the second makes the folder the run's own, or throws, and is rank
+// 0's.
+void check_saves(const Config& config);
+void claim_saves(const Config& config, const RunFolder& run);
+
 // A checkpoint that all ranks have agreed on and checked together: `checkpoint` if it is named, else the newest
-// good one of `folder`; what was passed over is logged. Error with ExitCode::kNoCheckpoint.
+// good one of `folder`; what was passed over is logged. Error with ExitCode::kNoCheckpoint; IoError.
 Checkpoint open_checkpoint(const std::filesystem::path& folder, const std::filesystem::path& checkpoint, int rank,
                            Communicator* world, Log& log);
 

@@ -9,10 +9,12 @@
 #include "checkpoint/hash.h"
 #include "data/datasets.h"
 #include "models/llama.h"
+#include "plan/host_memory.h"
 #include "plan/learning_rate.h"
 #include "runtime/agreement.h"
 #include "runtime/checkpointing.h"
 #include "runtime/devices.h"
+#include "runtime/memory_check.h"
 #include "runtime/model_folder.h"
 #include "runtime/parameters.h"
 #include "runtime/process_memory.h"
@@ -35,13 +37,6 @@ int64_t memory_in_use(const Backend& backend) {
   return room ? room->total_bytes - room->free_bytes : peak_resident_bytes();
 }
 
-OutOfMemoryError out_of_memory(const MemoryPlan& memory, const std::string& reason) {
-  return OutOfMemoryError(
-      fmt::format("[memory] the plan needs {} per rank, but {}:\n{}Lower --micro-batch or --seq, recompute "
-                  "(--recompute selective or full), or spread the model over more ranks.",
-                  format_bytes(memory.total_bytes()), reason, print(memory)));
-}
-
 }  // namespace
 
 Trainer::~Trainer() = default;
@@ -54,38 +49,6 @@ Trainer::Trainer(const Plan& plan, Log& log, CommLanes* lanes)
       coordinate_(lanes ? lanes->world().coordinate() : Coordinate{}),
       trace_(trace_capacity(stage(), config_)),
       scaler_(config_.loss_scale) {}
-
-// Asked before anything is allocated, so that no process is killed halfway: what all ranks of a host, or of a GPU,
-// want together.
-void Trainer::check_memory() {
-  struct Need {
-    size_t memory;
-    int64_t bytes;
-  };
-  const ProcessIdentity process = ProcessIdentity::own();
-  const auto room = backend_->room();
-  const std::string name = room ? process.host + backend_->identity() : process.space;
-  const Need own{std::hash<std::string>{}(name),
-                 stage().memory.total_bytes() + (room ? room->outside_plan_bytes : 0)};
-  const std::vector<Need> needs = gather_all(world(), own);
-  int64_t together = 0, ranks = 0;
-  for (const Need& need : needs)
-    if (need.memory == own.memory) together += need.bytes, ++ranks;
-  run_agreed(world(), [&] {
-    const int64_t have = room ? room->free_bytes : available_bytes();
-    if (together <= have) return;
-    const char* const where = room ? "this GPU" : "this host";
-    const std::string outside = room ? fmt::format("{} per rank counted for what is outside the plan: ",
-                                                   format_bytes(room->outside_plan_bytes))
-                                     : "";
-    throw out_of_memory(
-        stage().memory,
-        outside + (ranks == 1
-                       ? fmt::format("only {} can be had {}", format_bytes(have), room ? "on this GPU" : "here")
-                       : fmt::format("the {} ranks of {} need {} and only {} can be had", ranks, where,
-                                     format_bytes(together), format_bytes(have))));
-  });
-}
 
 void Trainer::open_own_data() {
   tokenizer_ = make_tokenizer(config_.tokenizer);
@@ -124,8 +87,11 @@ bool Trainer::prepare(StopSignal* stop) {
   };
   if (stopping()) return false;
   if (!tokenizer_) open_data();
+  run_on_first(world(), [&] {
+    if (!config_.eval_only) check_saves(config_);
+  });
   backend_ = make_backend(config_.device, config_.threads, world());
-  check_memory();
+  check_memory(plan_, coordinate_, *backend_, world(), available_bytes());
   if (stopping()) return false;
   if (lanes_)
     if (auto device = connect_devices(config_, *backend_, lanes_->world(), log_))
@@ -134,12 +100,14 @@ bool Trainer::prepare(StopSignal* stop) {
     try {
       executor_ = std::make_unique<Executor>(stage(), config_, coordinate_, *backend_, trace_, lanes_);
     } catch (const OutOfMemoryError& error) {
-      throw out_of_memory(stage().memory, error.what());
+      throw out_of_memory(plan_, coordinate_, error.what());
     }
   });
-  config_.resume_folder.empty() ? load() : resume();
-  log_.info(fmt::format("device {}; {} planned per rank", backend_->describe(),
-                        format_bytes(stage().memory.total_bytes())));
+  config_.resume_saves.empty() ? load() : resume();
+  const int64_t on_host = host_memory(stage(), config_, coordinate_).total_bytes();
+  log_.info(fmt::format("device {}; {} planned per rank{}", backend_->describe(),
+                        format_bytes(stage().memory.total_bytes()),
+                        on_host > 0 ? fmt::format(", and {} beside it on the host", format_bytes(on_host)) : ""));
   return !stopping();
 }
 
@@ -177,9 +145,8 @@ void Trainer::load() {
 }
 
 void Trainer::resume() {
-  const std::filesystem::path folder =
-      config_.save.empty() ? RunFolder(config_.resume_folder).checkpoints() : std::filesystem::path(config_.save);
-  Checkpoint checkpoint = open_checkpoint(folder, config_.resume_checkpoint, rank(), world(), log_);
+  if (!config_.resume_warning.empty()) log_.warn(config_.resume_warning);
+  Checkpoint checkpoint = open_checkpoint(config_.resume_saves, config_.resume_checkpoint, rank(), world(), log_);
   const Manifest& manifest = checkpoint.manifest();
   run_agreed(world(), [&] {
     check_same_training(manifest, config_, *tokenizer_);
@@ -246,9 +213,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
                       .clock = lanes_ ? lanes_->clock() : ClockOffset{},
                       .base_time_ns = base_ns});
   });
-  saver_ = std::make_unique<Saver>(
-      config_, *executor_, config_.save.empty() ? folder.checkpoints() : std::filesystem::path(config_.save),
-      world(), log_);
+  saver_ = std::make_unique<Saver>(config_, *executor_, folder, world(), log_);
   Saver& saver = *saver_;
   const int64_t start_ns = now_ns();
   Progress progress(log_, {.first_step = first_step_,

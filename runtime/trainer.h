@@ -65,7 +65,6 @@ class Trainer {
   void load();
   void resume();
   TrainingState state(int64_t step) const;
-  void check_memory();
   void exchange(StepMetrics& metrics, bool& stop);
   HostStep load_samples(const BatchReader& reader, int64_t first_sample);
   // `stop`: this rank's wish, and then everybody's.

@@ -2,6 +2,7 @@
 #include "checkpoint/checkpoint.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +13,7 @@
 
 #include "checkpoint/hdf5.h"
 #include "checkpoint/shard_file.h"
+#include "tests/checkpoint/fault_injection.h"
 #include "tests/checkpoint/saved_model.h"
 #include "tests/data/scratch.h"
 
@@ -281,6 +283,78 @@ TEST(CheckpointFolderTest, KeepsTheNewestAndLeavesDamagedOnes) {
   EXPECT_TRUE(outcome.warnings.empty());
   EXPECT_EQ(scratch.names(),
             (std::vector<std::string>{"latest", "my-notes", "step-000100", "step-000300", "step-000400"}));
+}
+
+void flip_a_bit(const fs::path& file) {
+  std::string bytes = read_file(file);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  write_file(file, bytes);
+}
+
+// --keep 2 keeps two that load, however many newer ones do not.
+TEST(CheckpointFolderTest, KeepCountsOnlyWholeCheckpoints) {
+  const ScratchFolder scratch;
+  for (int64_t step : {100, 200, 300, 400, 500}) ASSERT_TRUE(save(scratch.path(), step).ok);
+  flip_a_bit(scratch / "step-000500/rank-0000.h5");
+  fs::resize_file(scratch / "step-000400/rank-0000.h5", 10);
+  fs::remove(scratch / "step-000300/model.h5");
+  SaveOutcome outcome = save(scratch.path(), 600, {}, 2);
+  ASSERT_TRUE(outcome.ok);
+  ASSERT_EQ(outcome.warnings.size(), 3u);
+  EXPECT_NE(outcome.warnings[0].find("--keep does not count step-000500"), std::string::npos);
+  EXPECT_NE(outcome.warnings[0].find("XXH3"), std::string::npos);
+  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"latest", "step-000200", "step-000300", "step-000400",
+                                                       "step-000500", "step-000600"}));
+  flip_a_bit(scratch / "step-000200/rank-0000.h5");  // the last but the newest: nothing is left to be removed
+  ASSERT_TRUE(save(scratch.path(), 700, {}, 3).ok);
+  EXPECT_EQ(scratch.names().size(), 7u);
+}
+
+// What is known is not read again, until it changes.
+TEST(CheckpointFolderTest, EachCheckpointIsReadOnceForKeep) {
+  const ScratchFolder scratch;
+  ASSERT_TRUE(save(scratch.path(), 100).ok);
+  const fs::path path = scratch / "step-000100";
+  CheckedCheckpoints checked;
+  bool is_new = false;
+  EXPECT_EQ(checked.problem_of(path, is_new), "");
+  EXPECT_TRUE(is_new);
+  EXPECT_EQ(checked.problem_of(path, is_new), "");
+  EXPECT_FALSE(is_new);
+  flip_a_bit(path / "rank-0000.h5");
+  EXPECT_NE(checked.problem_of(path, is_new).find("XXH3"), std::string::npos);
+  EXPECT_TRUE(is_new);
+  checked.trust(path);
+  EXPECT_EQ(checked.problem_of(path, is_new), "");
+}
+
+// A manifest that can not be read hides its sequence: a save that does not know it fails, one that does goes on, as
+// in a run of many days on a disk with a bad sector.
+TEST(CheckpointFolderTest, AnUnreadableManifestTiesNoSequence) {
+  const ScratchFolder scratch;
+  for (int64_t step : {100, 200}) ASSERT_TRUE(save(scratch.path(), step).ok);
+  const Fault unreadable{Call::kOpen, 1, Fault::Action::kFail, EIO, true, "step-000200/manifest.json"};
+  const auto save_300 = [&](std::optional<int64_t> last_sequence) {
+    const OwnedSlices mine = owned({}, 0, 300);
+    SaveJob job = job_at(scratch.path(), 300);
+    job.keep = 1;
+    job.last_sequence = last_sequence;
+    arm(unreadable);
+    const SaveOutcome outcome = save_checkpoint(job, mine.slices);
+    disarm();
+    return outcome;
+  };
+  EXPECT_NE(save_300(std::nullopt).problem.find("Input/output error"), std::string::npos);
+  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"latest", "step-000100", "step-000200"}));
+  const SaveOutcome outcome = save_300(2);
+  ASSERT_TRUE(outcome.ok) << outcome.problem;
+  EXPECT_EQ(outcome.sequence, 3);
+  EXPECT_EQ(scratch.names(), (std::vector<std::string>{"latest", "step-000200", "step-000300"}));
+  EXPECT_EQ(newest(CheckpointFolder(scratch.path())), "step-000300");
+  arm(unreadable);  // it might be newer, for all a reader knows
+  expect_error(ExitCode::kData, {"step-000200/manifest.json", "Input/output error", "--resume"},
+               [&] { CheckpointFolder(scratch.path()).newest_valid(); });
+  disarm();
 }
 
 // Somebody moved a checkpoint to a larger disk and left a link to it.

@@ -1,17 +1,20 @@
-// Saves that are cut off or fail at every call that changes a file: afterwards a whole checkpoint loads, the one of
-// before or the new one.
+// Saves that are cut off or fail at every call that changes a file or looks at one: afterwards a whole checkpoint
+// loads, the one of before or the new one.
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <functional>
 #include <gtest/gtest.h>
+#include <iostream>
 #include <random>
 #include <set>
 #include <signal.h>
+#include <span>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file_system.h"
 #include "tests/checkpoint/fault_injection.h"
 #include "tests/checkpoint/saved_model.h"
 #include "tests/data/scratch.h"
@@ -44,6 +47,13 @@ struct Saved {
     EXPECT_EQ(checkpoint.verify(), std::vector<std::string>{});
     return step;
   }
+  // Two are to be kept, and there were two: so many load at any time.
+  void expect_two_whole() const {
+    const CheckpointFolder folder(scratch.path());
+    int whole = 0;
+    for (const Candidate& candidate : folder.candidates()) whole += folder.check_whole(candidate.path).empty();
+    EXPECT_GE(whole, 2);
+  }
   // Training goes on: the next save works and cleans up.
   void expect_recovery() const {
     const SaveOutcome outcome = save_small(scratch.path(), 9);
@@ -61,7 +71,7 @@ std::vector<int> count_calls(int64_t step) {
   const Saved saved;
   arm({});
   EXPECT_TRUE(save_small(saved.scratch.path(), step).ok);
-  std::vector<int> counts(std::size(kCalls));
+  std::vector<int> counts(std::size(kCalls) + std::size(kLooks));
   for (const Record& record : disarm()) ++counts[static_cast<size_t>(record.call)];
   return counts;
 }
@@ -117,13 +127,17 @@ void check_failure(const Fault& fault, int64_t step) {
     disarm();
     const int64_t newest = saved.newest();
     EXPECT_EQ(newest, outcome.ok ? step : 2);
+    saved.expect_two_whole();
     EXPECT_EQ(outcome.ok, outcome.problem.empty());
     if (fault.action == Fault::Action::kShort) {
       EXPECT_TRUE(outcome.ok) << outcome.problem;
     } else if (!outcome.ok) {
       EXPECT_NE(outcome.problem.find(std::strerror(fault.error)), std::string::npos) << outcome.problem;
-      EXPECT_EQ(outcome.disk_full, fault.error == ENOSPC);
-      if (fault.call != Call::kUnlink) {
+      const bool changes = std::ranges::count(kCalls, fault.call) > 0;  // else nobody may see what to remove
+      if (changes) {
+        EXPECT_EQ(outcome.disk_full, fault.error == ENOSPC) << outcome.problem;
+      }
+      if (changes && fault.call != Call::kUnlink) {
         for (const std::string& name : saved.scratch.names())
           EXPECT_EQ(name.find(".tmp-"), std::string::npos) << name;
       }
@@ -134,15 +148,17 @@ void check_failure(const Fault& fault, int64_t step) {
 }
 
 // All: every pair of error and once or for good. Else ENOSPC for good and EIO once.
-void fail_every_call(int64_t step, bool all) {
+void fail_every_call(int64_t step, bool all, std::span<const Call> calls) {
   const std::vector<int> counts = count_calls(step);
   const int open_before = open_files();
-  for (Call call : kCalls) {
+  int failures = 0;
+  for (Call call : calls) {
+    ASSERT_GE(counts[static_cast<size_t>(call)], 1) << name(call);
     for (int n = 1; n <= counts[static_cast<size_t>(call)]; ++n) {
       for (bool for_good : {false, true}) {
         for (int error : {ENOSPC, EIO}) {
           if (!all && for_good != (error == ENOSPC)) continue;
-          check_failure({call, n, Fault::Action::kFail, error, for_good}, step);
+          check_failure({call, n, Fault::Action::kFail, error, for_good}, step), ++failures;
           ASSERT_FALSE(::testing::Test::HasFailure())
               << std::strerror(error) << (for_good ? " for good" : "") << " at " << name(call) << " " << n;
         }
@@ -153,12 +169,41 @@ void fail_every_call(int64_t step, bool all) {
     }
   }
   EXPECT_EQ(open_files(), open_before);
+  std::cout << failures << " failing calls\n";
 }
 
-TEST(Torture, FailsAtEveryCallOfASave) { fail_every_call(3, false); }
-TEST(Torture, FailsAtEveryCallOfAReplacingSave) { fail_every_call(2, false); }
-TEST(Torture, LongFailsAtEveryCallOfASave) { fail_every_call(3, true); }
-TEST(Torture, LongFailsAtEveryCallOfAReplacingSave) { fail_every_call(2, true); }
+TEST(Torture, FailsAtEveryCallOfASave) { fail_every_call(3, false, kCalls); }
+TEST(Torture, FailsAtEveryCallOfAReplacingSave) { fail_every_call(2, false, kCalls); }
+TEST(Torture, FailsAtEveryLookOfASave) { fail_every_call(3, false, kLooks); }
+TEST(Torture, FailsAtEveryLookOfAReplacingSave) { fail_every_call(2, false, kLooks); }
+TEST(Torture, LongFailsAtEveryCallOfASave) { fail_every_call(3, true, kCalls), fail_every_call(3, true, kLooks); }
+TEST(Torture, LongFailsAtEveryCallOfAReplacingSave) {
+  fail_every_call(2, true, kCalls), fail_every_call(2, true, kLooks);
+}
+
+// A reader that can not read says so: it takes no other checkpoint, and finds no empty folder.
+TEST(Torture, FailsAtEveryLookOfAReader) {
+  const Saved saved;
+  const CheckpointFolder folder(saved.scratch.path());
+  int failures = 0;
+  for (Call call : kLooks) {
+    for (int n = 1;; ++n, ++failures) {
+      arm({call, n, Fault::Action::kFail, EIO});
+      try {
+        ASSERT_TRUE(find_checkpoints(saved.scratch.path()));
+        ASSERT_EQ(folder.newest_valid().path, saved.scratch / "step-000002") << name(call) << " " << n;
+        disarm();
+        break;
+      } catch (const IoError& error) {
+        disarm();
+        ASSERT_EQ(error.code(), ExitCode::kData);
+        ASSERT_NE(std::string(error.what()).find(std::strerror(EIO)), std::string::npos) << error.what();
+      }
+    }
+  }
+  std::cout << failures << " failing calls\n";
+  EXPECT_GT(failures, 20);
+}
 
 // Chunks that are written behind the preparation of the next: their errors come out, and nothing waits for ever.
 TEST(Torture, FailsAtEveryWriteOfLargeChunks) {

@@ -1,6 +1,7 @@
 // Preloaded into a program (LD_PRELOAD), lets one of its calls on files fail, come up short or be its last.
 //   TRINE_FAULT=CALL:N:ACTION[:on]  the N-th call, from 1; "on": and all that follow
-//     CALL    open read write truncate fsync rename unlink mkdir; main (the program begins), MPI_Init_thread,
+//     CALL    open read write truncate fsync rename unlink mkdir link list (a folder) stat; main (the program
+//     begins), MPI_Init_thread,
 //             MPI_Comm_split, MPI_Isend, MPI_Finalize; or any
 //     ACTION  ENOSPC EIO: fails so; short: half of a write is done; kill: SIGKILL before it; halfway: behind half
 //             of a write; stop: SIGSTOP before it; SIGUSR1: gets that signal before it
@@ -14,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -208,5 +210,33 @@ int MPI_Finalize() {
   judge("MPI_Finalize", "MPI_Finalize");
   return real();
 }
+
+int link(const char* from, const char* to) noexcept {
+  static auto* const real = next<int(const char*, const char*)>("link");
+  return passes("link", to) ? real(from, to) : -1;
+}
+
+DIR* opendir(const char* path) {
+  static auto* const real = next<DIR*(const char*)>("opendir");
+  return passes("list", path) ? real(path) : nullptr;
+}
+
+#define READDIR(symbol, entry)                                                    \
+  entry* symbol(DIR* folder) {                                                    \
+    static auto* const real = next<entry*(DIR*)>(#symbol);                        \
+    return passes("list", PathOf(::dirfd(folder)).text) ? real(folder) : nullptr; \
+  }
+READDIR(readdir, dirent)
+READDIR(readdir64, dirent64)
+
+#define STAT(symbol, info)                                                   \
+  int symbol(const char* path, struct info* to) noexcept {                   \
+    static auto* const real = next<int(const char*, struct info*)>(#symbol); \
+    return passes("stat", path) ? real(path, to) : -1;                       \
+  }
+STAT(stat, stat)
+STAT(stat64, stat64)
+STAT(lstat, stat)
+STAT(lstat64, stat64)
 
 }  // extern "C"

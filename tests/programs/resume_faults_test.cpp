@@ -1,6 +1,7 @@
 // train_llama whose calls on its checkpoints fail, come up short or are its last (fault_injection.cpp): what was
 // saved stays, the run goes on from it with the same numbers, and nothing that failed is passed over in silence.
 #include <algorithm>
+#include <iostream>
 #include <random>
 
 #include "tests/programs/resume.h"
@@ -34,27 +35,37 @@ class UnderFaults : public ResumeTest {
     prepare();
     start("--local-ranks 1 ");
   }
-  // Runs with checkpoints of steps 2 and 4 are at hand in `base`.
-  void start(const std::string& ranks) {
-    ranks_ = ranks;
-    for (const char* folder : {"whole", "base"}) fs::remove_all(folder_ / folder);
+  // Runs with checkpoints of steps 2 and 4 are at hand in `base`; they went to `saves`, a path from here.
+  void start(const std::string& ranks, const std::string& saves = "out/checkpoints") {
+    ranks_ = ranks, saves_ = saves;
+    for (const char* folder : {"whole", "out", "base", "base-saves", "elsewhere"}) fs::remove_all(folder_ / folder);
     expect(kMicro + ranks_ + "--steps 10 --save-interval 2 --out whole", 0);
     const auto begin = std::chrono::steady_clock::now();
-    expect(kMicro + ranks_ + "--steps 4 --save-interval 2 --keep 2 --out base", 0);
+    expect(kMicro + ranks_ + "--steps 4 --save-interval 2 --keep 2 --out out" +
+               (elsewhere() ? " --save " + saves_ : ""),
+           0);
     run_time_ = std::chrono::steady_clock::now() - begin;
+    fs::rename(folder_ / "out", folder_ / "base");
+    if (elsewhere()) fs::rename(folder_ / saves_, folder_ / "base-saves");
     whole_ = metrics("whole");
   }
-  void begin() const {
+  bool elsewhere() const { return saves_ != "out/checkpoints"; }
+  void begin_empty() const {
     fs::remove_all(folder_ / "out");
+    fs::remove_all(folder_ / saves_);
+  }
+  void begin() const {
+    begin_empty();
     fs::copy(folder_ / "base", folder_ / "out", fs::copy_options::recursive);
+    if (elsewhere()) fs::copy(folder_ / "base-saves", folder_ / saves_, fs::copy_options::recursive);
   }
   Ran resume(int64_t last_step, const std::string& environment = "") const {
     return in_folder(
         fmt::format("timeout 60 env {} train_llama --resume --out out --threads 1 --steps {} {}; exit $?",
                     environment, last_step, ranks_));
   }
-  static std::string preload(const std::string& more) {
-    return "LD_PRELOAD=" TRINE_FAULTS " TRINE_FAULT_IN=out/checkpoints " + more;
+  std::string preload(const std::string& more, const std::string& in = "") const {
+    return "LD_PRELOAD=" TRINE_FAULTS " TRINE_FAULT_IN=" + (in.empty() ? saves_ : in) + " " + more;
   }
   // How often a run to `last_step` makes each call.
   std::map<std::string, size_t> count_calls(int64_t last_step) const {
@@ -62,6 +73,9 @@ class UnderFaults : public ResumeTest {
     fs::remove(folder_ / "calls");
     const Ran ran = resume(last_step, preload("TRINE_FAULT_LOG=calls"));
     EXPECT_EQ(ran.code, 0) << ran.text;
+    return logged_calls();
+  }
+  std::map<std::string, size_t> logged_calls() const {
     std::map<std::string, size_t> counts;
     std::ifstream log(folder_ / "calls");
     for (std::string call, path; log >> call >> path;) ++counts[call], ++counts["any"];
@@ -73,7 +87,7 @@ class UnderFaults : public ResumeTest {
     return at == std::string::npos ? 0 : std::stoll(text.substr(at + words.size()));
   }
   int64_t saved_step(const std::string& text) const {
-    return last_step_behind("saved  out/checkpoints/step-", text);
+    return last_step_behind("saved  " + saves_ + "/step-", text);
   }
 
   // A run to `last_step`, again after a failure if `twice`, and then one to step 10 without a fault.
@@ -100,7 +114,7 @@ class UnderFaults : public ResumeTest {
     const bool trained = ran.text.find("run    out") != std::string::npos;
     if (!trained) {  // it could not read, and changed nothing
       EXPECT_EQ(metrics("out").back().step, 4);
-      EXPECT_THAT(ran.text, HasSubstr(ran.code == 7 ? "none of 2 checkpoints is good" : "[checkpoint] out/"));
+      EXPECT_THAT(ran.text, HasSubstr(ran.code == 7 ? "none of 2 checkpoints is good" : " " + saves_));
       EXPECT_NE(ran.code, 0);
       return;
     }
@@ -116,7 +130,7 @@ class UnderFaults : public ResumeTest {
     expect("checkpoint_tool verify out", 0);
     expect("checkpoint_tool diff whole out", 0);
     size_t num_checkpoints = 0;
-    for (const auto& entry : fs::directory_iterator(folder_ / "out/checkpoints")) {
+    for (const auto& entry : fs::directory_iterator(folder_ / saves_)) {
       const std::string name = entry.path().filename();
       EXPECT_EQ(name.find('.'), std::string::npos) << name;
       num_checkpoints += name.starts_with("step-");
@@ -137,6 +151,35 @@ class UnderFaults : public ResumeTest {
     for (const size_t n : spread(counts.at(call), num)) {
       check({call, n, action, for_good}, last_step, twice);
       if (HasFailure()) return;  // one is enough to read
+      ++num_faults_;
+    }
+  }
+  // A run that begins with --resume auto and is killed, or whose call fails, at some of its calls on `in`, its
+  // first save and its run folder among them; started again it is the whole run.
+  void check_beginning(const std::string& in, const std::string& action, size_t num) const {
+    const std::string command =
+        kMicro + ranks_ + "--resume auto --steps 10 --save-interval 2 --keep 2 --out out --save " + saves_;
+    const auto train = [&](const std::string& environment) {
+      return in_folder("timeout 60 env " + environment + " " + command + "; exit $?");
+    };
+    begin_empty();
+    fs::remove(folder_ / "calls");
+    const Ran counted = train(preload("TRINE_FAULT_LOG=calls", in));
+    ASSERT_EQ(counted.code, 0) << counted.text;
+    const size_t first_save = logged_calls().at("any") / 3;  // and what comes before it, of five saves
+    for (const size_t n : spread(first_save, num)) {
+      const Fault fault{"any", n, action};
+      SCOPED_TRACE(in + " " + fault.text());
+      begin_empty();
+      const Ran ran = train(preload("TRINE_FAULT=" + fault.text(), in));
+      ASSERT_THAT(ran.code, AnyOf(0, 3, 137)) << ran.text;
+      const Ran again = train("");
+      ASSERT_EQ(again.code, 0) << again.text;
+      EXPECT_EQ(metrics("out"), whole_);
+      expect_clean_folder();
+      EXPECT_FALSE(fs::exists(folder_ / "out-2"));
+      ASSERT_FALSE(HasFailure()) << ran.text << again.text;
+      ++num_faults_;
     }
   }
   // Runs that save after every step, killed at any moment from their start on.
@@ -167,20 +210,32 @@ class UnderFaults : public ResumeTest {
     expect_clean_folder();
   }
 
-  std::string ranks_;
+  ~UnderFaults() override { std::cout << num_faults_ << " runs with a fault\n"; }
+
+  std::string ranks_, saves_;
+  mutable int num_faults_ = 0;
   std::vector<Line> whole_;
   std::chrono::duration<double> run_time_{0};
 };
 
 TEST_F(UnderFaults, KilledAtSomeCalls) {
-  check_all("any", "kill", false, 12, 6, false);
+  check_all("any", "kill", false, 8, 6, false);
   check_all("rename", "kill", false, 0, 6, false);
-  check_all("write", "halfway", false, 4, 6, false);
+  check_all("write", "halfway", false, 3, 6, false);
 }
 TEST_F(UnderFaults, SomeCallsFail) {
-  check_all("any", "ENOSPC", true, 6, 8, false);
-  check_all("any", "EIO", false, 6, 6, true);
-  check_all("write", "short", true, 2, 6, false);
+  check_all("any", "ENOSPC", true, 4, 8, false);
+  check_all("any", "EIO", false, 3, 6, true);
+  check_all("list", "EIO", false, 6, 6, false);
+  check_all("write", "short", true, 1, 6, false);
+}
+// --save: the folder's owner and the run folder's config.json decide, too.
+TEST_F(UnderFaults, SavesElsewhere) {
+  start("--local-ranks 1 ", "elsewhere");
+  check_all("any", "kill", false, 4, 6, false);
+  check_all("any", "EIO", false, 4, 6, false);
+  check_beginning("elsewhere", "kill", 5);
+  check_beginning("/out", "kill", 3);
 }
 TEST_F(UnderFaults, TwoRanks) {
   start("--local-ranks 2 --zero 1 ");
@@ -198,6 +253,16 @@ TEST_F(UnderFaults, LongEveryCallFails) {
   for (const char* error : {"ENOSPC", "EIO"})
     for (const bool for_good : {false, true}) check_all("any", error, for_good, 0, 6, true);
   for (const bool for_good : {false, true}) check_all("write", "short", for_good, 0, 6, false);
+}
+TEST_F(UnderFaults, LongSavesElsewhere) {
+  start("--local-ranks 1 ", "elsewhere");
+  check_all("any", "kill", false, 0, 6, false);
+  check_all("any", "EIO", false, 0, 6, true);
+  for (const char* in : {"elsewhere", "/out"})
+    for (const char* action : {"kill", "EIO"}) check_beginning(in, action, 0);
+}
+TEST_F(UnderFaults, LongTheFirstSave) {
+  for (const char* action : {"kill", "EIO"}) check_beginning("out", action, 0);
 }
 TEST_F(UnderFaults, LongTwoRanks) {
   start("--local-ranks 2 --zero 1 ");

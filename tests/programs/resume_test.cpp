@@ -158,6 +158,33 @@ TEST_F(ResumeTest, AutoBeginsWhereNothingWasBegun) {
   expect("train_llama --resume --threads 1 --out nowhere", 7, {"nowhere"});
 }
 
+// Two runs with the same --save would rotate each other's checkpoints away. The one they belong to goes on, though
+// its run folder is gone or its config.json damaged.
+TEST_F(ResumeTest, AFolderOfCheckpointsBelongsToOneRun) {
+  prepare();
+  const std::string train = std::string(kTiny) + "--save saves --keep 1 --steps ";
+  expect(train + "8", 0);
+  for (const char* other : {"", "--resume auto ", "--resume "}) {
+    expect(train + "12 " + other + "--out other", 2, {"[--save] saves"});
+    EXPECT_FALSE(fs::exists(folder_ / "other"));
+  }
+  expect(train + "12", 2, {"holds checkpoints already", "--resume"});  // it would be out-2
+  expect("checkpoint_tool verify saves", 0, {"step-000008  good"});
+  std::ofstream(folder_ / "out/config.json") << "{";
+  expect("train_llama --resume auto --threads 1 --out out --save saves --steps 12", 0,
+         {"out/config.json is damaged: the flags are those of saves/step-000008/manifest.json", "after step 8"});
+  EXPECT_EQ(metrics("out").size(), 12u);
+  fs::remove_all(folder_ / "out");
+  expect("train_llama --resume auto --threads 1 --out out --save saves --steps 16", 0, {"after step 12"});
+  EXPECT_EQ(metrics("out").size(), 4u) << "the others were in the folder that is gone";
+  // A branch, from outside of any run folder, saves into its own.
+  fs::create_directory(folder_ / "moved");
+  fs::copy(folder_ / "saves/step-000016", folder_ / "moved/step-000016", fs::copy_options::recursive);
+  expect("train_llama --resume moved/step-000016 --threads 1 --out branch --steps 20", 0, {"after step 16"});
+  EXPECT_TRUE(fs::exists(checkpoint(20, "branch")));
+  expect("checkpoint_tool verify saves", 0, {"step-000016  good"});
+}
+
 TEST_F(ResumeTest, StoppedRunsAreSavedAndGoOn) {
   prepare();
   int64_t last = 0;
