@@ -2,6 +2,7 @@
 // clocks that jump when a message is posted or waited for, so that the load of the machine does not matter.
 #include <atomic>
 #include <gtest/gtest.h>
+#include <set>
 
 #include "comm/local/local_ranks.h"
 #include "runtime/accounting.h"
@@ -157,30 +158,24 @@ TEST(TransferEvents, PostingAndWaitingForASlotAreNoNodesTime) {
   });
 }
 
-// An action ends in all lanes: the first node of the next one begins after what the lane tp still did for this one.
-TEST(TransferEvents, WaitingForTheEndOfAnActionIsNoNodesTime) {
+// No node is under way when a collective is handed to its lane, where the collective's time begins unless the lane
+// is busy with another one. What overlaps it begins later.
+TEST(TransferEvents, HandingOverACollectiveIsNoNodesTime) {
   const Config config = config_of(2, std::string(kModel) + "--tp 2 --sp off --micro-batch 1 --global-batch 4");
-  run_step(config, [](const StagePlan& stage, std::vector<TraceEvent> events, int64_t, int64_t) {
-    using Action = std::pair<int, Phase>;
-    const auto action_of = [&](const TraceEvent& event) {
-      return Action{event.microbatch, stage.graph[NodeId{event.node}].phase};
-    };
-    std::map<Action, int64_t> lane_end;
-    std::vector<TraceEvent> nodes;
-    for (const TraceEvent& event : events) {
-      if (event.microbatch < 0) continue;
-      if (event.lane == Lane::kTp) lane_end[action_of(event)] = std::max(lane_end[action_of(event)], event.t1_ns);
-      if (event.lane == Lane::kCompute) nodes.push_back(event);
+  run_step(config, [](const StagePlan&, const std::vector<TraceEvent>& events, int64_t, int64_t) {
+    std::set<int64_t> lane_ends;
+    for (const TraceEvent& event : events)
+      if (event.lane == Lane::kTp) lane_ends.insert(event.t1_ns);
+    int handed_over = 0;
+    for (const TraceEvent& collective : events) {
+      if (collective.lane != Lane::kTp || lane_ends.contains(collective.t0_ns)) continue;
+      ++handed_over;
+      for (const TraceEvent& node : events) {
+        if (node.lane != Lane::kCompute) continue;
+        EXPECT_FALSE(node.t0_ns < collective.t0_ns && collective.t0_ns < node.t1_ns);
+      }
     }
-    std::sort(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) { return a.t0_ns < b.t0_ns; });
-    int changes = 0;
-    for (size_t i = 1; i < nodes.size(); ++i) {
-      const Action before = action_of(nodes[i - 1]);
-      if (before == action_of(nodes[i]) || !lane_end.contains(before)) continue;
-      ++changes;
-      EXPECT_GE(nodes[i].t0_ns, lane_end[before]);
-    }
-    EXPECT_EQ(changes, 7);
+    EXPECT_GE(handed_over, 16);
   });
 }
 
