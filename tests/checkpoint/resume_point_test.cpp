@@ -296,5 +296,24 @@ TEST_F(ResumePointTest, FailsAtEveryLook) {
   EXPECT_GT(failures, 150);
 }
 
+// As one rank tells the others.
+TEST(ResumePointText, IsReadBackAsItWas) {
+  const ResumePoint point{.run_folder = "a run",
+                          .saves = "saves",
+                          .checkpoint = "saves/step-000002",
+                          .config = {{"lr", 0.5}, {"out", "x"}},
+                          .config_file = "a run/config.json",
+                          .warning = "\"quoted\"\n"};
+  const auto told = resume_point_of(to_text(point));
+  ASSERT_TRUE(told.has_value());
+  EXPECT_EQ(told->run_folder, point.run_folder);
+  EXPECT_EQ(told->saves, point.saves);
+  EXPECT_EQ(told->checkpoint, point.checkpoint);
+  EXPECT_EQ(told->config, point.config);
+  EXPECT_EQ(told->config_file, point.config_file);
+  EXPECT_EQ(told->warning, point.warning);
+  EXPECT_FALSE(resume_point_of(to_text(std::nullopt)).has_value());
+}
+
 }  // namespace
 }  // namespace trine

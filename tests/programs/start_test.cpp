@@ -126,7 +126,8 @@ class Harmed : public StartUp {
                        " TRINE_FAULT_RANK={} TRINE_FAULT={}:{}:{} TRINE_FAULT_IN={} ",
                        victim, moment.call, moment.n, action, moment.in) +
            kSmall +
-           fmt::format("--config flags.json --tp 2 --out {} --timeout {}", (folder_ / "out").string(), kTimeoutS);
+           fmt::format("--config flags.json --tp 2 --pp {} --out {} --timeout {}", num_ranks / 4,
+                       (folder_ / "out").string(), kTimeoutS);
   }
 
   // False if the moment never came.
@@ -140,7 +141,8 @@ class Harmed : public StartUp {
     const std::string printed = job.printed();
     if (code == 0) return false;
     if (action == "stop") {
-      EXPECT_EQ(code, 5) << printed;
+      const bool mpirun_crashed = printed.find("PMIx_server_finalize") != printed.npos;  // rarely, once all is over
+      EXPECT_TRUE(code == 5 || (code == 139 && mpirun_crashed)) << code << "\n" << printed;
       EXPECT_EQ(count(printed, "[hang]") + count(printed, "[peer lost]"), 1u) << printed;
       EXPECT_EQ(count(printed, fmt::format("[hang] rank {} (process ", victim)), 1u) << printed;
       EXPECT_GE(count(printed, "is stopped"), 1u) << printed;
@@ -170,15 +172,18 @@ TEST_F(Harmed, AStopWithinASaveIsToldAfterTheTimeout) {
   EXPECT_TRUE(harm(2, 1, {"open", 1, "/checkpoints/step-000002.tmp-"}, "stop"));
 }
 
-TEST_F(Harmed, LongEveryMomentOnFourAndEightRanks) {
+class HarmedAmong : public Harmed, public testing::WithParamInterface<int> {};
+
+TEST_P(HarmedAmong, LongAtEveryMoment) {
+  const int num_ranks = GetParam();
   int runs = 0;
-  for (const int num_ranks : {4, 8})
-    for (const Moment& moment : kMoments)
-      for (const char* action : {"stop", "kill"})
-        for (const int victim : {0, 1, num_ranks - 1}) runs += harm(num_ranks, victim, moment, action);
+  for (const Moment& moment : kMoments)
+    for (const char* action : {"stop", "kill"})
+      for (const int victim : {0, 1, num_ranks - 1}) runs += harm(num_ranks, victim, moment, action);
   std::printf("%d runs were harmed\n", runs);
-  EXPECT_GT(runs, 200);
+  EXPECT_GT(runs, 100);
 }
+INSTANTIATE_TEST_SUITE_P(Ranks, HarmedAmong, testing::Values(4, 8));
 
 }  // namespace
 }  // namespace trine
