@@ -5,6 +5,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/file_system.h"
+#include "base/json.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/saved_model.h"
@@ -17,7 +18,9 @@ using Entries = std::vector<SafetensorsEntry>;
 
 // What transformers reads of a tokenizer beside tokenizer.json or tokenizer.model.
 constexpr const char* kTokenizerFiles[] = {"tokenizer_config.json", "special_tokens_map.json",
-                                           "generation_config.json", "chat_template.jinja"};
+                                           "chat_template.jinja"};
+// Begin and end of text stand there too, and transformers believes it before config.json.
+constexpr const char* kGenerationFile = "generation_config.json";
 
 void require_empty(const fs::path& folder) {
   if (is_there(folder) && !(is_folder(folder) && names_in(folder)->empty()))
@@ -73,7 +76,17 @@ void copy_whole(const fs::path& from, const fs::path& to) {
   file.commit();
 }
 
-void copy_tokenizer(const fs::path& from, const fs::path& folder, std::vector<std::string>& names) {
+void write_generation_config(const fs::path& from, const LlamaConfig& config, const fs::path& to) {
+  nlohmann::json object = read_json_file(from);
+  const nlohmann::json model = to_hugging_face(config, "float32");
+  for (const char* ids : {"bos_token_id", "eos_token_id"}) object[ids] = model.at(ids);
+  AtomicFile file(to);
+  file.write(object.dump(2) + "\n");
+  file.commit();
+}
+
+void copy_tokenizer(const fs::path& from, const LlamaConfig& config, const fs::path& folder,
+                    std::vector<std::string>& names) {
   const auto copy = [&](const fs::path& source, const std::string& name) {
     copy_whole(source, folder / name);
     names.push_back(name);
@@ -81,15 +94,13 @@ void copy_tokenizer(const fs::path& from, const fs::path& folder, std::vector<st
   copy(from, from.extension() == ".json" ? "tokenizer.json" : "tokenizer.model");
   for (const char* name : kTokenizerFiles)
     if (const fs::path beside = from.parent_path() / name; is_file(beside)) copy(beside, name);
+  if (const fs::path beside = from.parent_path() / kGenerationFile; is_file(beside)) {
+    write_generation_config(beside, config, folder / kGenerationFile);
+    names.emplace_back(kGenerationFile);
+  }
 }
 
 }  // namespace
-
-std::string tokenizer_in(const fs::path& folder) {
-  for (const char* file : {"tokenizer.json", "tokenizer.model"})
-    if (is_file(folder / file)) return (folder / file).string();
-  return {};
-}
 
 std::vector<std::string> export_hugging_face(Checkpoint& checkpoint, const fs::path& folder,
                                              const ExportOptions& options) {
@@ -109,7 +120,7 @@ std::vector<std::string> export_hugging_face(Checkpoint& checkpoint, const fs::p
     write_index(folder, files);
     names.emplace_back("model.safetensors.index.json");
   }
-  if (!options.tokenizer.empty()) copy_tokenizer(options.tokenizer, folder, names);
+  if (!options.tokenizer.empty()) copy_tokenizer(options.tokenizer, model.config, folder, names);
   // Last, so that a folder that was cut off is no model.
   AtomicFile config(folder / "config.json");
   config.write(to_hugging_face(model.config, dtype == DType::kBF16 ? "bfloat16" : "float32").dump(2) + "\n");

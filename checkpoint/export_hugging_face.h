@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "models/text_ids.h"
 
 namespace trine {
 
@@ -21,13 +22,16 @@ struct ExportOptions {
 std::vector<std::string> export_hugging_face(Checkpoint& checkpoint, const std::filesystem::path& folder,
                                              const ExportOptions& options);
 
-// The tokenizer in a Hugging Face folder as --tokenizer takes it; empty: none.
-std::string tokenizer_in(const std::filesystem::path& folder);
+// What a checkpoint remembers of the tokenizer of its ids.
+struct ModelTokenizer {
+  std::string spec;  // as --tokenizer takes it; empty: not known
+  std::string hash;
+  TextIds ids = {};  // where the model's config says no begin or end of text
+};
 
 // Writes folder/step-000000: the weights as f32, zero moments, nothing trained yet. Returns its path. ConfigError
 // if there is one already; DataError if the folder's weights are not those of its config.json.
 std::filesystem::path import_hugging_face(const std::filesystem::path& hugging_face,
-                                          const std::filesystem::path& folder, const std::string& tokenizer,
-                                          const std::string& tokenizer_hash);
+                                          const std::filesystem::path& folder, const ModelTokenizer& tokenizer);
 
 }  // namespace trine

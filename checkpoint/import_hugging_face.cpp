@@ -29,15 +29,18 @@ std::string dtype_in(const fs::path& folder) {
 }
 
 // As train_llama --model would begin.
-Config training_config(const fs::path& folder, const std::string& tokenizer) {
+Config training_config(const fs::path& folder, const ModelTokenizer& tokenizer) {
   GivenFlags given;
   const auto give = [&](const char* flag, const std::string& text) { given[flag] = {{text}, folder.string()}; };
   give("model", (folder / "config.json").string());
   give("dtype", dtype_in(folder));
   give("out", ".");
-  if (!tokenizer.empty()) give("tokenizer", tokenizer);
+  if (!tokenizer.spec.empty()) give("tokenizer", tokenizer.spec);
   try {
-    return resolve(given, LaunchInfo{});
+    Config config = resolve(given, LaunchInfo{});
+    if (config.model.bos < 0) config.model.bos = tokenizer.ids.begin;
+    if (config.model.eos.empty()) config.model.eos = tokenizer.ids.ends;
+    return config;
   } catch (const ConfigError& error) {
     throw DataError(fmt::format("[import] {}: {}", folder.string(), error.what()));
   }
@@ -75,8 +78,8 @@ int64_t stage(const HuggingFaceWeights& weights, const Parameter& parameter, Sta
 
 }  // namespace
 
-fs::path import_hugging_face(const fs::path& hugging_face, const fs::path& folder, const std::string& tokenizer,
-                             const std::string& tokenizer_hash) {
+fs::path import_hugging_face(const fs::path& hugging_face, const fs::path& folder,
+                             const ModelTokenizer& tokenizer) {
   const Config config = training_config(hugging_face, tokenizer);
   const HuggingFaceWeights weights(hugging_face);
   // Before anything is built that is as large as config.json says.
@@ -89,7 +92,7 @@ fs::path import_hugging_face(const fs::path& hugging_face, const fs::path& folde
   SaveJob job;
   job.state.loss_scale = config.loss_scale.value;
   job.state.seed = config.seed;
-  job.state.tokenizer_hash = tokenizer_hash;
+  job.state.tokenizer_hash = tokenizer.hash;
   job.config = to_json(config);
   NewCheckpoint checkpoint(folder, std::move(job));
   Staging staging = checkpoint.staging();

@@ -14,6 +14,17 @@ using Json = nlohmann::json;
 constexpr const char* kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+// The library's "Punctuation" knows Unicode 8: without what became punctuation later, with U+166D, which was it
+// then.
+constexpr const char* kPunctuation =
+    R"((?![)"
+    R"(\x{61d}\x{9fd}\x{a76}\x{c77}\x{c84}\x{1b7d}-\x{1b7e}\x{2e43}-\x{2e4f}\x{2e52}-\x{2e5d}\x{10ead})"
+    R"(\x{10f55}-\x{10f59}\x{10f86}-\x{10f89}\x{1144b}-\x{1144f}\x{1145a}-\x{1145b}\x{1145d})"
+    R"(\x{11660}-\x{1166c}\x{116b9}\x{1183b}\x{11944}-\x{11946}\x{119e2}\x{11a3f}-\x{11a46})"
+    R"(\x{11a9a}-\x{11a9c}\x{11a9e}-\x{11aa2}\x{11c41}-\x{11c45}\x{11c70}-\x{11c71}\x{11ef7}-\x{11ef8})"
+    R"(\x{11fff}\x{12ff1}-\x{12ff2}\x{16e97}-\x{16e9a}\x{16fe2}\x{1e95e}-\x{1e95f})"
+    R"(])[\p{P}\x{166d}!-\/:-@\[-`{-~])";
+
 bool stands_for_itself(uint32_t byte) {
   return (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
 }
@@ -110,7 +121,7 @@ void PreTokenizer::read(const Json& json, const TokenizerFile& file) {
     add_split(R"(\p{N})", json.value("individual_digits", false) ? Behavior::kIsolated : Behavior::kContiguous,
               file);
   } else if (type == "Punctuation") {
-    add_split(R"([\p{P}!-\/:-@\[-`{-~])", behavior("Isolated"), file);
+    add_split(kPunctuation, behavior("Isolated"), file);
   } else if (type == "Whitespace") {
     constexpr const char* word = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200c}\x{200d}\x{24b6}-\x{24e9})";
     add_split(fmt::format(R"([{0}]+|[^{0}\s]+)", word), Behavior::kRemoved, file, true);

@@ -4,8 +4,8 @@
 #include <array>
 #include <cctype>
 
+#include "base/file_system.h"
 #include "base/json.h"
-#include "models/text_ids.h"
 
 namespace trine {
 namespace fs = std::filesystem;
@@ -14,8 +14,7 @@ namespace {
 using Json = nlohmann::json;
 
 Json read_if_there(const fs::path& file) {
-  std::error_code ignored;
-  Json json = fs::is_regular_file(file, ignored) ? read_json_file(file) : Json();
+  Json json = is_file(file) ? read_json_file(file) : Json();
   return json.is_object() ? json : Json::object();
 }
 
@@ -62,6 +61,10 @@ bool names_end(std::string_view token) {
   constexpr std::array<std::string_view, 7> names = {
       "endoftext", "endofsentence", "endofsequence", "endofdocument", "eos", "eod", "/s"};
   return std::ranges::find(names, letters_of(token)) != names.end();
+}
+
+TextIds text_ids_of(const Tokenizer& tokenizer) {
+  return {tokenizer.marks().begin.value_or(-1), tokenizer.marks().ends};
 }
 
 TextMarks read_text_marks(const Tokenizer& tokenizer, const fs::path& folder) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "data/tokenizer.h"
+#include "models/text_ids.h"
 
 namespace trine {
 
@@ -13,6 +14,9 @@ namespace trine {
 // add_bos_token says, else the post-processor, else the begin of text where no tokenizer_config.json names a class
 // that has none. DataError for a file that is no JSON.
 TextMarks read_text_marks(const Tokenizer& tokenizer, const std::filesystem::path& folder);
+
+// What a model that is trained on its tokens has for begin and end.
+TextIds text_ids_of(const Tokenizer& tokenizer);
 
 // Begin and end among special tokens by their names: <s>, <|begin_of_text|>, [BOS], <｜end▁of▁sentence｜>, ...
 bool names_begin(std::string_view token);

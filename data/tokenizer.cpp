@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include "base/error.h"
+#include "base/file_system.h"
 #include "base/mapped_file.h"
 #include "data/text_marks.h"
 
@@ -69,16 +70,13 @@ std::unique_ptr<Tokenizer> make_from_file(const fs::path& path) {
 
 constexpr const char *kJson = "tokenizer.json", *kModel = "tokenizer.model";
 
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
-
 std::unique_ptr<Tokenizer> make_from_folder(const fs::path& folder) {
   const bool has_json = is_file(folder / kJson), has_model = is_file(folder / kModel);
   if (!has_json || !has_model) return make_from_file(folder / (has_json ? kJson : kModel));
   try {
     return make_from_file(folder / kJson);
+  } catch (const IoError&) {
+    throw;
   } catch (const DataError& json_error) {
     try {
       auto tokenizer = make_from_file(folder / kModel);
@@ -104,19 +102,18 @@ bool has_tokenizer(const fs::path& folder) { return is_file(folder / kJson) || i
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec) {
   if (spec == "bytes") return make_byte_tokenizer();
   const fs::path path = spec;
-  std::error_code ignored;
-  const bool is_folder = fs::is_directory(path, ignored);
-  if (is_folder && !has_tokenizer(path))
+  const bool folder = is_folder(path);
+  if (folder && !has_tokenizer(path))
     throw DataError(
         fmt::format("[tokenizer] {}: no tokenizer.json and no tokenizer.model in this folder. Add the "
                     "model's tokenizer, or give --tokenizer bytes or a file.",
                     spec));
-  if (!is_folder && !fs::exists(path, ignored))
+  if (!folder && !is_there(path))
     throw DataError(
         fmt::format("[tokenizer] {}: no such file. Give --tokenizer bytes, a SentencePiece .model or a "
                     "tokenizer.json.",
                     spec));
-  std::unique_ptr<Tokenizer> tokenizer = is_folder ? make_from_folder(path) : make_from_file(path);
+  std::unique_ptr<Tokenizer> tokenizer = folder ? make_from_folder(path) : make_from_file(path);
   tokenizer->set_marks(read_text_marks(*tokenizer, fs::path(tokenizer->name()).parent_path()));
   return tokenizer;
 }

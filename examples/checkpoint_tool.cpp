@@ -16,6 +16,7 @@
 #include "checkpoint/export_hugging_face.h"
 #include "checkpoint/reshard.h"
 #include "checkpoint/saved_model.h"
+#include "data/text_marks.h"
 #include "data/tokenizer.h"
 #include "examples/flags_error.h"
 #include "examples/version.h"
@@ -312,9 +313,9 @@ std::string tokenizer_of(const Checkpoint& checkpoint) {
   const std::string spec = saved_model(checkpoint).tokenizer;
   if (spec.empty() || spec == "bytes") return {};
   try {
-    const std::string file = is_folder(spec) ? tokenizer_in(spec) : spec;
-    if (fmt::format("{:016x}", make_tokenizer(file)->hash()) == checkpoint.manifest().state.tokenizer_hash)
-      return file;
+    const auto tokenizer = make_tokenizer(spec);
+    const std::string file = tokenizer->name();
+    if (fmt::format("{:016x}", tokenizer->hash()) == checkpoint.manifest().state.tokenizer_hash) return file;
     fmt::print(stderr, "warning: {} is not the tokenizer of this checkpoint any more: it is not copied.\n", file);
   } catch (const DataError& error) {
     fmt::print(stderr, "warning: the tokenizer is not copied: {}\n", error.what());
@@ -348,17 +349,17 @@ ExitCode import_hf(int argc, const char* const* argv) {
   arguments.need("DIR", source, "with config.json and safetensors");
   arguments.need("FOLDER", target, "gets the checkpoint as FOLDER/step-000000");
   if (!arguments.parse(argc, argv)) return ExitCode::kOk;
-  std::string tokenizer = tokenizer_in(source);
   std::unique_ptr<Tokenizer> made;
   try {
-    if (!tokenizer.empty()) made = make_tokenizer(tokenizer);
+    if (has_tokenizer(source)) made = make_tokenizer(source);
   } catch (const DataError& error) {
     fmt::print(stderr, "warning: imported without a tokenizer: {}\n", error.what());
-    tokenizer.clear();
   }
-  if (!made) made = make_byte_tokenizer();
-  const std::string hash = fmt::format("{:016x}", made->hash());
-  fmt::print("{}\n", import_hugging_face(source, target, tokenizer, hash).string());
+  if (made && !made->note().empty()) fmt::print(stderr, "warning: {}\n", made->note());
+  ModelTokenizer tokenizer;
+  if (made) tokenizer = {made->name(), "", text_ids_of(*made)};
+  tokenizer.hash = fmt::format("{:016x}", (made ? *made : *make_byte_tokenizer()).hash());
+  fmt::print("{}\n", import_hugging_face(source, target, tokenizer).string());
   return ExitCode::kOk;
 }
 

@@ -130,6 +130,7 @@ struct Job {
 std::vector<int32_t> encode(const Job& job) {
   const TextMarks& marks = job.tokenizer->marks();
   std::vector<int32_t> ids = marks.prefix;
+  if (!marks.begin && job.model.config.bos >= 0) ids = {job.model.config.bos};  // the model alone says it
   job.tokenizer->encode(job.request.prompt, ids);
   if (ids.empty() && job.tokenizer->name() != "bytes" && marks.begin) ids = {*marks.begin};
   if (ids.empty() && !marks.ends.empty()) ids = {marks.ends.front()};

@@ -242,14 +242,14 @@ CommandLine read_flags(int argc, char** argv, Connection& connection) {
   CommandLine command;
   std::optional<ResumePoint> point;
   run_on_first(connection.all, [&] {
-    command = parse_train_flags(argc, argv, info, version_text(), saved_config,
+    command = parse_train_flags(argc, argv, info, version_text(), folder_facts(),
                                 [&](const auto&... where) { return point = find_resume_point(where...); });
   });
   point = resume_point_of(told_by_first(connection.all, to_text(point)));
   run_agreed(connection.all, [&] {
     if (connection.is_first()) return;
     command =
-        parse_train_flags(argc, argv, info, version_text(), saved_config, [&](const auto&...) { return point; });
+        parse_train_flags(argc, argv, info, version_text(), folder_facts(), [&](const auto&...) { return point; });
   });
   return command;
 }

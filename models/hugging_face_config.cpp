@@ -4,6 +4,7 @@
 
 #include "base/mapped_file.h"
 #include "models/llama_fields.h"
+#include "models/text_ids.h"
 
 namespace trine {
 namespace {
@@ -192,7 +193,11 @@ LlamaConfig read_hugging_face_config(const std::filesystem::path& path) {
   const json object = json::parse(read_text_file(file), nullptr, /*allow_exceptions=*/false);
   if (object.is_discarded())
     throw DataError(fmt::format("[{}] not valid JSON. Is the file complete?", file.string()));
-  return from_hugging_face(object, file.string());
+  LlamaConfig config = from_hugging_face(object, file.string());
+  const TextIds ids = read_text_ids(file.parent_path());
+  if (0 <= ids.begin && ids.begin < config.vocab) config.bos = ids.begin;
+  if (!ids.ends.empty()) config.eos = ids.ends;
+  return config;
 }
 
 json to_hugging_face(const LlamaConfig& config, std::string_view dtype) {

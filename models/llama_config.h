@@ -53,7 +53,8 @@ struct LlamaConfig {
 // Absent fields that have a default in transformers get it. DataError, naming every offending field, for a model
 // that is not a LLaMA or that Trine would compute differently. `where` is the file named in the message.
 LlamaConfig from_hugging_face(const nlohmann::json& config, const std::string& where);
-// The same from a file, or from the config.json in a folder.
+// The same from a file, or from the config.json in a folder; begin and end of text from generation_config.json
+// beside it, where that says them (models/text_ids.h).
 LlamaConfig read_hugging_face_config(const std::filesystem::path& path);
 
 // A config.json that transformers 4 and 5 both read. `dtype` is that of the weights beside it: "bfloat16",

@@ -1,5 +1,6 @@
 #include "models/text_ids.h"
 
+#include "base/file_system.h"
 #include "base/json.h"
 
 namespace trine {
@@ -19,8 +20,7 @@ std::vector<int> ids_of(const nlohmann::json& object, const char* member) {
 TextIds read_text_ids(const std::filesystem::path& folder) {
   TextIds ids;
   for (const char* name : {"generation_config.json", "config.json"}) {
-    std::error_code ignored;
-    if (!std::filesystem::is_regular_file(folder / name, ignored)) continue;
+    if (!is_file(folder / name)) continue;
     const nlohmann::json object = read_json_file(folder / name);
     if (!object.is_object()) continue;
     if (const auto begins = ids_of(object, "bos_token_id"); ids.begin < 0 && !begins.empty()) ids.begin = begins[0];

@@ -94,8 +94,8 @@ std::vector<Flag> make_table() {
   add("tie-embeddings", {}, "on|off", "the head uses the embedding's weight", FIELD(model.tie_embeddings));
   add("max-position", {"max-position-embeddings"}, "N", "longest context, as exported models state it",
       FIELD(model.max_position));
-  add("bos", {}, "ID", "token that begins a document, or -1", FIELD(model.bos));
-  add("eos", {}, "ID,..", "tokens that end a document, or none", FIELD(model.eos));
+  add("bos", {}, "ID", "token that begins a text, or -1 (default: the tokenizer's)", FIELD(model.bos));
+  add("eos", {}, "ID,..", "tokens that end a text, or none (default: the tokenizer's)", FIELD(model.eos));
 
   group = "Batch";
   add("seq", {"seq-length"}, "N", "tokens of a sequence (seq, global-batch, steps and lr default to the preset's)",
@@ -157,7 +157,8 @@ std::vector<Flag> make_table() {
   add("valid-data", {"valid-data-path"}, "PATH", "token file to validate on", FIELD(valid_data));
   add("valid-fraction", {}, "F",
       "part of the data, at its end, to validate on (default: 0; 0.05 of the default text)", FIELD(valid_fraction));
-  add("tokenizer", {"tokenizer-model"}, "bytes|FILE", "of the data", FIELD(tokenizer));
+  add("tokenizer", {"tokenizer-model"}, "bytes|FILE|DIR",
+      "of the data (default: the one beside --load-weights or --model, else bytes)", FIELD(tokenizer));
   add("shuffle", {}, "on|off", "draw sequences in random order", FIELD(shuffle));
   add("valid-interval", {"eval-interval"}, "N", "steps between validations", FIELD(valid_interval));
   add("valid-batches", {"eval-iters"}, "N", "global batches of a validation; 0: never validate",

@@ -131,6 +131,7 @@ GivenFlags merge(GivenFlags line, GivenFlags file) {
   if (line.contains("model"))
     std::erase_if(file, [](const auto& e) { return find_flag(e.first)->group == "Model"; });
   if (line.contains("hidden") || line.contains("heads")) file.erase("head-dim");
+  if (line.contains("tokenizer")) file.erase("bos"), file.erase("eos");
   line.merge(file);
   return line;
 }
@@ -172,10 +173,10 @@ GivenFlags go_on_with(GivenFlags given, const ResumePoint& point, const LaunchIn
 }
 
 // What weights mean: the model, and the tokenizer of its ids.
-GivenFlags with_model_of_weights(GivenFlags given, const SavedConfig& saved_config, Problems& problems) {
+GivenFlags with_model_of_weights(GivenFlags given, const FolderFacts& folders, Problems& problems) {
   const std::string folder = last_text(given, "load-weights");
-  if (folder.empty() || given.contains("model") || !saved_config) return given;
-  const std::optional<json> config = saved_config(folder);
+  if (folder.empty() || !folders.saved_config) return given;
+  const std::optional<json> config = folders.saved_config(folder);
   if (!config) return given;
   GivenFlags saved;
   read_flags(*config, folder, saved, problems);
@@ -273,7 +274,7 @@ class Parser {
 }  // namespace
 
 CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInfo& launch,
-                              const std::string& version_text, const SavedConfig& saved_config,
+                              const std::string& version_text, const FolderFacts& folders,
                               const FindResumePoint& find) {
   Parser parser(version_text);
   if (auto request = parser.parse(argc, argv)) return *request;
@@ -284,9 +285,11 @@ CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInf
   GivenFlags given = merge(parser.given(problems), std::move(file));
   const std::optional<ResumePoint> point = resume_point(given, find);
   given = point ? go_on_with(std::move(given), *point, launch, problems)
-                : with_model_of_weights(std::move(given), saved_config, problems);
+                : with_model_of_weights(std::move(given), folders, problems);
+  add_tokenizer_of_folder(given, folders);
   if (problems.empty()) {
     Config config = resolve(given, launch);
+    if (!config.looks_only()) take_text_ids(given, folders, config);
     if (point)
       config.resume_folder = point->run_folder, config.resume_saves = point->saves,
       config.resume_checkpoint = point->checkpoint, config.resume_warning = point->warning;

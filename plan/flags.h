@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "plan/config.h"
+#include "plan/folder_facts.h"
 
 namespace trine {
 
@@ -17,10 +18,6 @@ struct TextRequest {
   std::string text;
 };
 using CommandLine = std::variant<Config, TextRequest>;
-
-// The configuration, as to_json() gives it, of the training that left a folder of weights behind; nothing for
-// folders in another form.
-using SavedConfig = std::function<std::optional<nlohmann::json>(const std::string& folder)>;
 
 // What is asked for: --resume's value, and where the run and its checkpoints may be. Empty: not given.
 struct ResumeWish {
@@ -40,10 +37,11 @@ struct ResumePoint {
 using FindResumePoint = std::function<std::optional<ResumePoint>(const ResumeWish&)>;
 
 // Presets < --load-weights DIR < --config FILE.json < command line. A --model on the command line replaces all of
-// the file's model; without any, --load-weights brings model and tokenizer. ConfigError with all problems at once;
-// DataError for a file that cannot be read. REQUIRES: `find` where --resume may be given.
+// the file's model; without any, --load-weights brings the model, and always the tokenizer.
+// ConfigError with all problems at once; DataError for a file that cannot be read. REQUIRES: `find` where --resume
+// may be given.
 CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInfo& launch,
-                              const std::string& version_text, const SavedConfig& saved_config = {},
+                              const std::string& version_text, const FolderFacts& folders = {},
                               const FindResumePoint& find = {});
 
 // Every resolved value under its flag's name; --config reads it back to an equal Config (on as many ranks).

@@ -11,6 +11,7 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/saved_model.h"
+#include "data/text_marks.h"
 #include "data/tokenizer.h"
 #include "models/llama_inference.h"
 
@@ -37,9 +38,8 @@ void check_weights(const HuggingFaceWeights& weights, const LlamaConfig& config,
     throw DataError(fmt::format("[--model] {}: the weights do not fit config.json:{}", folder, problems));
 }
 
-std::string tokenizer_in(const std::filesystem::path& folder, const LlamaConfig& config) {
-  for (const char* file : {"tokenizer.json", "tokenizer.model"})
-    if (is_there(folder / file)) return (folder / file).string();
+std::string tokenizer_of(const std::filesystem::path& folder, const LlamaConfig& config) {
+  if (has_tokenizer(folder)) return folder.string();
   return config.vocab == kByteVocab ? "bytes" : "";
 }
 
@@ -51,7 +51,7 @@ ModelFolder open_hugging_face(const std::filesystem::path& folder) {
     throw DataError(fmt::format("[--model] {}: {}", (folder / "config.json").string(), problems.list()[0]));
   const auto weights = std::make_shared<const HuggingFaceWeights>(folder);
   check_weights(*weights, model.config, folder.string());
-  model.tokenizer = tokenizer_in(folder, model.config);
+  model.tokenizer = tokenizer_of(folder, model.config);
   model.weights = [weights](const std::string& name, int64_t begin, std::span<float> out) {
     weights->read(name, begin, out);
   };
@@ -88,7 +88,7 @@ ModelFolder open_checkpoint_folder(const std::filesystem::path& folder) {
   const auto weights = std::make_shared<SavedWeights>(Checkpoint(folder));
   const SavedModel saved = saved_model(weights->checkpoint());
   return {.config = saved.config,
-          .tokenizer = saved.tokenizer.empty() ? tokenizer_in(folder, saved.config) : saved.tokenizer,
+          .tokenizer = saved.tokenizer.empty() ? tokenizer_of(folder, saved.config) : saved.tokenizer,
           .weights = [weights](const std::string& name, int64_t begin, std::span<float> out) {
             weights->read(name, begin, out);
           }};
@@ -114,6 +114,12 @@ std::optional<nlohmann::json> saved_config(const std::filesystem::path& folder) 
   } catch (const DataError& error) {
     throw Error(ExitCode::kNoCheckpoint, error.what());
   }
+}
+
+FolderFacts folder_facts() {
+  return {.saved_config = [](const std::string& folder) { return saved_config(folder); },
+          .has_tokenizer = [](const std::string& folder) { return has_tokenizer(folder); },
+          .text_ids = [](const std::string& tokenizer) { return text_ids_of(*make_tokenizer(tokenizer)); }};
 }
 
 ModelFolder open_model(const std::filesystem::path& folder) {

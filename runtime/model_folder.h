@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/llama_config.h"
+#include "plan/folder_facts.h"
 #include "runtime/parameters.h"
 
 namespace trine {
@@ -22,6 +23,9 @@ struct ModelFolder {
 // The configuration (plan/flags.h) of the training that saved a folder find_checkpoints() knows; nothing for
 // others. Reads manifests alone. Error with ExitCode::kNoCheckpoint if none is good.
 std::optional<nlohmann::json> saved_config(const std::filesystem::path& folder);
+
+// For parse_train_flags().
+FolderFacts folder_facts();
 
 // A folder that find_checkpoints() knows (Error with ExitCode::kNoCheckpoint if no checkpoint is good), or one in
 // Hugging Face's form. DataError if it is none of them, or its weights do not fit its configuration.

@@ -18,7 +18,7 @@ class SavedModelTest : public testing::Test {
  protected:
   SavedModelTest() {
     fs::remove_all(folder_);
-    path_ = import_hugging_face(fs::path(TRINE_TEST_DATA) / "hf_llama/mha", folder_, "", "00");
+    path_ = import_hugging_face(fs::path(TRINE_TEST_DATA) / "hf_llama/mha", folder_, {"", "00"});
   }
   ~SavedModelTest() override { fs::remove_all(folder_); }
 

@@ -2,8 +2,11 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "models/presets.h"
 
@@ -86,6 +89,24 @@ TEST(LlamaConfig, AbsentFieldsGetTheirDefaults) {
   EXPECT_EQ(read.bos, -1);
   EXPECT_EQ(read.kv_heads, 32);
   EXPECT_EQ(read.head_dim, 128);
+}
+
+TEST(LlamaConfig, GenerationConfigSaysBeginAndEndOfTextBeforeConfig) {
+  const std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / fmt::format("trine-text-ids-{}", ::getpid());
+  std::filesystem::create_directory(folder);
+  const auto read = [&](const char* generation) {
+    std::ofstream(folder / "config.json") << plain_config();
+    std::ofstream(folder / "generation_config.json") << generation;
+    const LlamaConfig config = read_hugging_face_config(folder);
+    return std::pair(config.bos, config.eos);
+  };
+  EXPECT_EQ(read("{}"), std::pair(1, std::vector<int>{2}));
+  EXPECT_EQ(read(R"({"bos_token_id": 3, "eos_token_id": [4, 5]})"), std::pair(3, (std::vector<int>{4, 5})));
+  EXPECT_EQ(read(R"({"bos_token_id": null, "eos_token_id": 7})"), std::pair(1, std::vector<int>{7}));
+  EXPECT_EQ(read(R"({"bos_token_id": -1, "eos_token_id": [-1]})"), std::pair(1, std::vector<int>{2}));
+  EXPECT_THROW(read("{"), DataError);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(LlamaConfig, OldRopeScalingSpelling) {

@@ -102,6 +102,8 @@ TEST_F(Generate, StopsAtTheEndOfText) {
                               " --greedy --dtype f32 --max-tokens 5 --print-ids --threads 1 ";
   EXPECT_EQ(in_folder(command + "2>/dev/null").text, "\n");
   EXPECT_EQ(in_folder(command + "--ignore-eos 2>/dev/null").text, "11,11,158,93,11\n");
+  std::ofstream(folder_ / "deep/generation_config.json") << R"({"eos_token_id": [7, 158]})";
+  EXPECT_EQ(in_folder(command + "2>/dev/null").text, "11,11\n");
 }
 
 TEST_F(Generate, WritesTextOfTheTokenizer) {

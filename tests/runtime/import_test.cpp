@@ -20,7 +20,7 @@ class Import : public testing::TestWithParam<const char*> {
   ~Import() override { fs::remove_all(folder_); }
 
   fs::path import_as(const char* name, const fs::path& from) const {
-    return import_hugging_face(from, folder_ / name, "", "00");
+    return import_hugging_face(from, folder_ / name, {"", "00"});
   }
   std::vector<std::string> export_as(const char* name, const fs::path& from, const ExportOptions& options) const {
     Checkpoint checkpoint(from);
