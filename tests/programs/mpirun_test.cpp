@@ -132,6 +132,17 @@ TEST_F(UnderMpirun, OneRankSpeaksForAll) {
   const Ran data = in_folder(over_mpi(2) + "--data nowhere");
   EXPECT_EQ(data.code, 3);
   EXPECT_EQ(count(data.text, "nowhere: no such file"), 1u) << data.text;
+  // Two tasks of srun without --mpi: each would be alone.
+  for (const char* program : {"train_llama", "generate_llama --model out"}) {
+    const std::string srun =
+        "export SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_NODEID=0 SLURM_STEP_TASKS_PER_NODE=2 SLURM_PROCID=";
+    const Ran first = in_folder(srun + "0; " + program), second = in_folder(srun + "1; " + program);
+    EXPECT_EQ(first.code, 2);
+    EXPECT_EQ(second.code, 2);
+    EXPECT_THAT(first.text, testing::HasSubstr("[mpi] srun started 2 tasks without PMI"));
+    EXPECT_EQ(count(first.text, "\n"), 1u) << first.text;
+    EXPECT_EQ(second.text, "");
+  }
 }
 
 // The threads that a command chooses for a rank.

@@ -38,11 +38,16 @@ std::string_view name(Isa isa) {
   return "?";
 }
 
+// clang 14 has no check for it. Its registers are AVX2's.
+static bool has_f16c() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 std::vector<Isa> available_isas() {
   std::vector<Isa> list = {Isa::kPortable};
   // The compiler's checks include that the operating system saves the registers.
-  if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")))
-    return list;
+  if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())) return list;
   list.push_back(Isa::kAvx2);
   if (!(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")))
