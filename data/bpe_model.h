@@ -28,6 +28,7 @@ class BpeModel {
 
   std::optional<int32_t> id_of(std::string_view token) const;
   int32_t num_ids() const { return static_cast<int32_t>(token_of_id_.size()); }
+  bool merges() const { return !merged_.empty(); }  // anything at all
   // As the file writes them; "" for ids that have none.
   const std::vector<std::string>& tokens() const { return token_of_id_; }
   // True if a piece may be cut in front of `c` where another character stands before it: no merge reaches across.

@@ -55,6 +55,16 @@ class HuggingFaceTokenizer final : public Tokenizer {
     return model_.id_of(token);
   }
 
+  // Then it is the byte tokenizer, as checkpoint_tool export-hf writes it for others.
+  bool is_bytes() const {
+    if (vocab_size() != kByteVocab || marks_.begin != kByteBegin || marks_.end != kByteEnd) return false;
+    std::string all;
+    for (int byte = 0; byte < 256; ++byte) all += static_cast<char>(byte);
+    all += "the  end 123 \n";
+    return !model_.merges() && encode(all) == make_byte_tokenizer()->encode(all);
+  }
+  using Tokenizer::encode;
+
   size_t encode_part(std::string_view text, Part part, std::vector<int32_t>& out) const override {
     if (part.last || cuts_ == Cuts::kPieces) return encode_tokens(text, part, out);
     const size_t cut = cuts_ == Cuts::kWords ? word_cut(text) : 0;
@@ -238,7 +248,9 @@ std::unique_ptr<Tokenizer> make_hugging_face_tokenizer(const std::filesystem::pa
                     "that name, which holds vocabulary and merges, or the model's folder.",
                     path.string()));
   try {
-    return std::make_unique<HuggingFaceTokenizer>(file, json, XXH3_64bits(text.data(), text.size()));
+    auto tokenizer = std::make_unique<HuggingFaceTokenizer>(file, json, XXH3_64bits(text.data(), text.size()));
+    if (tokenizer->is_bytes()) return make_byte_tokenizer();
+    return tokenizer;
   } catch (const Json::exception& error) {
     throw DataError(
         fmt::format("[tokenizer] {}: {}. Need the tokenizer.json of a BPE model.", path.string(), error.what()));

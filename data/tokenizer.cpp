@@ -114,6 +114,7 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec) {
                     "tokenizer.json.",
                     spec));
   std::unique_ptr<Tokenizer> tokenizer = folder ? make_from_folder(path) : make_from_file(path);
+  if (tokenizer->name() == "bytes") return tokenizer;
   tokenizer->set_marks(read_text_marks(*tokenizer, fs::path(tokenizer->name()).parent_path()));
   return tokenizer;
 }

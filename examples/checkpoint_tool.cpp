@@ -315,6 +315,7 @@ std::string tokenizer_of(const Checkpoint& checkpoint) {
   try {
     const auto tokenizer = make_tokenizer(spec);
     const std::string file = tokenizer->name();
+    if (file == "bytes") return {};
     if (fmt::format("{:016x}", tokenizer->hash()) == checkpoint.manifest().state.tokenizer_hash) return file;
     fmt::print(stderr, "warning: {} is not the tokenizer of this checkpoint any more: it is not copied.\n", file);
   } catch (const DataError& error) {

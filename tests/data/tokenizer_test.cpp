@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "data/pre_tokenizer.h"
 #include "data/utf8.h"
 #include "tests/data/scratch.h"
 
@@ -48,6 +49,26 @@ TEST_P(Expected, GivesTheIdsOfTheOriginalLibrary) {
 }
 INSTANTIATE_TEST_SUITE_P(Files, Expected,
                          ::testing::Values("bpe.json", "bpe_gpt2.json", "bpe.model", "unigram.model"));
+
+// So that data and weights of a byte-level run stay together when its exported folder comes back.
+TEST(ByteTokenizer, IsSeenInATokenizerJsonOfBytes) {
+  const ScratchFolder folder;
+  json definition = json::parse(read_file(tokenizer_file("bpe.json")));
+  definition["model"]["vocab"] = json::object();
+  for (int byte = 0; byte < 256; ++byte)
+    definition["model"]["vocab"][std::string(written_byte(static_cast<unsigned char>(byte)))] = byte;
+  definition["model"]["merges"] = json::array();
+  for (const int i : {0, 1, 2}) definition["added_tokens"][i]["id"] = 256 + i;
+  const auto make = [&] {
+    write_file(folder / "tokenizer.json", definition.dump());
+    return make_tokenizer(folder.path());
+  };
+  EXPECT_EQ(make()->hash(), make_byte_tokenizer()->hash());
+  EXPECT_EQ(make()->marks().ends, std::vector<int32_t>{257});
+  definition["model"]["vocab"]["a"] = 98, definition["model"]["vocab"]["b"] = 97;
+  EXPECT_NE(make()->hash(), make_byte_tokenizer()->hash());
+  EXPECT_EQ(make()->encode("ab"), (std::vector<int32_t>{98, 97}));
+}
 
 TEST(BpeTokenizer, EveryTextComesBackWholeEvenIfItIsNoUtf8) {
   const auto tokenizer = make_tokenizer(tokenizer_file("bpe.json"));
