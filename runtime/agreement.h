@@ -27,8 +27,8 @@ void run_agreed(Communicator* world, const std::function<void()>& body);
 // run_agreed of what the first rank does for all.
 void run_on_first(Communicator* world, const std::function<void()>& body);
 
-// For what throws the same on all ranks, because it follows from what they have gathered: makes it an AgreedError,
-// but for a wait that came to no end.
+// For what throws the same on all ranks, because it follows from what they have gathered or were all told by the
+// launcher: makes it an AgreedError, but for a wait that came to no end.
 template <typename F>
 auto alike(F body) {
   try {

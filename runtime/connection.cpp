@@ -36,7 +36,7 @@ ExitCode run_with_mpi(const std::string& prefix, std::chrono::milliseconds timeo
     const auto code = judge_late_start(launch, call, lasted, overdue);
     return code ? std::optional(static_cast<int>(*code)) : std::nullopt;
   });
-  check_pmi(launch);
+  alike([&] { check_pmi(launch); });
   MpiSession session(&watchdog);
   check_launch(launch, session);
   Connection connection{launch, prefix, &session, nullptr, &watchdog};
