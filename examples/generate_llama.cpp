@@ -254,7 +254,7 @@ Facts facts_of(const Job& job) {
   std::vector<float> norm(static_cast<size_t>(c.hidden));
   job.model.weights("model.norm.weight", 0, norm);
   const std::string_view bytes(reinterpret_cast<const char*>(norm.data()), norm.size() * sizeof(float));
-  Facts facts = {{"the program", version_text()},
+  Facts facts = {{"the program", version_number() + ", commit " + version_commit()},
                  {"--max-tokens", std::to_string(r.max_tokens)},
                  {"--temperature", std::to_string(s.temperature)},
                  {"--top-k", std::to_string(s.top_k)},

@@ -161,7 +161,7 @@ ExitCode train(Trainer& trainer, const Plan& plan, Surroundings& around, Communi
 // What all ranks must have resolved alike. Hosts may have their files under other names, and their own threads:
 // what is in the files counts.
 Facts facts_of(const Plan& plan) {
-  Facts facts = {{"the program", version_text()}};
+  Facts facts = {{"the program", version_number() + ", commit " + version_commit()}};
   const nlohmann::ordered_json config = to_json(plan.config);
   for (const auto& [flag, value] : config.items()) {
     const bool of_host =
