@@ -15,10 +15,6 @@ constexpr int kCollectiveTag = Transport::kMaxTag;
 // Of the thread, not of a communicator: a body that may fail on some ranks must leave all their groups alone.
 thread_local int silences = 0;
 
-void check_may_talk(const char* op, const std::string& group) {
-  TRINE_CHECK(silences == 0, "{} of group {} where ranks may fail alone: talk before or after it", op, group);
-}
-
 std::byte* at(void* data, int64_t bytes) { return static_cast<std::byte*>(data) + bytes; }
 const std::byte* at(const void* data, int64_t bytes) { return static_cast<const std::byte*>(data) + bytes; }
 
@@ -30,6 +26,10 @@ void wait_all(std::vector<Request>& requests) {
 
 Silence::Silence() { ++silences; }
 Silence::~Silence() { --silences; }
+
+void Silence::check(std::string_view op, std::string_view group) {
+  TRINE_CHECK(silences == 0, "{} of group {} where ranks may fail alone: talk before or after it", op, group);
+}
 
 // The same stretch [offset, offset + length) of every rank's shard of `total` elements.
 struct Communicator::Piece {
@@ -76,7 +76,7 @@ Communicator::Communicator(std::string name, std::vector<int> ranks, int rank, s
 }
 
 void Communicator::begin_collective(const char* op) {
-  check_may_talk(op, name_);
+  Silence::check(op, name_);
   ++sequence_;
 }
 
@@ -299,13 +299,13 @@ void Communicator::recv(void* data, int64_t count, DType dtype, int peer, int ta
 
 Request Communicator::isend(const void* data, int64_t count, DType dtype, int peer, int tag) {
   TRINE_CHECK(0 <= tag && tag <= kMaxTag && 0 <= peer && peer < size(), "tag {} to {} of {}", tag, peer, size());
-  check_may_talk("send", name_);
+  Silence::check("send", name_);
   return post_send(data, count * static_cast<int64_t>(size_bytes(dtype)), peer, tag, "send");
 }
 
 Request Communicator::irecv(void* data, int64_t count, DType dtype, int peer, int tag) {
   TRINE_CHECK(0 <= tag && tag <= kMaxTag && 0 <= peer && peer < size(), "tag {} from {} of {}", tag, peer, size());
-  check_may_talk("recv", name_);
+  Silence::check("recv", name_);
   return post_receive(data, count * static_cast<int64_t>(size_bytes(dtype)), peer, tag, "recv");
 }
 

@@ -24,6 +24,9 @@ class Silence {
   ~Silence();
   Silence(const Silence&) = delete;
   Silence& operator=(const Silence&) = delete;
+
+  // To be asked by whatever talks to other ranks.
+  static void check(std::string_view op, std::string_view group);
 };
 
 // A message started by isend or irecv. Its buffer must outlive it, and the communicator too.
