@@ -126,7 +126,7 @@ class Harmed : public StartUp {
                        " TRINE_FAULT_RANK={} TRINE_FAULT={}:{}:{} TRINE_FAULT_IN={} ",
                        victim, moment.call, moment.n, action, moment.in) +
            kSmall +
-           fmt::format("--config flags.json --tp 2 --pp {} --out {} --timeout {}", num_ranks / 4,
+           fmt::format("--config flags.json --tp 2 --pp {} --out {} --timeout {}", std::max(1, num_ranks / 4),
                        (folder_ / "out").string(), kTimeoutS);
   }
 
