@@ -26,13 +26,15 @@ std::optional<fs::path> run_around(const fs::path& saves) {
   return is_run ? std::optional(run) : std::nullopt;
 }
 
-// What the file says; nothing if it is not there, or is no such file.
+// What the file says. Nothing: it is not there; an empty path: it is no such file, and so nobody's.
 std::optional<fs::path> read_owner(const fs::path& saves) {
-  if (!is_file(saves / kOwnerFile)) return std::nullopt;
+  const PathKind kind = kind_of(saves / kOwnerFile);
+  if (kind == PathKind::kNothing) return std::nullopt;
+  if (kind != PathKind::kFile) return fs::path();
   const std::string text = read_small_file(saves / kOwnerFile, kMaxOwnerBytes);
   const size_t end = text.find('\n');
   const fs::path run = text.substr(0, end);
-  return end != std::string::npos && run.is_absolute() ? std::optional(run) : std::nullopt;
+  return end != std::string::npos && run.is_absolute() ? run : fs::path();
 }
 
 std::optional<fs::path> saver_of_newest(const fs::path& saves) {
@@ -56,7 +58,7 @@ bool has_moved(const fs::path& owner, const fs::path& run, const fs::path& saves
 
 // Appears whole, and only if there is none.
 void write_owner_once(const fs::path& saves, const std::string& text) {
-  const fs::path temporary = saves / fmt::format("{}{:08x}", kOwnerTemporary, std::random_device()());
+  const fs::path temporary = saves / fmt::format("{}-{:08x}", kOwnerTemporary, std::random_device()());
   {
     File file = File::create(temporary);
     file.write(0, std::as_bytes(std::span(text)));
@@ -73,7 +75,7 @@ void write_owner_once(const fs::path& saves, const std::string& text) {
 
 std::optional<fs::path> owner_of(const fs::path& saves) {
   if (const auto run = run_around(saves)) return run;
-  if (const auto run = read_owner(saves)) return run;
+  if (const auto run = read_owner(saves); run && !run->empty()) return run;
   return saver_of_newest(saves);
 }
 
@@ -97,15 +99,12 @@ void check_unused(const fs::path& saves) {
 
 void claim(const fs::path& saves, const fs::path& run, bool taken_over) {
   if (is_own_folder_of(saves, run)) return;
+  const auto owner = read_owner(saves);  // before it is judged: one that appears later is met by its name
   if (!taken_over) check_owner(saves, run);
   make_folder(saves);
   const std::string text = fs::absolute(run).lexically_normal().string() + "\n";
-  if (const auto owner = read_owner(saves)) {
-    if (!same_place(*owner, run)) write_whole_file(saves / kOwnerFile, text);
-    return;
-  }
-  if (is_there(saves / kOwnerFile)) return write_whole_file(saves / kOwnerFile, text);  // damaged
-  write_owner_once(saves, text);
+  if (owner && !owner->empty() && same_place(*owner, run)) return;
+  owner ? write_whole_file(saves / kOwnerFile, text) : write_owner_once(saves, text);
   sync_folder(saves);
   check_owner(saves, run);
 }

@@ -8,7 +8,7 @@
 
 namespace trine {
 
-inline constexpr const char *kOwnerFile = "owner", *kOwnerTemporary = "owner.tmp-";
+inline constexpr const char *kOwnerFile = "owner", *kOwnerTemporary = "owner.tmp";
 
 // The run folder whose checkpoints are in `saves`, whether it is there or not: by where `saves` is, by its file
 // `owner`, or by the configuration in its newest checkpoint; nothing: nobody's. IoError.

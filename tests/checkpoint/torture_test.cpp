@@ -175,7 +175,6 @@ void fail_every_call(int64_t step, bool all, std::span<const Call> calls) {
 TEST(Torture, FailsAtEveryCallOfASave) { fail_every_call(3, false, kCalls); }
 TEST(Torture, FailsAtEveryCallOfAReplacingSave) { fail_every_call(2, false, kCalls); }
 TEST(Torture, FailsAtEveryLookOfASave) { fail_every_call(3, false, kLooks); }
-TEST(Torture, FailsAtEveryLookOfAReplacingSave) { fail_every_call(2, false, kLooks); }
 TEST(Torture, LongFailsAtEveryCallOfASave) { fail_every_call(3, true, kCalls), fail_every_call(3, true, kLooks); }
 TEST(Torture, LongFailsAtEveryCallOfAReplacingSave) {
   fail_every_call(2, true, kCalls), fail_every_call(2, true, kLooks);
