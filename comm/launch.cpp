@@ -6,6 +6,7 @@
 #include <optional>
 #include <sstream>
 #include <string_view>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "comm/transport.h"
@@ -135,8 +136,25 @@ void check_pmi(const Launch& launch) {
     if (std::getenv(variable) != nullptr) return;
   throw ConfigError(fmt::format(
       "[mpi] srun started {} tasks without PMI, so that MPI cannot make them one job. Add --mpi=pmix to srun (Open "
-      "MPI) or --mpi=pmi2 (MPICH); srun --mpi=list says what this Slurm has. mpirun inside sbatch needs neither.",
-      launch.num_ranks));
+      "MPI) or --mpi=pmi2 (MPICH); srun --mpi=list says what this Slurm has. mpirun inside sbatch needs neither. "
+      "Is "
+      "this process alone, and {}={} left over? Then unset it.",
+      launch.num_ranks, launch.rank_variable, launch.rank));
+}
+
+bool within_slurm_step() {
+  for (int pid = ::getppid(); pid > 1;) {
+    std::ifstream file(fmt::format("/proc/{}/stat", pid));
+    std::string line;
+    std::getline(file, line);  // "pid (name) state parent ...", see proc(5)
+    const size_t begin = line.find('('), end = line.rfind(')');
+    if (begin == line.npos || end == line.npos) return false;
+    if (line.substr(begin + 1, end - begin - 1) == "slurmstepd") return true;
+    std::istringstream fields(line.substr(end + 1));
+    std::string state;
+    if (!(fields >> state >> pid)) return false;
+  }
+  return false;
 }
 
 void check_launch(const Launch& launch, const Fabric& fabric) {

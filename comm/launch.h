@@ -27,6 +27,9 @@ Launch detect_launch();
 // variables are of has ended: what a shell under mpirun leaves behind makes MPI_Init end the process.
 void check_pmi(const Launch& launch);
 
+// Whether Slurm's daemon of a step runs above this process: the variables of a step are no leftovers then.
+bool within_slurm_step();
+
 // ConfigError unless `fabric` has as many ranks as the launcher started: each rank would train alone if the program
 // is linked to another MPI than the launcher's, and so does a process that only inherited a launcher's variables.
 void check_launch(const Launch& launch, const Fabric& fabric);

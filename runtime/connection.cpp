@@ -36,7 +36,10 @@ ExitCode run_with_mpi(const std::string& prefix, std::chrono::milliseconds timeo
     const auto code = judge_late_start(launch, call, lasted, overdue);
     return code ? std::optional(static_cast<int>(*code)) : std::nullopt;
   });
-  alike([&] { check_pmi(launch); });
+  if (within_slurm_step())
+    alike([&] { check_pmi(launch); });  // all its tasks find the same: one says it
+  else
+    check_pmi(launch);
   MpiSession session(&watchdog);
   check_launch(launch, session);
   Connection connection{launch, prefix, &session, nullptr, &watchdog};

@@ -141,7 +141,7 @@ TEST_F(UnderMpirun, OneRankSpeaksForAll) {
     EXPECT_EQ(second.code, 2);
     EXPECT_THAT(first.text, testing::HasSubstr("[mpi] srun started 2 tasks without PMI"));
     EXPECT_EQ(count(first.text, "\n"), 1u) << first.text;
-    EXPECT_EQ(second.text, "");
+    EXPECT_THAT(second.text, testing::HasSubstr("unset"));  // no daemon of Slurm is there: it may be alone
   }
 }
 
