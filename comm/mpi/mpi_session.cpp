@@ -25,7 +25,7 @@ MpiSession::MpiSession(Watchdog* watchdog) : watchdog_(watchdog) {
     throw Error(ExitCode::kOther,
                 fmt::format("[mpi] this MPI library offers thread level {}, MPI_THREAD_MULTIPLE is {}. "
                             "Use one that is built with threads.",
-                            provided, MPI_THREAD_MULTIPLE));
+                            provided, static_cast<int>(MPI_THREAD_MULTIPLE)));
   }
   check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
