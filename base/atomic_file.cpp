@@ -6,7 +6,7 @@
 #include <unistd.h>
 #include <utility>
 
-#include "base/error.h"
+#include "base/file_system.h"
 
 namespace trine {
 namespace {
@@ -75,11 +75,11 @@ void AtomicFile::publish() {
 }
 
 void AtomicFile::fail(const char* what) const {
-  throw DataError(fmt::format("[file] {}: {} failed after {} bytes: {}. {} Nothing was left under the final name.",
-                              path_.string(), what, size_, std::strerror(errno),
-                              errno == ENOSPC || errno == EDQUOT || errno == EFBIG
-                                  ? "Free space there, raise the limit, or write to another disk."
-                                  : "Check the folder and its permissions."));
+  throw IoError(fmt::format("[file] {}: {} failed after {} bytes: {}. {} Nothing was left under the final name.",
+                            path_.string(), what, size_, std::strerror(errno),
+                            errno == ENOSPC || errno == EDQUOT || errno == EFBIG
+                                ? "Free space there, raise the limit, or write to another disk."
+                                : "Check the folder and its permissions."));
 }
 
 }  // namespace trine

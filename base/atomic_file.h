@@ -8,7 +8,7 @@
 
 namespace trine {
 
-// Every failure (no such folder, disk full, quota) is a DataError with the system's reason. Move-only; a file that
+// Every failure (no such folder, disk full, quota) is an IoError with the system's reason. Move-only; a file that
 // was not committed is removed when it goes out of scope. One writer per path.
 class AtomicFile {
  public:

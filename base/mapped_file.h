@@ -1,32 +1,32 @@
-// A file mapped read-only into memory. Move-only; unmapped when it goes out of scope.
+// A file mapped read-only into memory, for what must be memory: a file of our own that waits to be written
+// elsewhere, or that other ranks change. What people give us is read (base/input_file.h).
 #pragma once
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <span>
-#include <string>
+#include <vector>
+
+#include "base/bus_error.h"
 
 namespace trine {
 
+// Where the file system can not map, its contents are read into memory. A page that is lost meanwhile ends the
+// process (base/bus_error.h). Not movable.
 class MappedFile {
  public:
-  MappedFile() = default;
-  explicit MappedFile(const std::filesystem::path& path);  // DataError if it cannot be opened or mapped
-  MappedFile(MappedFile&& other) noexcept;
-  MappedFile& operator=(MappedFile&& other) noexcept;
+  explicit MappedFile(const std::filesystem::path& path);  // the errors of InputFile
+  MappedFile(MappedFile&&) = delete;
   ~MappedFile();
 
-  const std::filesystem::path& path() const { return path_; }
-  std::span<const std::byte> bytes() const { return {data_, size_}; }
-  size_t size() const { return size_; }
+  std::span<const std::byte> bytes() const { return bytes_; }
+  size_t size() const { return bytes_.size(); }
 
  private:
-  std::filesystem::path path_;
-  const std::byte* data_ = nullptr;
-  size_t size_ = 0;
+  std::span<const std::byte> bytes_;
+  std::vector<std::byte> copy_;
+  std::optional<BusErrorWatch> watch_;  // of a mapping
 };
-
-// The whole of a small text file. DataError if it cannot be read.
-std::string read_text_file(const std::filesystem::path& path);
 
 }  // namespace trine

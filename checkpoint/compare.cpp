@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "checkpoint/hash.h"
 
 namespace trine {
@@ -48,7 +49,7 @@ Comparison compare(const Manifest& a, const Manifest& b) {
 nlohmann::json manifest_fields(Manifest manifest) {
   manifest.files.clear();
   manifest.tensors.clear();
-  return nlohmann::json::parse(write_manifest(manifest));
+  return parse_json(write_manifest(manifest));
 }
 
 }  // namespace trine

@@ -5,6 +5,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/file_system.h"
+#include "base/input_file.h"
 #include "base/json.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/safetensors.h"
@@ -70,9 +71,9 @@ void write_tensor(Checkpoint& checkpoint, const SafetensorsEntry& entry, const S
 }
 
 void copy_whole(const fs::path& from, const fs::path& to) {
-  const MappedFile source(from);
+  const InputFile source(from);
   AtomicFile file(to);
-  file.write(source.bytes().data(), source.size());
+  source.read_blocks(0, source.size(), [&](auto block) { file.write(block.data(), block.size()); });
   file.commit();
 }
 

@@ -14,7 +14,7 @@ namespace trine {
 
 class HuggingFaceWeights {
  public:
-  // Opens (maps) every file and checks headers and index; reads no weight. DataError naming the file and what is
+  // Opens every file and checks headers and index; reads no weight. DataError naming the file and what is
   // wrong.
   explicit HuggingFaceWeights(const std::filesystem::path& folder);
 

@@ -7,12 +7,13 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/dtype.h"
-#include "base/mapped_file.h"
+#include "base/input_file.h"
 #include "base/shape.h"
 
 namespace trine {
@@ -24,33 +25,37 @@ int64_t size_bytes(SafeType type);
 std::string_view name(SafeType type);  // "F32", as in the files
 SafeType safe_type(DType dtype);
 
+// Row-major, little endian: in memory, or in a file that is read when its values are asked for.
 struct SafeTensor {
   SafeType type = SafeType::kF32;
   Shape shape;
-  std::span<const std::byte> bytes;  // row-major, little endian, of any alignment
+  std::span<const std::byte> bytes = {};  // in memory, of any alignment
+  std::shared_ptr<const InputFile> file = nullptr;
+  int64_t begin = 0;  // in `file`, bytes
 };
 
-// A file mapped read-only. Tensors are views into it.
+// A file that is open for reading. Its tensors stay readable when this object is gone.
 class SafetensorsFile {
  public:
   // Checks the whole header: its length, JSON, known types, shapes that match their bytes, data without overlap,
   // hole or end past the file. DataError naming file and tensor.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
-  const std::filesystem::path& path() const { return file_.path(); }
+  const std::filesystem::path& path() const { return file_->path(); }
   const std::map<std::string, SafeTensor>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   bool contains(const std::string& name) const { return tensors_.contains(name); }
   const SafeTensor& tensor(const std::string& name) const;  // DataError if it is not there
 
  private:
-  MappedFile file_;
+  std::shared_ptr<const InputFile> file_;
   std::map<std::string, SafeTensor> tensors_;
   std::map<std::string, std::string> metadata_;
 };
 
 // Elements [begin, begin + out.size()) of the flattened tensor, converted as a cast does (numbers that do not fit
-// in an integer are an error of the caller). For T = float, double, int32_t, int64_t.
+// in an integer are an error of the caller). For T = float, double, int32_t, int64_t. DataError if the file was
+// cut.
 template <typename T>
 void copy_values(const SafeTensor& tensor, int64_t begin, std::span<T> out);
 

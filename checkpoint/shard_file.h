@@ -22,7 +22,8 @@ std::string shard_name(int writer);  // "rank-0003.h5"
 // REQUIRES: valid names, boxes inside their tensors.
 Part write_shard(const std::filesystem::path& folder, int writer, std::span<const Slice> slices);
 
-// Such a file, for reading. Everything about it that does not follow the format is a DataError.
+// Such a file, for reading. Everything about it that does not follow the format is a DataError, what the system
+// does not read an IoError.
 class ShardFile {
  public:
   explicit ShardFile(const std::filesystem::path& path);
@@ -40,7 +41,11 @@ class ShardFile {
     std::string name;
     H5Id id;
   };
+  template <typename F>
+  void explained(F f) const;
   void open_dataset(const TensorEntry& tensor, const Piece& piece, const ChunkGrid& grid);
+  Dataset find_dataset(std::string name, const TensorEntry& tensor, const Piece& piece,
+                       const ChunkGrid& grid) const;
   void check_dataset(hid_t id, const TensorEntry& tensor, const Piece& piece, const ChunkGrid& grid) const;
   const std::byte* read_chunk(const Chunk& chunk, int64_t chunk_bytes);
   [[noreturn]] void fail(const std::string& dataset, const std::string& what) const;

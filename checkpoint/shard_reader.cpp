@@ -56,18 +56,34 @@ void ShardFile::check_dataset(hid_t id, const TensorEntry& tensor, const Piece& 
   }
 }
 
+// Of a read that the system refused HDF5 says only that something is not there, or is broken.
+template <typename F>
+void ShardFile::explained(F f) const {
+  try {
+    f();
+  } catch (const DataError&) {
+    hdf5_.throw_if_failed();
+    throw;
+  }
+}
+
 void ShardFile::open_dataset(const TensorEntry& tensor, const Piece& piece, const ChunkGrid& grid) {
   std::string name = dataset_name(tensor, piece.dataset);
   if (name == dataset_.name) return;
-  const Hdf5Lock lock;
   dataset_ = {};
   cached_.clear();
+  explained([&] { dataset_ = find_dataset(std::move(name), tensor, piece, grid); });
+}
+
+ShardFile::Dataset ShardFile::find_dataset(std::string name, const TensorEntry& tensor, const Piece& piece,
+                                           const ChunkGrid& grid) const {
+  const Hdf5Lock lock;
   if (!is_hard_link(hdf5_, std::string(trine::name(tensor.kind))) || !is_hard_link(hdf5_, name)) {
     fail(name, "is not there");
   }
   H5Id id(H5Dopen2(hdf5_, name.c_str(), H5P_DEFAULT), file_.path(), "opening a dataset");
   check_dataset(id, tensor, piece, grid);
-  dataset_ = {std::move(name), std::move(id)};
+  return {std::move(name), std::move(id)};
 }
 
 const std::byte* ShardFile::read_chunk(const Chunk& chunk, int64_t chunk_bytes) {
@@ -76,7 +92,7 @@ const std::byte* ShardFile::read_chunk(const Chunk& chunk, int64_t chunk_bytes) 
   cached_.clear();
   const size_t stored_bytes = static_cast<size_t>(chunk_bytes) + sizeof(uint32_t);
   buffer_.resize(stored_bytes);
-  {
+  explained([&] {
     const Hdf5Lock lock;
     hsize_t size = 0;
     uint32_t skipped_filters = 0;
@@ -87,7 +103,7 @@ const std::byte* ShardFile::read_chunk(const Chunk& chunk, int64_t chunk_bytes) 
     h5_check(H5Dread_chunk(dataset_.id, H5P_DEFAULT, start.data(), &skipped_filters, buffer_.data()), file_.path(),
              "reading a chunk");
     if (skipped_filters != 0) fail(dataset_.name, "a chunk without checksum");
-  }
+  });
   uint32_t sum = 0;
   std::memcpy(&sum, buffer_.data() + chunk_bytes, sizeof sum);
   if (sum != fletcher32({buffer_.data(), static_cast<size_t>(chunk_bytes)})) {

@@ -15,10 +15,10 @@ void Staging::append(std::span<const std::byte> bytes) {
 }
 
 const std::byte* Staging::map() {
-  mapped_ = MappedFile(path_);
+  mapped_.emplace(path_);
   file_.reset();
   remove_file(path_);
-  return mapped_.bytes().data();
+  return mapped_->bytes().data();
 }
 
 }  // namespace trine

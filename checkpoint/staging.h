@@ -25,7 +25,7 @@ class Staging {
  private:
   std::filesystem::path path_;
   std::optional<File> file_;
-  MappedFile mapped_;
+  std::optional<MappedFile> mapped_;
   int64_t size_ = 0;
 };
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <xxhash.h>
 
+#include "base/input_file.h"
 #include "base/json.h"
-#include "base/mapped_file.h"
 #include "data/added_tokens.h"
 #include "data/bpe_model.h"
 #include "data/normalizer.h"
@@ -238,8 +238,7 @@ class HuggingFaceTokenizer final : public Tokenizer {
 }  // namespace
 
 std::unique_ptr<Tokenizer> make_hugging_face_tokenizer(const std::filesystem::path& path) {
-  const MappedFile mapped(path);
-  const std::string_view text(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.size());
+  const std::string text = read_text_file(path);
   const Json json = parse_json(text, path);
   const TokenizerFile file{path};
   if (!json.contains("model"))

@@ -1,6 +1,7 @@
 #include "data/prepared_info.h"
 
 #include "base/error.h"
+#include "base/input_file.h"
 #include "base/json.h"
 
 namespace trine {
@@ -48,7 +49,7 @@ std::optional<fs::path> find_prepared_info(const fs::path& data) {
   strip(".bin") || strip(".idx");
   if (!strip("-train") && !strip("-valid")) return std::nullopt;
   const fs::path info = prefix + ".json";
-  return fs::is_regular_file(info) ? std::optional(info) : std::nullopt;
+  return is_file(info) ? std::optional(info) : std::nullopt;
 }
 
 void check_prepared_with(const fs::path& data, const Tokenizer& tokenizer) {

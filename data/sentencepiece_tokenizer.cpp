@@ -3,7 +3,7 @@
 #include <xxhash.h>
 
 #include "base/error.h"
-#include "base/mapped_file.h"
+#include "base/input_file.h"
 #include "data/tokenizer.h"
 
 namespace trine {
@@ -66,8 +66,7 @@ struct Fields {
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   explicit SentencePieceTokenizer(const std::filesystem::path& path) : path_(path) {
-    const MappedFile file(path);
-    const std::string_view model(reinterpret_cast<const char*>(file.bytes().data()), file.size());
+    const std::string model = read_text_file(path);
     hash_ = XXH3_64bits(model.data(), model.size());
     const auto status = processor_.LoadFromSerializedProto({model.data(), model.size()});
     if (!status.ok() || processor_.GetPieceSize() <= 0) {

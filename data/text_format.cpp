@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cctype>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
+
+#include "base/json.h"
 
 namespace trine {
 namespace {
@@ -107,8 +108,8 @@ TextLine text_of_line(std::string_view line) {
   const auto problem = [](std::string what) { return TextLine{.problem = std::move(what)}; };
   Json json;
   try {
-    json = Json::parse(line);
-  } catch (const Json::exception& error) {
+    json = parse_json(line, RepeatedKeys::kLastWins);
+  } catch (const JsonError& error) {
     const std::string what = error.what();
     // Without the library's own "[json.exception...] "; what it read last may be as long as the line.
     return problem("this is no JSON: " + what.substr(what.starts_with('[') ? what.find("] ") + 2 : 0, 160));

@@ -1,6 +1,7 @@
 #include "data/token_file.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstring>
 #include <optional>
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::string_view kIndexMagic("MMIDIDX\0\0", 9);
 constexpr int64_t kIndexHeaderBytes = 34, kLlmcHeaderBytes = 256 * 4, kCheckedAtOpenBytes = int64_t{64} << 20;
+constexpr size_t kBlockBytes = size_t{32} << 10;
 
 // The index is packed, so that nothing in it is aligned.
 template <typename T>
@@ -31,37 +33,38 @@ DataError broken(const fs::path& file, fmt::format_string<Args...> format, Args&
 constexpr const char* kWriteAgain = "The file is damaged or was cut short: write it again.";
 
 fs::path with_suffix(fs::path path, const char* suffix) { return path += suffix; }
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
+// The first bytes, or all if there are fewer.
+std::string beginning(const InputFile& file, size_t count) {
+  std::string bytes(std::min(count, static_cast<size_t>(file.size())), '\0');
+  file.read(0, std::as_writable_bytes(std::span(bytes)));
+  return bytes;
 }
-bool is_index(const MappedFile& file) {
-  return file.size() >= kIndexMagic.size() &&
-         std::memcmp(file.bytes().data(), kIndexMagic.data(), kIndexMagic.size()) == 0;
-}
+const std::byte* as_bytes(const std::string& text) { return reinterpret_cast<const std::byte*>(text.data()); }
+
+bool is_index(const InputFile& file) { return beginning(file, kIndexMagic.size()) == kIndexMagic; }
 
 std::optional<TokenType> llm_c_type(int32_t magic, int32_t version) {
   if (magic == 20240520 && version == 1) return TokenType::kU16;
   if (magic == 20240801 && version == 7) return TokenType::kU32;
   return std::nullopt;
 }
-bool is_llm_c(const MappedFile& file) {
+bool is_llm_c(const InputFile& file) {
   if (file.size() < 4) return false;
-  const int32_t magic = load<int32_t>(file.bytes().data());
+  const auto magic = load<int32_t>(as_bytes(beginning(file, 4)));
   return magic == 20240520 || magic == 20240801;
 }
 
 // The first bytes, for a person.
-std::string beginning(const MappedFile& file) {
+std::string printed_beginning(const InputFile& file) {
   std::string text;
-  for (std::byte b : file.bytes().first(std::min<size_t>(file.size(), 12))) {
+  for (const char b : beginning(file, 12)) {
     const auto c = static_cast<unsigned char>(b);
-    text += c < 0x80 && std::isprint(c) ? std::string(1, static_cast<char>(c)) : fmt::format("\\x{:02x}", c);
+    text += c < 0x80 && std::isprint(c) ? std::string(1, b) : fmt::format("\\x{:02x}", c);
   }
   return text;
 }
 
-DataError foreign(const MappedFile& file) {
+DataError foreign(const InputFile& file) {
   if (file.size() == 0) {
     return broken(file.path(), "the file is empty, need tokens. Write it again, with prepare_data for instance.");
   }
@@ -69,11 +72,12 @@ DataError foreign(const MappedFile& file) {
       file.path(),
       "begins with \"{}\", need a Megatron pair .bin and .idx or a token file of llm.c. If it is text, run "
       "prepare_data {} --out PREFIX and give PREFIX-train.",
-      beginning(file), file.path().string());
+      printed_beginning(file), file.path().string());
 }
 
 DataError missing(const fs::path& path) {
-  if (fs::exists(path)) return broken(path, "is no regular file. Give a token file, or the prefix of one.");
+  if (kind_of(path) != PathKind::kNothing)
+    return broken(path, "is no regular file. Give a token file, or the prefix of one.");
   if (is_file(with_suffix(path, "-train.idx"))) {
     return broken(path, "no such file, but prepare_data wrote {0}-train and {0}-valid. Give one of those.",
                   path.string());
@@ -101,11 +105,12 @@ struct IndexHeader {
 };
 
 // The fixed part of a Megatron index, checked against the size of the file.
-IndexHeader read_index_header(const MappedFile& index) {
-  const std::byte* header = index.bytes().data();
-  if (static_cast<int64_t>(index.size()) < kIndexHeaderBytes) {
+IndexHeader read_index_header(const InputFile& index) {
+  if (index.size() < kIndexHeaderBytes) {
     throw broken(index.path(), "{} bytes, need a header of {}. {}", index.size(), kIndexHeaderBytes, kWriteAgain);
   }
+  const std::string bytes = beginning(index, kIndexHeaderBytes);
+  const std::byte* header = as_bytes(bytes);
   const auto version = load<uint64_t>(header + 9), sequences = load<uint64_t>(header + 18),
              indices = load<uint64_t>(header + 26);
   if (version != 1) throw broken(index.path(), "version {} at byte 9, need 1. Convert the file.", version);
@@ -115,7 +120,7 @@ IndexHeader read_index_header(const MappedFile& index) {
     throw broken(index.path(), "token type {} at byte 17, need 4 (i32), 5 (i64) or 8 (u16). Convert the file.",
                  code);
   }
-  const uint64_t rest = index.size() - kIndexHeaderBytes;
+  const auto rest = static_cast<uint64_t>(index.size() - kIndexHeaderBytes);
   if (sequences > rest / 12 || indices > rest / 8 || 12 * sequences + 8 * indices != rest) {
     throw broken(index.path(), "{} bytes, but {} sequences and {} document indices need {} + 12 x {} + 8 x {}. {}",
                  index.size(), sequences, indices, kIndexHeaderBytes, sequences, indices, kWriteAgain);
@@ -124,13 +129,13 @@ IndexHeader read_index_header(const MappedFile& index) {
 }
 
 // That the sequences lie side by side; how many bytes they take.
-int64_t check_sequences(const MappedFile& index, const IndexHeader& header) {
-  const std::byte* lengths = index.bytes().data() + kIndexHeaderBytes;
-  const std::byte* pointers = lengths + 4 * header.num_sequences;
+int64_t check_sequences(const InputFile& index, const IndexHeader& header) {
+  NumbersInFile<int32_t> lengths(index, kIndexHeaderBytes, header.num_sequences);
+  NumbersInFile<int64_t> pointers(index, kIndexHeaderBytes + 4 * header.num_sequences, header.num_sequences);
   int64_t at = 0;
   for (int64_t i = 0; i < header.num_sequences; ++i) {
-    const auto length = load<int32_t>(lengths + 4 * i);
-    const auto pointer = load<int64_t>(pointers + 8 * i);
+    const int32_t length = lengths[i];
+    const int64_t pointer = pointers[i];
     if (length < 0) throw broken(index.path(), "sequence {} has length {}, need >= 0. {}", i, length, kWriteAgain);
     if (pointer != at) {
       throw broken(index.path(), "sequence {} begins at byte {}, need {}, where the one before it ends. {}", i,
@@ -141,10 +146,10 @@ int64_t check_sequences(const MappedFile& index, const IndexHeader& header) {
   return at;
 }
 
-void check_documents(const MappedFile& index, const IndexHeader& header) {
-  const std::byte* indices = index.bytes().data() + kIndexHeaderBytes + 12 * header.num_sequences;
+void check_documents(const InputFile& index, const IndexHeader& header) {
+  NumbersInFile<int64_t> indices(index, kIndexHeaderBytes + 12 * header.num_sequences, header.num_indices);
   for (int64_t i = 0, last = 0; i < header.num_indices; ++i) {
-    const auto document = load<int64_t>(indices + 8 * i);
+    const int64_t document = indices[i];
     if (document < last || document > header.num_sequences || (i == 0 && document != 0)) {
       throw broken(index.path(), "document index {} is {}, need rising numbers from 0 to {}. {}", i, document,
                    header.num_sequences, kWriteAgain);
@@ -162,6 +167,20 @@ int64_t convert(const std::byte* from, int64_t count, int64_t vocab_size, int32_
     out[i] = static_cast<int32_t>(id);
   }
   return -1;
+}
+
+int64_t convert(TokenType type, const std::byte* from, int64_t count, int64_t vocab_size, int32_t* out) {
+  switch (type) {
+    case TokenType::kU16:
+      return convert<uint16_t>(from, count, vocab_size, out);
+    case TokenType::kU32:
+      return convert<uint32_t>(from, count, vocab_size, out);
+    case TokenType::kI32:
+      return convert<int32_t>(from, count, vocab_size, out);
+    case TokenType::kI64:
+      return convert<int64_t>(from, count, vocab_size, out);
+  }
+  TRINE_CHECK(false);
 }
 
 int64_t load_id(TokenType type, const std::byte* from) {
@@ -193,7 +212,7 @@ TokenFile::TokenFile(const fs::path& path) {
     }
     return;
   }
-  const MappedFile file(path);
+  const InputFile file(path);
   fs::path index = path, bin = path;
   index.replace_extension(".idx"), bin.replace_extension(".bin");
   // The tokens of a Megatron pair may look like anything, so that an index beside them decides before their
@@ -201,7 +220,7 @@ TokenFile::TokenFile(const fs::path& path) {
   const bool has_index = path.extension() == ".bin" && is_file(index);
   if (is_index(file)) {
     open_megatron(path, bin);
-  } else if (has_index && (is_index(MappedFile(index)) || !is_llm_c(file))) {
+  } else if (has_index && (is_index(InputFile(index)) || !is_llm_c(file))) {
     open_megatron(index, path);
   } else if (is_llm_c(file)) {
     open_llm_c(path);
@@ -211,16 +230,16 @@ TokenFile::TokenFile(const fs::path& path) {
 }
 
 void TokenFile::open_megatron(const fs::path& index_path, const fs::path& bin) {
-  const MappedFile index(index_path);
+  const InputFile index(index_path);
   if (!is_index(index)) throw foreign(index);
   const IndexHeader header = read_index_header(index);
   const int64_t bytes = check_sequences(index, header);
   check_documents(index, header);
   if (!is_file(bin)) throw broken(bin, "no such file, but its index {} is there. Copy both.", index_path.string());
-  bin_ = MappedFile(bin);
-  if (static_cast<int64_t>(bin_.size()) != bytes) {
+  bin_.emplace(bin);
+  if (bin_->size() != bytes) {
     throw broken(bin, "{} bytes, but its index {} describes {}. One of the two is damaged, or they are no pair.",
-                 bin_.size(), index_path.string(), bytes);
+                 bin_->size(), index_path.string(), bytes);
   }
   if (bytes == 0) throw broken(bin, "holds no tokens. Prepare more text.");
   type_ = header.type;
@@ -229,12 +248,13 @@ void TokenFile::open_megatron(const fs::path& index_path, const fs::path& bin) {
 }
 
 void TokenFile::open_llm_c(const fs::path& bin) {
-  bin_ = MappedFile(bin);
-  const auto bytes = static_cast<int64_t>(bin_.size());
+  bin_.emplace(bin);
+  const int64_t bytes = bin_->size();
   if (bytes < kLlmcHeaderBytes) {
     throw broken(bin, "{} bytes, need a header of {}. {}", bytes, kLlmcHeaderBytes, kWriteAgain);
   }
-  const std::byte* header = bin_.bytes().data();
+  const std::string head = beginning(*bin_, 12);
+  const std::byte* header = as_bytes(head);
   const auto magic = load<int32_t>(header), version = load<int32_t>(header + 4), count = load<int32_t>(header + 8);
   const auto type = llm_c_type(magic, version);
   if (!type) {
@@ -258,30 +278,21 @@ void TokenFile::open_llm_c(const fs::path& bin) {
 void TokenFile::read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* out) const {
   TRINE_CHECK(0 <= begin && 0 <= count && begin <= size_ && count <= size_ - begin, "tokens [{}, {} + {}) of {}",
               begin, begin, count, size_);
-  const int64_t offset = data_offset_ + begin * size_bytes(type_);
-  const std::byte* from = bin_.bytes().data() + offset;
-  int64_t bad = -1;
-  switch (type_) {
-    case TokenType::kU16:
-      bad = convert<uint16_t>(from, count, vocab_size, out);
-      break;
-    case TokenType::kU32:
-      bad = convert<uint32_t>(from, count, vocab_size, out);
-      break;
-    case TokenType::kI32:
-      bad = convert<int32_t>(from, count, vocab_size, out);
-      break;
-    case TokenType::kI64:
-      bad = convert<int64_t>(from, count, vocab_size, out);
-      break;
+  std::array<std::byte, kBlockBytes> block;
+  const int64_t token_bytes = size_bytes(type_), in_block = static_cast<int64_t>(kBlockBytes) / token_bytes;
+  for (const int64_t end = begin + count; begin < end;) {
+    const int64_t part = std::min(in_block, end - begin), offset = data_offset_ + begin * token_bytes;
+    bin_->read(offset, std::span(block).first(static_cast<size_t>(part * token_bytes)));
+    if (const int64_t bad = convert(type_, block.data(), part, vocab_size, out); bad >= 0) {
+      throw broken(
+          path(),
+          "token {} at byte {} is {}, need ids from 0 to {} (the vocabulary). Prepare the text with the model's "
+          "tokenizer, or raise --vocab.",
+          begin + bad, offset + bad * token_bytes, load_id(type_, block.data() + bad * token_bytes),
+          vocab_size - 1);
+    }
+    begin += part, out += part;
   }
-  if (bad < 0) return;
-  throw broken(
-      path(),
-      "token {} at byte {} is {}, need ids from 0 to {} (the vocabulary). Prepare the text with the model's "
-      "tokenizer, or raise --vocab.",
-      begin + bad, offset + bad * size_bytes(type_), load_id(type_, from + bad * size_bytes(type_)),
-      vocab_size - 1);
 }
 
 void TokenFile::check_all(int64_t vocab_size) const {

@@ -1,4 +1,5 @@
-// Token files of Megatron and llm.c, mapped read-only. A file is recognised by its contents, not by its name.
+// Token files of Megatron and llm.c, read as their tokens are asked for. A file is recognised by its contents, not
+// by its name.
 //
 // Megatron, two files (megatron/core/datasets/indexed_dataset.py), little endian, packed:
 //   .bin  the tokens of all sequences, one after another
@@ -11,9 +12,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
-#include "base/mapped_file.h"
+#include "base/input_file.h"
 #include "data/token_source.h"
 
 namespace trine {
@@ -31,9 +33,10 @@ class TokenFile {
   int64_t size() const { return size_; }  // tokens
   int64_t num_documents() const { return num_documents_; }
   TokenType type() const { return type_; }
-  const std::filesystem::path& path() const { return bin_.path(); }  // of the file with the tokens
+  const std::filesystem::path& path() const { return bin_->path(); }  // of the file with the tokens
 
-  // Tokens [begin, begin + count). DataError with the byte offset if an id is not in [0, vocab_size).
+  // Tokens [begin, begin + count). DataError with the byte offset if an id is not in [0, vocab_size), and if the
+  // file has been cut.
   void read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* out) const;
   void check_all(int64_t vocab_size) const;
 
@@ -41,7 +44,7 @@ class TokenFile {
   void open_megatron(const std::filesystem::path& index, const std::filesystem::path& bin);
   void open_llm_c(const std::filesystem::path& bin);
 
-  MappedFile bin_;
+  std::optional<InputFile> bin_;
   int64_t data_offset_ = 0, size_ = 0, num_documents_ = 0;
   TokenType type_ = TokenType::kU16;
 };

@@ -1,11 +1,10 @@
 #include "data/token_file_writer.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/error.h"
-#include "base/mapped_file.h"
+#include "base/input_file.h"
 #include "data/token_source.h"
 
 namespace trine {
@@ -21,11 +20,12 @@ void put(AtomicFile& file, T value) {
 
 // Calls f(length) for the part of each sequence that lies in tokens [begin, end).
 template <typename F>
-void for_each_length(const MappedFile& lengths, int64_t begin, int64_t end, F f) {
+void for_each_length(const InputFile& file, int64_t begin, int64_t end, F f) {
+  const int64_t count = file.size() / static_cast<int64_t>(sizeof(int32_t));
+  NumbersInFile<int32_t> lengths(file, 0, count);
   int64_t at = 0;
-  for (size_t i = 0; i < lengths.size() && at < end; i += sizeof(int32_t)) {
-    int32_t length;
-    std::memcpy(&length, lengths.bytes().data() + i, sizeof length);
+  for (int64_t i = 0; i < count && at < end; ++i) {
+    const int32_t length = lengths[i];
     const int64_t inside = std::min(end, at + length) - std::max(begin, at);
     if (inside > 0) f(static_cast<int32_t>(inside));
     at += length;
@@ -64,7 +64,7 @@ void TokenFileWriter::end_document() {
 }
 
 void TokenFileWriter::write_index(AtomicFile& index, int64_t begin, int64_t end) const {
-  const MappedFile lengths(lengths_.temporary_path());
+  const InputFile lengths(lengths_.temporary_path());
   int64_t count = 0, pointer = 0;
   for_each_length(lengths, begin, end, [&](int32_t) { ++count; });
   index.write(std::string_view("MMIDIDX\0\0", 9));
@@ -94,11 +94,9 @@ TokenFileWriter::Split TokenFileWriter::finish(double valid_fraction,
   files.emplace_back(suffixed(prefix_, "-train.idx"));
   write_index(files.back(), 0, cut);
   if (split.valid_tokens > 0) {
-    {
-      const MappedFile all(tokens_.temporary_path());
-      const auto tail = all.bytes().subspan(static_cast<size_t>(cut * token_bytes_));
-      files.emplace_back(valid_bin_path).write(tail.data(), tail.size());
-    }
+    AtomicFile& valid = files.emplace_back(valid_bin_path);
+    const InputFile all(tokens_.temporary_path());
+    all.read_blocks(cut * token_bytes_, all.size(), [&](auto block) { valid.write(block.data(), block.size()); });
     write_index(files.emplace_back(valid_idx_path), cut, num_tokens_);
     tokens_.truncate(cut * token_bytes_);
   }

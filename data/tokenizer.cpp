@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/file_system.h"
-#include "base/mapped_file.h"
+#include "base/input_file.h"
 #include "data/text_marks.h"
 
 namespace trine {
@@ -59,8 +59,7 @@ std::string known_mistake(std::string_view text) {
 }
 
 std::unique_ptr<Tokenizer> make_from_file(const fs::path& path) {
-  const MappedFile file(path);
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.size());
+  const std::string text = read_text_file(path);
   if (const std::string mistake = known_mistake(text); !mistake.empty())
     throw DataError(fmt::format("[tokenizer] {}: {}.", path.string(), mistake));
   const size_t first = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");

@@ -4,10 +4,9 @@
 #include <charconv>
 #include <csignal>
 #include <cstdio>
-#include <new>
 #include <tuple>
 
-#include "base/error.h"
+#include "base/exit_code.h"
 #include "base/file_system.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint.h"
@@ -408,14 +407,8 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is a full disk, not a crash
   try {
     return static_cast<int>(trine::run(argc, argv));
-  } catch (const trine::Error& error) {
-    fmt::print(stderr, "checkpoint_tool: {}\n", error.what());
-    return static_cast<int>(error.code());
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "checkpoint_tool: [memory] out of host memory.\n");
-    return static_cast<int>(trine::ExitCode::kOutOfMemory);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "checkpoint_tool: {}\n", error.what());
-    return static_cast<int>(trine::ExitCode::kOther);
+    fmt::print(stderr, "checkpoint_tool: {}\n", trine::message_of(error));
+    return static_cast<int>(trine::exit_code_of(error));
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/input_file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "examples/version.h"
@@ -58,7 +59,9 @@ class JsonFlags final : public CLI::Config {
 bool parse_flags(CLI::App& app, int argc, const char* const* argv, Problems& problems) {
   app.set_version_flag("--version", version_text());
   app.config_formatter(std::make_shared<JsonFlags>(app));
-  app.set_config("--config", "", "flags from a file; those on the command line win")->type_name("FILE.json");
+  app.set_config("--config", "", "flags from a file; those on the command line win")
+      ->type_name("FILE.json")
+      ->check([](const std::string& file) { return InputFile(file), std::string(); }, "");  // else a pipe blocks
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.allow_extras();
   try {

@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <unistd.h>
 
-#include "base/error.h"
+#include "base/exit_code.h"
 #include "base/terminal.h"
 #include "base/text.h"
 #include "data/prepare.h"
@@ -120,11 +120,8 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit shall be an error of write(), reported like a full disk
   try {
     return trine::run(argc, argv);
-  } catch (const trine::Error& error) {
-    fmt::print(stderr, "prepare_data: {}\n", error.what());
-    return static_cast<int>(error.code());
   } catch (const std::exception& error) {
-    fmt::print(stderr, "prepare_data: {}\n", error.what());
-    return static_cast<int>(trine::ExitCode::kOther);
+    fmt::print(stderr, "prepare_data: {}\n", trine::message_of(error));
+    return static_cast<int>(trine::exit_code_of(error));
   }
 }

@@ -2,7 +2,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "base/mapped_file.h"
+#include "base/input_file.h"
+#include "base/json.h"
 #include "models/llama_fields.h"
 #include "models/text_ids.h"
 
@@ -189,11 +190,8 @@ LlamaConfig from_hugging_face(const json& object, const std::string& where) {
 }
 
 LlamaConfig read_hugging_face_config(const std::filesystem::path& path) {
-  const std::filesystem::path file = std::filesystem::is_directory(path) ? path / "config.json" : path;
-  const json object = json::parse(read_text_file(file), nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded())
-    throw DataError(fmt::format("[{}] not valid JSON. Is the file complete?", file.string()));
-  LlamaConfig config = from_hugging_face(object, file.string());
+  const std::filesystem::path file = is_folder(path) ? path / "config.json" : path;
+  LlamaConfig config = from_hugging_face(read_json_file(file), file.string());
   const TextIds ids = read_text_ids(file.parent_path());
   if (0 <= ids.begin && ids.begin < config.vocab) config.bos = ids.begin;
   if (!ids.ends.empty()) config.eos = ids.ends;

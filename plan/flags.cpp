@@ -3,7 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "base/mapped_file.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "plan/flag_table.h"
 #include "plan/megatron_flags.h"
@@ -120,8 +120,8 @@ void read_flags(const json& object, const std::string& path, GivenFlags& given, 
 }
 
 void read_config_file(const std::string& path, GivenFlags& given, Problems& problems) {
-  const json object = json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded() || !object.is_object())
+  const json object = read_json_file(path);
+  if (!object.is_object())
     throw DataError(fmt::format("[{}] not a JSON object. It needs {{\"flag\": value, ...}}.", path));
   read_flags(object, path, given, problems);
 }

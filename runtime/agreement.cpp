@@ -5,8 +5,11 @@
 #include <map>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <unistd.h>
 
+#include "base/exit_code.h"
+#include "base/json.h"
 #include "checkpoint/hash.h"
 
 namespace trine {
@@ -78,8 +81,10 @@ std::vector<Outcome> try_together(Communicator& world, const std::function<void(
     body();
   } catch (const Error& error) {
     note(own, error.code(), error.what());
-  } catch (const std::bad_alloc&) {
-    note(own, ExitCode::kOutOfMemory, "[memory] out of host memory.");
+  } catch (const std::bad_alloc& error) {
+    note(own, exit_code_of(error), message_of(error).c_str());
+  } catch (const std::system_error& error) {
+    note(own, exit_code_of(error), message_of(error).c_str());
   }
   return gather_all(&world, own);
 }
@@ -126,7 +131,7 @@ void check_same_on_all(Communicator* world, const Facts& own) {
   std::vector<std::string> names;                                           // in the order of the first rank
   const std::vector<std::string> texts = gather_texts(*world, text);
   for (size_t rank = 0; rank < texts.size(); ++rank) {
-    for (const auto& [name, value] : nlohmann::json::parse(texts[rank]).get<Facts>()) {
+    for (const auto& [name, value] : parse_json(texts[rank]).get<Facts>()) {
       if (!facts.contains(name)) names.push_back(name);
       facts[name][value].push_back(rank);
     }

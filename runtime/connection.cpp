@@ -1,7 +1,6 @@
 #include "runtime/connection.h"
 
-#include <new>
-
+#include "base/exit_code.h"
 #include "comm/cores.h"
 #include "comm/world.h"
 #include "plan/flag_values.h"
@@ -12,21 +11,13 @@
 namespace trine {
 namespace {
 
-ExitCode code_of(const std::exception& error) {
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return ExitCode::kOutOfMemory;
-  const auto* known = dynamic_cast<const Error*>(&error);
-  return known != nullptr ? known->code() : ExitCode::kOther;
-}
-
 // Says it, if nobody else does, and returns the code to end with.
 ExitCode explain(const std::string& prefix, const Launch& launch, const std::exception& error) {
-  const ExitCode code = code_of(error);
+  const ExitCode code = exit_code_of(error);
   const auto* known = dynamic_cast<const Error*>(&error);
   if (launch.of_many() && (code == ExitCode::kHang || code == ExitCode::kPeerLost) && !is_agreed(error))
     return report_late_start(launch, *known);
-  const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-  if (launch.rank == 0 || !is_agreed(error))
-    Log(launch.rank, true).fail(prefix + (memory ? "[memory] out of host memory." : error.what()));
+  if (launch.rank == 0 || !is_agreed(error)) Log(launch.rank, true).fail(prefix + message_of(error));
   return code;
 }
 

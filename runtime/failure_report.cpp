@@ -6,11 +6,11 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
-#include <new>
 #include <set>
 #include <thread>
 #include <unistd.h>
 
+#include "base/exit_code.h"
 #include "runtime/log.h"
 
 namespace trine {
@@ -146,12 +146,7 @@ void wait_for_reporter(const std::filesystem::path& run_folder) {
     std::this_thread::sleep_for(kTurn);
 }
 
-Failure about_itself(const std::exception& error) {
-  if (const auto* known = dynamic_cast<const Error*>(&error)) return {known->code(), -1, known->what()};
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr)
-    return {ExitCode::kOutOfMemory, -1, "[memory] out of host memory."};
-  return {ExitCode::kOther, -1, error.what()};
-}
+Failure about_itself(const std::exception& error) { return {exit_code_of(error), -1, message_of(error)}; }
 
 Failure about_peers(const StatusWriter& own, const Error* error) {
   const std::vector<RankStatus> ranks = read_all_status(own.run_folder(), own.num_ranks());

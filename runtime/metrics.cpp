@@ -1,10 +1,11 @@
 #include "runtime/metrics.h"
 
 #include <fmt/core.h>
-#include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
-#include "base/file_system.h"
+#include "base/input_file.h"
+#include "base/json.h"
 
 namespace trine {
 namespace {
@@ -40,25 +41,37 @@ Json to_json(const StepMetrics& m) {
 
 namespace {
 
+// Of the header: 0. Nothing for what is no line of ours.
+std::optional<int64_t> step_of(std::string_view line) {
+  try {
+    const Json json = parse_json(line);
+    if (!json.is_object()) return std::nullopt;
+    const auto step = json.find("step");
+    return step != json.end() && step->is_number_integer() ? step->get<int64_t>() : 0;
+  } catch (const JsonError&) {
+    return std::nullopt;
+  }
+}
+
 // How many bytes the lines up to a step take, the header among them. Cut in place: at no moment are they not there.
 // DataError if they can not be read: a failed read must not cut them off.
 int64_t bytes_until(const std::filesystem::path& path, int64_t step) {
   if (!is_there(path)) return 0;
-  std::ifstream file(path, std::ios::binary);
-  const auto check = [&](bool good) {
-    if (!good) throw_file_error("[run folder]", path, "read");
-  };
-  check(file.is_open());
+  const InputFile file(path);
   int64_t at = 0, kept = 0;
-  for (std::string line; std::getline(file, line) && !file.eof();) {  // a last line without its end was cut off
-    at += std::ssize(line) + 1;
-    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object()) continue;
-    const auto of = json.find("step");
-    if (of != json.end() && of->is_number_integer() && of->get<int64_t>() > step) break;
-    kept = at;
-  }
-  check(!file.bad());
+  bool past = false;
+  std::string rest;  // a last line without its end was cut off
+  file.read_blocks(0, file.size(), [&](std::span<const std::byte> block) {
+    rest.append(reinterpret_cast<const char*>(block.data()), block.size());
+    std::string_view lines = rest;
+    for (size_t end; !past && (end = lines.find('\n')) != std::string_view::npos; lines.remove_prefix(end + 1)) {
+      at += static_cast<int64_t>(end) + 1;
+      const std::optional<int64_t> of = step_of(lines.substr(0, end));
+      past = of && *of > step;
+      if (of && !past) kept = at;
+    }
+    rest.erase(0, rest.size() - lines.size());
+  });
   return kept;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file_system.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/hash.h"
@@ -42,7 +43,7 @@ std::vector<Candidate> agreed_candidates(const CheckpointFolder& folder, Communi
     text = list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   });
   std::vector<Candidate> candidates;
-  for (const auto& item : nlohmann::json::parse(told_by_first(world, text)))
+  for (const auto& item : parse_json(told_by_first(world, text)))
     candidates.push_back({folder.path() / item[0].get<std::string>(), item[1], item[2], item[3], item[4]});
   return candidates;
 }

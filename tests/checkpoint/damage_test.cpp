@@ -114,6 +114,24 @@ void damage_behind_the_hash(int times) {
 TEST(Damage, BehindTheHashIsNoticedToo) { damage_behind_the_hash(100); }
 TEST(Damage, LongBehindTheHashIsNoticedToo) { damage_behind_the_hash(3000); }
 
+// What HDF5 says of a read that fails is that something is not there, or is damaged: the reason is the file's.
+TEST(Damage, AReadThatFailsInsideHdf5IsToldAsWhatItIs) {
+  const OneCheckpoint saved;
+  Checkpoint checkpoint(saved.folder);
+  checkpoint.check_files();
+  std::vector<float> row(60), all(3000);
+  const std::vector<Box> first = {{{0, 0}, {1, 60}}}, whole = {{{0, 0}, {50, 60}}};
+  checkpoint.read(checkpoint.tensor(TensorKind::kWeight, "w"), first, std::span(row));  // HDF5 has the file open
+  for (const char* file : {"rank-0000.h5", "rank-0001.h5"})
+    if (fs::exists(saved.folder / file)) fs::resize_file(saved.folder / file, 600);
+  for (const TensorKind kind : {TensorKind::kMomentum, TensorKind::kVariance}) {
+    const std::string message = expect_error(ExitCode::kData, {"rank-000", "ends at byte"}, [&] {
+      checkpoint.read(checkpoint.tensor(kind, "w"), whole, std::span(all));
+    });
+    EXPECT_EQ(message.find("is not there"), std::string::npos) << message;
+  }
+}
+
 TEST(Manipulated, FieldsOfTheManifest) {
   const OneCheckpoint saved;
   const Json good = saved.manifest();

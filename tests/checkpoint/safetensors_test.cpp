@@ -1,5 +1,6 @@
 #include "checkpoint/safetensors.h"
 
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <gtest/gtest.h>
@@ -135,6 +136,52 @@ TEST(Safetensors, SaysWhatIsWrongWithAFile) {
   refuse({"tensor b begins at byte 0 of the data, need 4"}, file_with(a + "[0,4]}}", four));
   refuse({"tensor b begins at byte 5 of the data, need 4"}, file_with(a + "[5,9]}}", std::string(9, '\0')));
   refuse({"__metadata__"}, file_with(R"({"__metadata__":{"n":1}})", ""));
+}
+
+// What the reference library reads: metadata that are null (huggingface/safetensors#823), empty or not there.
+TEST(Safetensors, MetadataMayBeNull) {
+  const ScratchFolder folder;
+  const std::string tensor = R"("x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  for (const char* metadata : {R"({"__metadata__":null,)", R"({"__metadata__":{},)", "{"}) {
+    write_file(folder / "a", file_with(metadata + tensor, std::string("\0\0\x80\x3f", 4)));
+    const SafetensorsFile file(folder / "a");
+    EXPECT_EQ(to_vector<float>(file.tensor("x")), std::vector<float>{1}) << metadata;
+    EXPECT_TRUE(file.metadata().empty());
+  }
+}
+
+// Quadratic work, as it once was in reading and in writing, would take many minutes.
+TEST(Safetensors, ManyTensorsTakeTimeInProportion) {
+  const ScratchFolder folder;
+  std::vector<SafetensorsEntry> entries;
+  const std::vector<uint8_t> byte = {7};
+  constexpr int kCount = 200'000;
+  for (int i = 0; i < kCount; ++i)
+    entries.push_back(entry("model.layers." + std::to_string(i) + ".weight", SafeType::kU8, {1}, byte));
+  const auto start = std::chrono::steady_clock::now();
+  write_safetensors(folder / "a", std::move(entries));
+  const SafetensorsFile file(folder / "a");
+  EXPECT_EQ(file.tensors().size(), size_t{kCount});
+  EXPECT_EQ(to_vector<int32_t>(file.tensor("model.layers.123456.weight")), std::vector<int32_t>{7});
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
+}
+
+TEST(Safetensors, AFileThatIsCutWhileItIsOpenIsAnError) {
+  const ScratchFolder folder;
+  write_safetensors(folder / "a", {entry("x", SafeType::kF32, {100'000}, std::vector<float>(100'000, 2)),
+                                   entry("y", SafeType::kBF16, {100'000}, std::vector<BFloat16>(100'000))});
+  const SafetensorsFile file(folder / "a");
+  EXPECT_EQ(to_vector<float>(file.tensor("x")), std::vector<float>(100'000, 2));
+  EXPECT_EQ(to_vector<float>(file.tensor("y")), std::vector<float>(100'000, 0));
+  std::filesystem::resize_file(folder / "a", 1000);
+  for (const char* name : {"x", "y"})
+    expect_error(ExitCode::kData, {"/a", "cut while it was read"}, [&] { to_vector<float>(file.tensor(name)); });
+}
+
+TEST(Safetensors, NestedHeadersAreRefused) {
+  const ScratchFolder folder;
+  write_file(folder / "a", file_with("{\"__metadata__\":" + std::string(70'000, '['), ""));
+  expect_error(ExitCode::kData, {"/a", "128 levels"}, [&] { SafetensorsFile(folder / "a"); });
 }
 
 TEST(Safetensors, DamagedFilesNeverCrash) {

@@ -75,7 +75,8 @@ std::string expect_error(ExitCode code, const std::vector<std::string>& words, F
 }
 
 // Damages `good` in every way a disk or a broken copy would: cut at many lengths, grown, each of its first bytes
-// changed bit by bit and the rest at random places. Calls f(damaged) for each.
+// changed bit by bit and the rest at random places; and random bytes, alone and behind a good beginning. Calls
+// f(damaged) for each.
 template <typename F>
 void for_each_damage(const std::string& good, F f) {
   ASSERT_FALSE(good.empty());
@@ -94,6 +95,15 @@ void for_each_damage(const std::string& good, F f) {
     f(bad);
     byte = static_cast<char>(state >> 40);
     f(bad);
+  }
+  for (size_t length = 1; length <= 60; ++length) {
+    std::string bytes(length, '\0');
+    for (char& byte : bytes) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      byte = static_cast<char>(state >> 40);
+    }
+    f(bytes);
+    f(good.substr(0, state % good.size()) + bytes);
   }
 }
 

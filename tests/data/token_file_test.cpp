@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <numeric>
+#include <sys/stat.h>
 
 #include "tests/data/token_files.h"
 
@@ -157,6 +158,27 @@ TEST(TokenFile, DamagedFilesNeverCrash) {
     open_and_read(folder / "l.bin", accepted);
   });
   EXPECT_GT(accepted, 0);  // unused header bytes and tokens may change without harm
+}
+
+TEST(TokenFile, AFileThatIsCutWhileItIsReadIsAnError) {
+  const ScratchFolder folder;
+  const std::vector<int64_t> many(100'000, 5);
+  write_megatron<uint16_t>(folder / "a", many, {100'000}, 8);
+  const TokenFile file(folder / "a");
+  EXPECT_EQ(all_tokens(file), many);
+  std::filesystem::resize_file(folder / "a.bin", 1000);
+  std::vector<int32_t> out(500);
+  file.read(0, 500, 9, out.data());
+  expect_error(ExitCode::kData, {"a.bin", "ends at byte 1000", "cut"}, [&] { file.read(1, 500, 9, out.data()); });
+}
+
+TEST(TokenFile, APathThatCannotBeFollowedIsNotTakenForMissing) {
+  const ScratchFolder folder;
+  std::filesystem::create_symlink("loop", folder / "loop");
+  const std::string message = expect_error(ExitCode::kData, {"loop"}, [&] { TokenFile(folder / "loop"); });
+  EXPECT_EQ(message.find("no such file"), std::string::npos) << message;
+  ASSERT_EQ(::mkfifo((folder / "pipe.bin").c_str(), 0600), 0);
+  expect_error(ExitCode::kData, {"pipe.bin", "no regular file"}, [&] { TokenFile(folder / "pipe.bin"); });
 }
 
 TEST(TokenStream, JoinsFilesInTheGivenOrder) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "models/presets.h"
+#include "tests/data/scratch.h"
 
 namespace trine {
 namespace {
@@ -34,6 +35,39 @@ std::string error_of(const json& config) {
     return error.what();
   }
   return "";
+}
+
+TEST(LlamaConfig, NullMembersAreAsIfTheyWereNotThere) {
+  for (const char* key : {"hidden_act", "attention_bias", "mlp_bias", "attention_dropout", "quantization_config",
+                          "num_key_value_heads", "head_dim", "rms_norm_eps", "initializer_range",
+                          "tie_word_embeddings", "max_position_embeddings", "bos_token_id", "eos_token_id",
+                          "rope_theta", "rope_scaling", "rope_parameters"}) {
+    json without = plain_config(), null = plain_config();
+    without.erase(key), null[key] = nullptr;
+    EXPECT_EQ(from_hugging_face(null, "null"), from_hugging_face(without, "without")) << key;
+  }
+  json without = plain_config(), null = plain_config();
+  without["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
+  null["rope_scaling"] = {{"type", "linear"},
+                          {"factor", 2.0},
+                          {"rope_type", nullptr},
+                          {"rope_theta", nullptr},
+                          {"partial_rotary_factor", nullptr}};
+  EXPECT_EQ(from_hugging_face(null, "null"), from_hugging_face(without, "without"));
+}
+
+TEST(LlamaConfig, DamagedFilesNeverCrash) {
+  const testing::ScratchFolder folder;
+  testing::for_each_damage(plain_config().dump(), [&](const std::string& bad) {
+    testing::write_file(folder / "config.json", bad);
+    try {
+      read_hugging_face_config(folder.path());
+    } catch (const DataError&) {
+    }
+  });
+  testing::write_file(folder / "config.json", std::string(70'000, '['));
+  testing::expect_error(ExitCode::kData, {"config.json", "128 levels"},
+                        [&] { read_hugging_face_config(folder.path()); });
 }
 
 TEST(LlamaConfig, PublishedParameterCounts) {

@@ -209,9 +209,11 @@ class DamagedData : public ProgramTest {
 
   DamagedData() {
     std::ofstream bin(folder_ / "damaged.bin", std::ios::binary);
-    bin.seekp(kGood * 2);  // all zero before
-    const std::string bad(static_cast<size_t>(kTokens - kGood) * 2, '\xff');
-    bin << bad;
+    // All zero, but for runs between the blocks that the start looks at (data/token_identity.h: 17,584 tokens
+    // apart).
+    for (int64_t at = kGood / 17'584 * 17'584; at + 17'584 < kTokens; at += 17'584)
+      bin.seekp((at + 6'000) * 2) << std::string(9'000 * 2, '\xff');
+    bin.seekp(kTokens * 2 - 1) << '\0';
     std::string index("MMIDIDX\0\0", 9);
     const auto add = [&](auto value) { index.append(reinterpret_cast<const char*>(&value), sizeof value); };
     add(uint64_t{1}), add(uint8_t{8}), add(uint64_t{1}), add(uint64_t{2});  // version, u16, sequences, documents
@@ -239,6 +241,29 @@ TEST_F(DamagedData, OneRankOfMpirunEndsAll) { expect_one_message(mpirun(4) + tra
 
 // Nobody waits until the timeout, its lanes neither.
 TEST_F(DamagedData, OneLocalRankEndsAll) { expect_one_message("exec " + train() + "--local-ranks 4"); }
+
+// As np.tofile() does to a file that a run reads, or a disk that dies: no signal, but a message and exit code 3.
+class CutData : public ProgramTest {
+ protected:
+  void expect_one_message(const std::string& command) const {
+    prepare();
+    Job job(folder_, command);
+    const auto deadline = std::chrono::steady_clock::now() + 60s;
+    const auto trains = [&] { return count(read_file(folder_ / "out/metrics.jsonl"), "\n") > 3; };
+    while (!trains() && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(5ms);
+    ASSERT_TRUE(trains()) << job.printed();
+    std::filesystem::resize_file(folder_ / "text-train.bin", 1000);
+    EXPECT_EQ(job.wait(), 3) << job.printed();
+    EXPECT_EQ(count(job.printed(), "text-train.bin: ends at byte 1000"), 1u) << job.printed();
+    EXPECT_EQ(num_processes_left("train_llama", folder_), 0u);
+  }
+};
+
+TEST_F(CutData, EndsARun) { expect_one_message("exec " + std::string(kSmall) + "--steps 1000000"); }
+TEST_F(CutData, EndsAllLocalRanks) {
+  expect_one_message("exec " + std::string(kSmall) + "--steps 1000000 --tp 2 --local-ranks 4");
+}
+TEST_F(CutData, EndsAllRanksOfMpirun) { expect_one_message(mpirun(2) + kSmall + "--steps 1000000 --tp 2"); }
 
 }  // namespace
 }  // namespace trine

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "base/mapped_file.h"
+#include "base/input_file.h"
 #include "checkpoint/export_hugging_face.h"
 #include "checkpoint/hugging_face.h"
 #include "plan/plan.h"
