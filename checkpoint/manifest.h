@@ -31,6 +31,9 @@ struct TrainingState {
   int64_t seed = 0;
   std::optional<double> best_valid_loss;
   std::string tokenizer_hash;
+  // What data/token_identity.h says of the tokens trained and validated on. Empty: not known (an older checkpoint),
+  // or no validation.
+  std::string data, valid_data;
   bool operator==(const TrainingState&) const = default;
 };
 

@@ -224,15 +224,19 @@ std::vector<TensorEntry> read_tensors(const Json& json, const std::vector<FileEn
 }
 
 OrderedJson state_json(const TrainingState& state) {
-  return {{"step", state.step},
-          {"sample", state.sample},
-          {"tokens", state.tokens},
-          {"adam_step", state.adam_step},
-          {"loss_scale", state.loss_scale},
-          {"clean_steps", state.clean_steps},
-          {"seed", state.seed},
-          {"best_valid_loss", state.best_valid_loss ? OrderedJson(*state.best_valid_loss) : OrderedJson(nullptr)},
-          {"tokenizer_hash", state.tokenizer_hash}};
+  OrderedJson json = {
+      {"step", state.step},
+      {"sample", state.sample},
+      {"tokens", state.tokens},
+      {"adam_step", state.adam_step},
+      {"loss_scale", state.loss_scale},
+      {"clean_steps", state.clean_steps},
+      {"seed", state.seed},
+      {"best_valid_loss", state.best_valid_loss ? OrderedJson(*state.best_valid_loss) : OrderedJson(nullptr)},
+      {"tokenizer_hash", state.tokenizer_hash}};
+  if (!state.data.empty()) json["data"] = state.data;
+  if (!state.valid_data.empty()) json["valid_data"] = state.valid_data;
+  return json;
 }
 
 TrainingState read_state(const Json& json, const Fields& fields) {
@@ -246,6 +250,8 @@ TrainingState read_state(const Json& json, const Fields& fields) {
   state.seed = fields.integer_at(json, "seed", INT64_MIN);
   if (!fields.at(json, "best_valid_loss").is_null()) state.best_valid_loss = fields.number(json, "best_valid_loss");
   state.tokenizer_hash = fields.text(json, "tokenizer_hash");
+  if (json.contains("data")) state.data = fields.text(json, "data");
+  if (json.contains("valid_data")) state.valid_data = fields.text(json, "valid_data");
   return state;
 }
 

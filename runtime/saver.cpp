@@ -262,26 +262,52 @@ std::string changed_settings(const Manifest& manifest, const Config& config) {
   return changes;
 }
 
-void check_same_training(const Manifest& manifest, const Config& config, const Tokenizer& tokenizer) {
+namespace {
+
+std::string value_of(const nlohmann::json& config, const char* flag) {
+  const auto it = config.find(flag);
+  return it == config.end() ? "nothing" : it->dump();
+}
+
+}  // namespace
+
+void check_same_training(const Manifest& manifest, const Config& config, const Tokenizer& tokenizer,
+                         const std::string& data) {
   Problems problems;
   const auto now = nlohmann::json(to_json(config));
   // The model, and which samples follow one another.
-  for (const char* field : {"layers", "hidden", "heads", "kv-heads", "head-dim", "ffn", "vocab", "rope-theta",
-                            "norm-eps", "rope-scaling", "tie-embeddings", "seq", "data", "shuffle", "seed"}) {
-    const auto saved = manifest.config.find(field), own = now.find(field);
-    const auto text = [](const nlohmann::json& object, const auto& it) {
-      return it == object.end() ? "nothing" : it->dump();
-    };
-    if (text(manifest.config, saved) != text(now, own))
+  std::vector<const char*> flags = {"layers",  "hidden",     "heads",    "kv-heads",     "head-dim",       "ffn",
+                                    "vocab",   "rope-theta", "norm-eps", "rope-scaling", "tie-embeddings", "seq",
+                                    "shuffle", "seed"};
+  const std::string& saved_data = manifest.state.data;
+  if (saved_data.empty()) flags.push_back("valid-fraction");
+  for (const char* flag : flags) {
+    const std::string saved = value_of(manifest.config, flag), own = value_of(now, flag);
+    if (saved != own)
       problems.add("--resume",
                    "--{} was {} when it was saved and is {} now. Leave it as it was, or start anew with "
                    "--load-weights.",
-                   field, text(manifest.config, saved), text(now, own));
+                   flag, saved, own);
   }
+  if (!saved_data.empty() && saved_data != data)
+    problems.add("--resume",
+                 "the training data was {} when it was saved and is {} now. Give the same tokens, from whatever "
+                 "path, and the same --valid-fraction, or start anew with --load-weights.",
+                 saved_data, data);
   if (const std::string hash = fmt::format("{:016x}", tokenizer.hash()); manifest.state.tokenizer_hash != hash)
     problems.add("--resume", "the tokenizer {} (hash {}) is not the one that was saved (hash {}).",
                  tokenizer.name(), hash, manifest.state.tokenizer_hash);
   problems.throw_if_any();
+}
+
+std::string unknown_data_warning(const Manifest& manifest, const Config& config) {
+  const std::string saved = value_of(manifest.config, "data");
+  const std::string own = value_of(nlohmann::json(to_json(config)), "data");
+  if (!manifest.state.data.empty() || saved == own) return {};
+  return fmt::format(
+      "this checkpoint does not say which tokens it was trained on: --data was {} and is {}. The run "
+      "goes on; see to it that they are the same tokens.",
+      saved, own);
 }
 
 }  // namespace trine

@@ -74,8 +74,12 @@ Checkpoint open_checkpoint(const std::filesystem::path& folder, const std::files
                            Communicator* world, Log& log);
 
 // ConfigError that lists what may not differ between a checkpoint and the run that goes on: the model, the
-// tokenizer, the data.
-void check_same_training(const Manifest& manifest, const Config& config, const Tokenizer& tokenizer);
+// tokenizer, the data. `data`: the identity of the training tokens (data/token_identity.h); paths do not matter.
+void check_same_training(const Manifest& manifest, const Config& config, const Tokenizer& tokenizer,
+                         const std::string& data);
+// Of a checkpoint that does not say which tokens it was trained on, if --data is another one than it was: nobody
+// can tell. Else empty.
+std::string unknown_data_warning(const Manifest& manifest, const Config& config);
 SavedLayout layout_of(const Config& config);
 // What may differ and does: "steps 100 -> 200, lr 0.001 -> 0.0001". The layout is told elsewhere.
 std::string changed_settings(const Manifest& manifest, const Config& config);

@@ -8,6 +8,7 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/hash.h"
 #include "data/datasets.h"
+#include "data/token_identity.h"
 #include "models/llama.h"
 #include "plan/host_memory.h"
 #include "plan/learning_rate.h"
@@ -64,6 +65,8 @@ void Trainer::open_own_data() {
   train_ = std::make_unique<BatchReader>(data.train, config_.seq, seed, config_.shuffle);
   if (data.valid && config_.valid_batches > 0)
     valid_ = std::make_unique<BatchReader>(data.valid, config_.seq, seed, false);
+  train_identity_ = identity_of(*data.train);
+  if (valid_) valid_identity_ = identity_of(*data.valid);
   log_.info(fmt::format("data   {}: {} tokens, {} samples of {} an epoch{}", data.train->describe(),
                         format_count(data.train->size()), format_count(train_->sampler().samples_per_epoch()),
                         config_.seq,
@@ -76,8 +79,8 @@ void Trainer::open_data() {
 
 Facts Trainer::data_facts() const {
   Facts facts = {{"the tokenizer's hash", fmt::format("{:016x}", tokenizer_->hash())},
-                 {"the number of training tokens", format_count(train_->source().size())}};
-  if (valid_) facts.emplace_back("the number of validation tokens", format_count(valid_->source().size()));
+                 {"the training data", train_identity_}};
+  if (valid_) facts.emplace_back("the validation data", valid_identity_);
   return facts;
 }
 
@@ -149,7 +152,7 @@ void Trainer::resume() {
   Checkpoint checkpoint = open_checkpoint(config_.resume_saves, config_.resume_checkpoint, rank(), world(), log_);
   const Manifest& manifest = checkpoint.manifest();
   run_agreed(world(), [&] {
-    check_same_training(manifest, config_, *tokenizer_);
+    check_same_training(manifest, config_, *tokenizer_, train_identity_);
     load_state(*executor_, checkpoint);
   });
   const TrainingState& saved = manifest.state;
@@ -157,13 +160,17 @@ void Trainer::resume() {
   first_step_ = saved.step + 1;
   next_sample_ = saved.sample;
   tokens_ = saved.tokens;
-  best_valid_loss_ = saved.best_valid_loss;
+  if (valid_identity_.empty()) valid_identity_ = saved.valid_data;
+  const bool other_validation = !saved.valid_data.empty() && saved.valid_data != valid_identity_;
+  if (!other_validation) best_valid_loss_ = saved.best_valid_loss;
   const std::string from = to_string(manifest.layout), to = to_string(layout_of(config_));
   log_.info(fmt::format("resume {} after step {}{}; rank 0 read {}", checkpoint.folder().string(), saved.step,
                         from == to ? "" : fmt::format(", resharding {} -> {}", from, to),
                         format_bytes(checkpoint.bytes_read())));
   if (const std::string changes = changed_settings(manifest, config_); !changes.empty())
     log_.info(fmt::format("       changed since it was saved: {}", changes));
+  if (other_validation) log_.info("       validation has other data now: its best loss so far does not count");
+  if (const std::string warning = unknown_data_warning(manifest, config_); !warning.empty()) log_.warn(warning);
 }
 
 // After `step`.
@@ -176,7 +183,9 @@ TrainingState Trainer::state(int64_t step) const {
           .clean_steps = scaler_.clean_steps(),
           .seed = config_.seed,
           .best_valid_loss = best_valid_loss_,
-          .tokenizer_hash = fmt::format("{:016x}", tokenizer_->hash())};
+          .tokenizer_hash = fmt::format("{:016x}", tokenizer_->hash()),
+          .data = train_identity_,
+          .valid_data = valid_identity_};
 }
 
 HostStep Trainer::load_samples(const BatchReader& reader, int64_t first_sample) {

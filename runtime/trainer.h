@@ -87,6 +87,7 @@ class Trainer {
   std::unique_ptr<BatchReader> train_, valid_;
   LossScaler scaler_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::string train_identity_, valid_identity_;  // of the tokens; empty: never validated
   int64_t first_step_ = 1, next_sample_ = 0, tokens_ = 0;
   std::optional<double> best_valid_loss_;
   std::vector<int32_t> ids_, labels_;

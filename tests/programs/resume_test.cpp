@@ -2,6 +2,8 @@
 // can not go on.
 #include "tests/programs/resume.h"
 
+#include "checkpoint/hash.h"
+
 namespace trine {
 namespace {
 
@@ -96,11 +98,9 @@ TEST_F(ResumeTest, WhatMayNotChangeIsNamed) {
   expect(std::string(kTiny) + "--steps 4 --vocab 800", 0);
   const std::string resume = "train_llama --resume --threads 1 --out out --steps 8 ";
   const std::string unigram = std::string(TRINE_TEST_DATA) + "/tokenizers/unigram.model";
-  ASSERT_EQ(in_folder("cp text-train.bin other.bin; cp text-train.idx other.idx").code, 0);
   expect(resume + "--layers 3", 2, {"--layers was 2", "is 3 now"});
   expect(resume + "--ffn 65 --kv-heads 4", 2, {"--ffn was 64", "--kv-heads was 2"});
   expect(resume + "--seq 16", 2, {"--seq was 32"});
-  expect(resume + "--data other", 2, {"--data was", "other"});
   expect(resume + "--seed 5", 2, {"--seed was 1234", "is 5 now"});
   expect(resume + "--shuffle off", 2, {"--shuffle was true", "is false now"});
   expect(resume + "--rope-theta 5e5", 2, {"--rope-theta was 10000"});
@@ -111,6 +111,50 @@ TEST_F(ResumeTest, WhatMayNotChangeIsNamed) {
   expect(resume + "--lr 1e-4 --save-interval 2", 0,
          {"after step 4", "changed since it was saved: steps 4 -> 8, lr 0.002 -> 0.0001, min-lr 0.0002 -> 1e-05"});
   EXPECT_EQ(metrics("out").size(), 8u);
+}
+
+// What counts is which tokens follow one another, not where they lie or what holds them.
+TEST_F(ResumeTest, DataIsKnownByItsTokens) {
+  prepare();
+  expect(std::string(kTiny) + "--steps 4", 0);
+  const auto resume = [&](const std::string& flags, int code, std::initializer_list<const char*> words) {
+    expect("rm -rf copy; cp -r out copy; train_llama --resume --threads 1 --out copy --steps 5 " + flags, code,
+           words);
+  };
+  ASSERT_EQ(in_folder("mkdir elsewhere; mv text* elsewhere; cp elsewhere/text-valid.idx short.idx; "
+                      "cp elsewhere/text-valid.bin short.bin")
+                .code,
+            0);
+  resume("", 3, {"text-train", "no such file"});
+  const std::string moved = (folder_ / "elsewhere/text-train").string();
+  resume("--data elsewhere/text-train.bin", 0, {"after step 4"});
+  resume("--data " + moved, 0, {"after step 4"});
+  resume("--data short", 2, {"the training data was", "tokens, xxh3", "--valid-fraction"});
+  resume("--data " + moved + " --valid-fraction 0.2", 2, {"the training data was"});
+  resume("--data " + moved + " short", 2, {"the training data was"});
+  std::string bin = read_file(folder_ / "elsewhere/text-train.bin");
+  std::swap(bin[1000], bin[1002]);
+  ASSERT_NE(bin[1000], bin[1002]);
+  std::ofstream(folder_ / "elsewhere/text-train.bin", std::ios::binary) << bin;
+  resume("--data " + moved, 2, {"the training data was"});
+}
+
+// One that an older version saved does not say which tokens it was trained on.
+TEST_F(ResumeTest, ACheckpointWithoutTheDataIsTakenWithAWarning) {
+  prepare();
+  expect(std::string(kTiny) + "--steps 4", 0);
+  const auto path = checkpoint(4) / "manifest.json";
+  std::string manifest = read_file(path);
+  const size_t begin = manifest.find(R"(,"data":")"), end = manifest.find('}', begin);
+  ASSERT_TRUE(begin != std::string::npos && manifest.find("xxh3", begin) < end) << manifest.substr(0, 600);
+  manifest.erase(begin, end - begin);
+  manifest.resize(manifest.rfind("\"hash\""));
+  manifest += "\"hash\": \"" + hex(xxh3(manifest)) + "\"}\n";
+  std::ofstream(path, std::ios::binary) << manifest;
+  ASSERT_EQ(in_folder("mkdir moved; mv text-* moved").code, 0);
+  const std::string resume = "train_llama --resume --threads 1 --out out --steps 5 --data moved/text-train ";
+  expect(resume + "--valid-fraction 0.2", 2, {"--valid-fraction was"});
+  expect(resume, 0, {"warning", "does not say which tokens", "after step 4"});
 }
 
 // The best is of all parts of a run, not of the last one.
