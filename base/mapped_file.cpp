@@ -6,7 +6,7 @@
 
 namespace trine {
 
-MappedFile::MappedFile(const std::filesystem::path& path) {
+MappedFile::MappedFile(const std::filesystem::path& path, OnLoss on_loss) {
   const InputFile file(path);
   const auto size = static_cast<size_t>(file.size());
   if (size == 0) return;
@@ -14,7 +14,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
     void* const data = ::mmap(nullptr, size, PROT_READ, kind, file.descriptor(), 0);
     if (data == MAP_FAILED) continue;
     bytes_ = {static_cast<const std::byte*>(data), size};
-    watch_.emplace(bytes_, path, BusErrorWatch::OnLoss::kEnd);
+    watch_.emplace(bytes_, path, on_loss);
     return;
   }
   copy_.resize(size);

@@ -12,11 +12,12 @@
 
 namespace trine {
 
-// Where the file system can not map, its contents are read into memory. A page that is lost meanwhile ends the
-// process (base/bus_error.h). Not movable.
+// Where the file system can not map, its contents are read into memory. Not movable.
 class MappedFile {
  public:
-  explicit MappedFile(const std::filesystem::path& path);  // the errors of InputFile
+  using OnLoss = BusErrorWatch::OnLoss;
+  // The errors of InputFile. `on_loss`: of a page, meanwhile (base/bus_error.h).
+  explicit MappedFile(const std::filesystem::path& path, OnLoss on_loss = OnLoss::kEnd);
   MappedFile(MappedFile&&) = delete;
   ~MappedFile();
 

@@ -19,7 +19,7 @@ bool flag(const Json& object, const char* member) {
 }  // namespace
 
 BpeModel::BpeModel(const Json& model, const TokenizerFile& file) {
-  if (model.value("type", "BPE") != "BPE") throw file.unsupported("model.type", model["type"]);
+  if (member_or(model, "type", "BPE") != "BPE") throw file.unsupported("model.type", model["type"]);
   file.require_unset(model, {"dropout", "continuing_subword_prefix", "end_of_word_suffix"});
   ignore_merges_ = flag(model, "ignore_merges");
   byte_fallback_ = flag(model, "byte_fallback");

@@ -34,7 +34,7 @@ class HuggingFaceTokenizer final : public Tokenizer {
         texts_(member(json, "decoder"), pre_tokenizer_.writes_bytes(), file_) {
     for (size_t id = 0; id < model_.tokens().size(); ++id)
       texts_.set(static_cast<int32_t>(id), model_.tokens()[id]);
-    for (const Json& token : json.value("added_tokens", Json::array())) read_added_token(token);
+    for (const Json& token : member_or(json, "added_tokens", Json::array())) read_added_token(token);
     if (!marks_.begin) marks_.begin = model_.id_of("<s>");
     if (!marks_.end) marks_.end = model_.id_of("</s>");
     read_post_processor(member(json, "post_processor"));
@@ -80,15 +80,15 @@ class HuggingFaceTokenizer final : public Tokenizer {
   void read_added_token(const Json& json) {
     AddedToken token{.text = json.at("content").get<std::string>(),
                      .id = json.at("id").get<int32_t>(),
-                     .single_word = json.value("single_word", false),
-                     .strips_left = json.value("lstrip", false),
-                     .strips_right = json.value("rstrip", false)};
+                     .single_word = member_or(json, "single_word", false),
+                     .strips_left = member_or(json, "lstrip", false),
+                     .strips_right = member_or(json, "rstrip", false)};
     if (token.text.empty()) throw file_.inconsistent(fmt::format("added token {} is empty", token.id));
     token.id = model_.id_of(token.text).value_or(token.id);
-    const bool special = json.value("special", false);
+    const bool special = member_or(json, "special", false);
     texts_.set_added(token.id, special ? "" : token.text);
     if (special) note_special(token);
-    if (!json.value("normalized", !special)) return added_.add(std::move(token));
+    if (!member_or(json, "normalized", !special)) return added_.add(std::move(token));
     token.text = normalizer_.apply(token.text, true);
     normalized_.add(std::move(token));
   }

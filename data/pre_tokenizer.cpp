@@ -89,7 +89,7 @@ void PreTokenizer::read(const Json& json, const TokenizerFile& file) {
   const auto behavior = [&](const char* otherwise) {
     constexpr std::array<std::string_view, 5> names = {"Isolated", "Removed", "MergedWithPrevious",
                                                        "MergedWithNext", "Contiguous"};
-    const auto it = std::ranges::find(names, json.value("behavior", otherwise));
+    const auto it = std::ranges::find(names, member_or(json, "behavior", otherwise));
     if (it == names.end()) throw file.unsupported("pre_tokenizer", json);
     return static_cast<Behavior>(it - names.begin());
   };
@@ -102,23 +102,23 @@ void PreTokenizer::read(const Json& json, const TokenizerFile& file) {
     const Json& pattern = json.at("pattern");
     const auto text = pattern.find("String");
     add_split(text != pattern.end() ? escaped(text->get<std::string>()) : pattern.at("Regex").get<std::string>(),
-              behavior(""), file, json.value("invert", false));
+              behavior(""), file, member_or(json, "invert", false));
   } else if (type == "ByteLevel") {
-    if (json.value("add_prefix_space", true)) prefix(" ", false);
-    if (json.value("use_regex", true)) add_split(kGpt2Pattern, Behavior::kIsolated, file);
+    if (member_or(json, "add_prefix_space", true)) prefix(" ", false);
+    if (member_or(json, "use_regex", true)) add_split(kGpt2Pattern, Behavior::kIsolated, file);
     steps_.push_back({.kind = Kind::kWriteBytes});
   } else if (type == "Metaspace") {
     const auto space = json.at("replacement").get<std::string>();
-    const bool prefixed = json.value("add_prefix_space", true);
-    const auto scheme = json.value("prepend_scheme", prefixed ? "always" : "never");
+    const bool prefixed = member_or(json, "add_prefix_space", true);
+    const auto scheme = member_or(json, "prepend_scheme", prefixed ? "always" : "never");
     if (scheme != "always" && scheme != "first" && scheme != "never") throw file.unsupported("pre_tokenizer", json);
     const size_t first = steps_.size();
     steps_.push_back({.kind = Kind::kReplaceSpaces, .text = space});
     if (scheme != "never") prefix(space, scheme == "first");
-    if (json.value("split", true)) add_split(escaped(space), Behavior::kMergedWithNext, file);
+    if (member_or(json, "split", true)) add_split(escaped(space), Behavior::kMergedWithNext, file);
     for (size_t i = first; i < steps_.size(); ++i) steps_[i].of_metaspace = true;
   } else if (type == "Digits") {
-    add_split(R"(\p{N})", json.value("individual_digits", false) ? Behavior::kIsolated : Behavior::kContiguous,
+    add_split(R"(\p{N})", member_or(json, "individual_digits", false) ? Behavior::kIsolated : Behavior::kContiguous,
               file);
   } else if (type == "Punctuation") {
     add_split(kPunctuation, behavior("Isolated"), file);

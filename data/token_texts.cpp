@@ -37,7 +37,7 @@ void TokenTexts::read(const Json& decoder) {
   } else if (type == "Metaspace") {
     replaced_.emplace_back(decoder.at("replacement").get<std::string>(), " ");
     strips_space_ |=
-        decoder.value("prepend_scheme", "always") != "never" && decoder.value("add_prefix_space", true);
+        member_or(decoder, "prepend_scheme", "always") != "never" && member_or(decoder, "add_prefix_space", true);
   } else if (type == "Replace" && decoder.at("pattern").contains("String")) {
     replaced_.emplace_back(decoder["pattern"]["String"].get<std::string>(),
                            decoder.at("content").get<std::string>());

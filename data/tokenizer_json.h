@@ -11,6 +11,16 @@
 
 namespace trine {
 
+// object[member]; a member that is null is as if it were not there. The library's own error for another type.
+template <typename T>
+T member_or(const nlohmann::json& object, const char* member, T otherwise) {
+  const auto it = object.find(member);
+  return it == object.end() || it->is_null() ? otherwise : it->get<T>();
+}
+inline std::string member_or(const nlohmann::json& object, const char* member, const char* otherwise) {
+  return member_or(object, member, std::string(otherwise));
+}
+
 struct TokenizerFile {
   std::filesystem::path path;
 

@@ -243,7 +243,8 @@ void StatusWriter::observe(CommWorld& world) {
 std::filesystem::path status_folder(const std::filesystem::path& run_folder) { return run_folder / "status"; }
 
 std::optional<RankStatus> read_status(const std::filesystem::path& run_folder, int rank) try {
-  const MappedFile file(status_file(run_folder, rank));
+  // A file that is cut or lost meanwhile is worth no process: then its page is empty.
+  const MappedFile file(status_file(run_folder, rank), MappedFile::OnLoss::kEmptyPage);
   if (file.size() != sizeof(StatusPage)) return std::nullopt;
   const auto& page = *reinterpret_cast<const StatusPage*>(file.bytes().data());
   if (page.magic != kMagic || page.rank != rank) return std::nullopt;

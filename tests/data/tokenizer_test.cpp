@@ -172,6 +172,27 @@ TEST(Tokenizer, AFolderWithBothFilesHasTheOneThatCanBeRead) {
   expect_error(ExitCode::kData, {"tokenizer.json", "Unigram"}, [&] { make_tokenizer(folder.path()); });
 }
 
+TEST(BpeTokenizer, NullMembersAreAsIfTheyWereNotThere) {
+  const ScratchFolder folder;
+  const std::string path = (folder / "tokenizer.json").string(), text = "Some text, 123 <|endoftext|> more.";
+  const json good = json::parse(read_file(tokenizer_file("bpe_gpt2.json")));
+  const auto expected = make_tokenizer(tokenizer_file("bpe_gpt2.json"))->encode(text);
+  const auto attempt = [&](const char* where, const char* member) {
+    json null = good;
+    null.at(json::json_pointer(where))[member] = nullptr;
+    write_file(path, null.dump());
+    EXPECT_EQ(make_tokenizer(path)->encode(text), expected) << where << " " << member;
+  };
+  for (const char* member : {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+                             "fuse_unk", "byte_fallback", "ignore_merges"})
+    attempt("/model", member);
+  for (const char* member : {"trim_offsets", "use_regex"}) attempt("/pre_tokenizer", member);
+  for (const char* member : {"trim_offsets", "use_regex", "add_prefix_space"}) attempt("/decoder", member);
+  for (const char* member : {"single_word", "lstrip", "rstrip", "normalized"}) attempt("/added_tokens/0", member);
+  for (const char* member : {"truncation", "padding", "normalizer", "post_processor", "version"})
+    attempt("", member);
+}
+
 // Each change would give other ids if it were ignored.
 TEST(BpeTokenizer, RefusesByNameWhatItDoesNotImplement) {
   const ScratchFolder folder;
