@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file_system.h"
+#include "base/json.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/run_config.h"
@@ -156,7 +157,7 @@ std::string to_text(const std::optional<ResumePoint>& point) {
 }
 
 std::optional<ResumePoint> resume_point_of(const std::string& text) {
-  const auto fields = nlohmann::json::parse(text);
+  const auto fields = parse_json(text);
   if (fields.is_null()) return std::nullopt;
   const auto at = [&](size_t i) { return fields[i].get<std::string>(); };
   return ResumePoint{.run_folder = at(0),

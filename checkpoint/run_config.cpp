@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/json.h"
 #include "checkpoint/file_io.h"
 
 namespace trine {
@@ -29,8 +30,12 @@ RunConfig::RunConfig(const fs::path& run) : run_(run) {
   if (kind == PathKind::kNothing) return;
   state_ = State::kDamaged;
   if (kind != PathKind::kFile) return;
-  object_ = nlohmann::json::parse(read_small_file(path(), kMaxConfigBytes, /*behind_links=*/true), nullptr,
-                                  /*allow_exceptions=*/false);
+  const std::string text = read_small_file(path(), kMaxConfigBytes, /*behind_links=*/true);
+  try {
+    object_ = parse_json(text);
+  } catch (const JsonError&) {
+    return;
+  }
   if (object_.is_object()) state_ = State::kObject;
 }
 
