@@ -23,7 +23,7 @@ CommandLine parse_line(const std::string& line, int num_ranks) {
   std::vector<const char*> argv;
   for (const std::string& arg : args) argv.push_back(arg.c_str());
   return parse_train_flags(static_cast<int>(argv.size()), argv.data(), {num_ranks, num_ranks, 2, "20250131-235959"},
-                           "");
+                           "", {}, [](const ResumeWish&) { return std::nullopt; });
 }
 Config parse(const std::string& line, int num_ranks = 1) { return std::get<Config>(parse_line(line, num_ranks)); }
 std::string error_of(const std::string& line) {

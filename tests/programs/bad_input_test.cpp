@@ -40,7 +40,7 @@ TEST_F(BadInput, ImpossibleSizesAreReportedTogether) {
   expect("train_llama --device cuda --tp 2 --local-ranks 2", 2, {"[cuda]", "--device cpu"});
   expect("train_llama --device cuda --dry-run", 0, {});
   expect("train_llama --comm nccl", 2, {"--comm nccl", "--device cuda"});
-  expect("train_llama --resume", 7, {"--resume", "no run that began to save"});
+  expect("train_llama --resume", 7, {"--resume", "no completed checkpoint"});
   expect("train_llama --help", 0, {"--micro-batch-size", "cpu|cuda", "auto|mpi|nccl"});
 }
 
