@@ -55,7 +55,8 @@ std::string said(const Config& config, int64_t available_bytes, const Backend* d
     const auto cpu = make_cpu_backend(1);
     try {
       check_memory(plan, world.coordinate(), device ? *device : *cpu, &world[Group::kWorld], available_bytes);
-    } catch (const OutOfMemoryError& error) {
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kOutOfMemory);
       ++refused;
       if (fabric.rank() == 0) text = error.what();
     }
