@@ -50,7 +50,14 @@ TEST_F(StartUp, RanksThatMeanDifferentRunsAreRefused) {
       on_each(4, std::string(kSmall) + "--tp 2 --config \\$((R / 2)).json"), 2,
       {"[ranks] --lr is 0.001 on ranks 0 and 1, 0.002 on ranks 2 and 3.\n",
        "[ranks] --seed is 1234 on ranks 0 and 1, 7 on ranks 2 and 3.\n", "All ranks of a run must mean the same"});
-  std::filesystem::create_directories(folder_ / "0"), std::filesystem::create_directories(folder_ / "1");
+  // Another text of the same length under the same name.
+  std::string other = read_file(folder_ / "text.txt");
+  other[100] = other[100] == 'x' ? 'y' : 'x';
+  write("other.txt", other);
+  ASSERT_EQ(in_folder("mkdir 0 1; prepare_data text.txt --out 0/text; prepare_data other.txt --out 1/text").code,
+            0);
+  expect(on_each(2, std::string(kSmall) + "--tp 2 --data \\$R/text-train"), 2,
+         {"[ranks] the training data is ", " on rank 1.\n"});
   std::filesystem::copy(std::string(TRINE_TEST_DATA) + "/hf_llama/deep", folder_ / "0/model",
                         std::filesystem::copy_options::recursive);
   std::filesystem::copy(std::string(TRINE_TEST_DATA) + "/hf_llama/mha", folder_ / "1/model",
