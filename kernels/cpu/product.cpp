@@ -37,6 +37,16 @@ std::byte* at(const std::byte* data, const MatrixLayout& m, int64_t row, int64_t
          (row * m.row_stride + column * m.column_stride) * static_cast<int64_t>(size_bytes(m.dtype));
 }
 
+// oneDNN 2 describes a product in two steps, oneDNN 3 in one.
+template <typename Matmul>
+auto choose(const dnnl::memory::desc& a, const dnnl::memory::desc& b, const dnnl::memory::desc& c,
+            const dnnl::primitive_attr& attributes) {
+  if constexpr (requires { typename Matmul::desc; })
+    return typename Matmul::primitive_desc(typename Matmul::desc(a, b, c), attributes, engine());
+  else
+    return typename Matmul::primitive_desc(engine(), a, b, c, attributes);
+}
+
 }  // namespace
 
 Product::Product(ContextPtr context, std::vector<std::pair<MatrixLayout, MatrixLayout>> terms, MatrixLayout c,
@@ -60,8 +70,7 @@ std::unique_ptr<Product::Primitive> Product::make(MatrixLayout a, MatrixLayout b
     attributes.set_post_ops(sum);
   }
   try {
-    const dnnl::matmul::desc problem(describe(a), describe(b), describe(c));
-    const dnnl::matmul::primitive_desc chosen(problem, attributes, engine());
+    const auto chosen = choose<dnnl::matmul>(describe(a), describe(b), describe(c), attributes);
     if (std::string_view(chosen.impl_info_str()).find("ref") != std::string_view::npos && a.dtype != DType::kF32)
       return nullptr;
     auto primitive = std::make_unique<Primitive>();
