@@ -17,7 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::duration<double> kLateness{60};  // that a rank may have without a visible reason
-constexpr std::chrono::milliseconds kTurn{1000};        // for the rank that reports to do so
+constexpr std::chrono::seconds kTurn{3};                // for the rank that reports to do so
+constexpr std::chrono::seconds kEnd{10};                // for the launcher to end all, once one rank is gone
 
 // The value of a variable in the environment of a process as it was started.
 std::optional<std::string> value_in(const std::string& environment, const std::string& name) {
@@ -71,7 +72,10 @@ const LaunchPeer* first_in(const std::vector<LaunchPeer>& peers, ProcessState st
 void tell(const Launch& launch, const std::vector<LaunchPeer>& peers, const std::string& message) {
   const LaunchPeer* const speaker = first_in(peers, ProcessState::kRunning);
   const bool first = speaker == nullptr || speaker->rank >= launch.rank;
-  if (!first || std::ssize(peers) < launch.ranks_on_host) std::this_thread::sleep_for(kTurn);
+  if (std::ssize(peers) < launch.ranks_on_host)
+    std::this_thread::sleep_for(kEnd);
+  else if (!first)
+    std::this_thread::sleep_for(kTurn);
   if (first) Log(launch.rank, true).fail(message);
 }
 
