@@ -79,11 +79,14 @@ void InputFile::read(int64_t at, std::span<std::byte> to) const {
     const ssize_t n = ::pread(fd_, to.data() + done, to.size() - done, at + static_cast<int64_t>(done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail(path_, "read");
-    if (n == 0)
-      throw DataError(fmt::format(
-          "[file] {}: ends at byte {}, need {}: it was cut while it was read (it had {} "
-          "bytes when it was opened). Restore it, and do not write to it meanwhile.",
-          path_.string(), at + static_cast<int64_t>(done), at + static_cast<int64_t>(to.size()), size_));
+    if (n == 0) {
+      struct stat info {};
+      const int64_t end = ::fstat(fd_, &info) == 0 ? info.st_size : at + static_cast<int64_t>(done);
+      throw DataError(
+          fmt::format("[file] {}: ends at byte {}, need {}: it was cut while it was read (it had {} "
+                      "bytes when it was opened). Restore it, and do not write to it meanwhile.",
+                      path_.string(), end, at + std::ssize(to), size_));
+    }
     done += static_cast<size_t>(n);
   }
 }
