@@ -35,7 +35,7 @@ std::string hub_hint(const std::string& path) {
   const std::string name = repository(path);
   if (name.empty()) return {};
   return fmt::format(
-      "Nothing is downloaded here. If it is on the Hugging Face Hub, fetch it with `hf download {} --local-dir "
+      " Nothing is downloaded here. If it is on the Hugging Face Hub, fetch it with `hf download {} --local-dir "
       "DIR` "
       "(a repository with config.json and safetensors; of LLaMA 2 that is one that ends in -hf) and name DIR.",
       name);

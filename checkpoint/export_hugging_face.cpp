@@ -1,6 +1,7 @@
 #include "checkpoint/export_hugging_face.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -46,6 +47,12 @@ std::string file_name(size_t index, size_t count) {
   return count == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
 }
 
+void write_whole(const fs::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
 void write_index(const fs::path& folder, const std::vector<Entries>& files) {
   int64_t bytes = 0;
   nlohmann::json map = nlohmann::json::object();
@@ -54,20 +61,33 @@ void write_index(const fs::path& folder, const std::vector<Entries>& files) {
       map[entry.name] = file_name(i, files.size());
       bytes += entry.tensor.shape.num_elements() * size_bytes(entry.tensor.type);
     }
-  AtomicFile file(folder / "model.safetensors.index.json");
-  file.write(nlohmann::json{{"metadata", {{"total_size", bytes}}}, {"weight_map", map}}.dump(2) + "\n");
-  file.commit();
+  write_whole(folder / "model.safetensors.index.json",
+              nlohmann::json{{"metadata", {{"total_size", bytes}}}, {"weight_map", map}}.dump(2) + "\n");
+}
+
+template <typename T>
+void write_rounded(const std::string& name, std::span<const float> block, const SafetensorsSink& sink) {
+  std::vector<T> rounded(block.size());
+  for (size_t i = 0; i < block.size(); ++i) {
+    rounded[i] = from_float<T>(block[i]);
+    if (std::isfinite(block[i]) && !std::isfinite(to_float(rounded[i])))
+      throw DataError(fmt::format("[export] {} has the value {}, beyond what {} can hold. Take --dtype f32.", name,
+                                  block[i], trine::name(kDTypeOf<T>)));
+  }
+  sink(std::as_bytes(std::span(rounded)));
 }
 
 void write_tensor(Checkpoint& checkpoint, const SafetensorsEntry& entry, const SafetensorsSink& sink) {
   const TensorEntry& tensor = checkpoint.tensor(TensorKind::kWeight, entry.name);
-  std::vector<BFloat16> rounded;
   read_blocks(checkpoint, tensor, {Box::whole(tensor.shape)}, [&](std::span<const float> block) {
-    if (entry.tensor.type == SafeType::kF32) return sink(std::as_bytes(block));
-    rounded.resize(block.size());
-    std::transform(block.begin(), block.end(), rounded.begin(), to_bf16);
-    sink(std::as_bytes(std::span(rounded)));
+    if (entry.tensor.type == SafeType::kBF16) return write_rounded<BFloat16>(entry.name, block, sink);
+    if (entry.tensor.type == SafeType::kF16) return write_rounded<Float16>(entry.name, block, sink);
+    sink(std::as_bytes(block));
   });
+}
+
+std::string_view hugging_face_name(DType dtype) {
+  return dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF16 ? "float16" : "float32";
 }
 
 void copy_whole(const fs::path& from, const fs::path& to) {
@@ -106,7 +126,7 @@ void copy_tokenizer(const fs::path& from, const LlamaConfig& config, const fs::p
 std::vector<std::string> export_hugging_face(Checkpoint& checkpoint, const fs::path& folder,
                                              const ExportOptions& options) {
   const SavedModel model = saved_model(checkpoint);
-  const DType dtype = options.dtype.value_or(model.dtype == DType::kBF16 ? DType::kBF16 : DType::kF32);
+  const DType dtype = options.dtype.value_or(model.dtype);
   require_empty(folder);
   make_folder(folder);
   std::vector<std::string> names;
@@ -122,10 +142,12 @@ std::vector<std::string> export_hugging_face(Checkpoint& checkpoint, const fs::p
     names.emplace_back("model.safetensors.index.json");
   }
   if (!options.tokenizer.empty()) copy_tokenizer(options.tokenizer, model.config, folder, names);
+  for (const auto& [name, text] : options.files) {
+    write_whole(folder / name, text);
+    names.push_back(name);
+  }
   // Last, so that a folder that was cut off is no model.
-  AtomicFile config(folder / "config.json");
-  config.write(to_hugging_face(model.config, dtype == DType::kBF16 ? "bfloat16" : "float32").dump(2) + "\n");
-  config.commit();
+  write_whole(folder / "config.json", to_hugging_face(model.config, hugging_face_name(dtype)).dump(2) + "\n");
   names.emplace_back("config.json");
   return names;
 }

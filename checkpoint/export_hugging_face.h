@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -14,11 +15,13 @@ namespace trine {
 
 struct ExportOptions {
   int64_t max_shard_bytes = 5'000'000'000;  // of tensors in a file; a larger tensor has a file of its own
-  std::optional<DType> dtype;               // f32 or bf16; none: bf16 if that was trained in, else f32
+  std::optional<DType> dtype;               // f32, bf16 or f16; none: what was trained in
   std::filesystem::path tokenizer;          // copied, with what transformers reads beside it; empty: none
+  std::vector<std::pair<std::string, std::string>> files = {};  // others: name and contents
 };
 // Writes config.json (for transformers 4 and 5), model.safetensors or shards with an index, and the tokenizer's
-// files. Returns the names of all. Reads a block at a time. ConfigError if `folder` has files; DataError.
+// files. Returns the names of all. Reads a block at a time. ConfigError if `folder` has files; DataError, also for
+// a weight that the type cannot hold.
 std::vector<std::string> export_hugging_face(Checkpoint& checkpoint, const std::filesystem::path& folder,
                                              const ExportOptions& options);
 

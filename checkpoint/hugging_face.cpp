@@ -1,10 +1,13 @@
 #include "checkpoint/hugging_face.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/error.h"
 #include "base/file_system.h"
+#include "base/hub_name.h"
 #include "base/json.h"
+#include "checkpoint/weight_names.h"
 
 namespace trine {
 namespace fs = std::filesystem;
@@ -19,12 +22,29 @@ bool stays_inside(const fs::path& file) {
   return !file.empty() && !file.has_root_path() && std::find(file.begin(), file.end(), "..") == file.end();
 }
 
+// The first file with weights in another form, to be named; empty if there is none.
+std::string other_weights(const fs::path& folder) {
+  constexpr const char* kExtensions[] = {".safetensors", ".bin",  ".pth",     ".pt",
+                                         ".gguf",        ".ckpt", ".msgpack", ".h5"};
+  for (const std::string& name : names_in(folder).value_or(std::vector<std::string>()))
+    if (std::ranges::count(kExtensions, fs::path(name).extension().string()) > 0) return name;
+  return "";
+}
+
+std::string what_to_do_about(const std::string& other) {
+  if (other.empty()) return "Check the path, or fetch the weights.";
+  if (other.starts_with("adapter_model")) return "Merge the adapter into its model first (peft: merge_and_unload).";
+  if (other.ends_with(".safetensors")) return "Rename the file, or fetch the index of the shards.";
+  if (other.ends_with(".gguf")) return "Take the model's repository with safetensors.";
+  return "Save the model with transformers, safe_serialization=True.";
+}
+
 }  // namespace
 
 HuggingFaceWeights::HuggingFaceWeights(const fs::path& folder) : folder_(folder) {
   if (!is_folder(folder)) {
-    throw DataError(fmt::format("[weights] {}: no such folder, need one with {}. Check the path.", folder.string(),
-                                kSingleFile));
+    throw DataError(fmt::format("[weights] {}: no such folder, need one with {}. Check the path.{}",
+                                folder.string(), kSingleFile, hub_hint(folder.string())));
   }
   if (is_there(folder / kSingleFile)) {
     const auto& file = files_.try_emplace(kSingleFile, folder / kSingleFile).first->second;
@@ -32,12 +52,10 @@ HuggingFaceWeights::HuggingFaceWeights(const fs::path& folder) : folder_(folder)
   } else if (is_there(folder / kIndexFile)) {
     open_index(folder / kIndexFile);
   } else {
-    const bool pickled =
-        is_there(folder / "pytorch_model.bin") || is_there(folder / "pytorch_model.bin.index.json");
+    const std::string other = other_weights(folder);
     throw DataError(fmt::format("[weights] {}: {}, need {} or {}. {}", folder.string(),
-                                pickled ? "only pytorch_model.bin" : "no weights", kSingleFile, kIndexFile,
-                                pickled ? "Save the model with transformers, safe_serialization=True."
-                                        : "Check the path, or fetch the weights."));
+                                other.empty() ? "no weights" : "only " + other, kSingleFile, kIndexFile,
+                                what_to_do_about(other)));
   }
   for (const auto& [name, tensor] : tensors_) names_.push_back(name);
 }
@@ -68,7 +86,8 @@ void HuggingFaceWeights::open_index(const fs::path& index) {
 }
 
 const SafeTensor& HuggingFaceWeights::tensor(const std::string& name) const {
-  const auto it = tensors_.find(name);
+  auto it = tensors_.find(name);
+  if (it == tensors_.end() && name == kEmbedding) it = tensors_.find(kHead);
   if (it == tensors_.end()) {
     throw DataError(
         fmt::format("[weights] {}: no tensor {} among {}, need all of the model. Check that --model and the "
@@ -76,6 +95,28 @@ const SafeTensor& HuggingFaceWeights::tensor(const std::string& name) const {
                     folder_.string(), name, tensors_.size()));
   }
   return *it->second;
+}
+
+void HuggingFaceWeights::check_fit(const std::vector<Parameter>& parameters, const std::string& complaint) const {
+  std::map<std::string, Shape> shapes;
+  for (const auto& [name, tensor] : tensors_) shapes.emplace(name, tensor->shape);
+  if (const std::string problem = misfit(shapes, parameters); !problem.empty())
+    throw DataError(fmt::format("{}:{}", complaint, problem));
+  const bool tied = std::ranges::none_of(parameters, [](const Parameter& p) { return p.name == kHead; });
+  if (!tied || !contains(kHead) || !contains(kEmbedding)) return;
+  constexpr int64_t kBlock = int64_t{1} << 20;
+  const int64_t count = shape(kEmbedding).num_elements();
+  std::vector<float> head, embedding;
+  for (int64_t begin = 0; begin < count && shape(kHead) == shape(kEmbedding); begin += kBlock) {
+    head.resize(static_cast<size_t>(std::min(kBlock, count - begin))), embedding.resize(head.size());
+    read(kHead, begin, head), read(kEmbedding, begin, embedding);
+    const auto equal = [](float a, float b) { return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b); };
+    if (std::ranges::equal(head, embedding, equal)) continue;
+    throw DataError(
+        fmt::format("{}: {} is not {}, but config.json ties them. Set \"tie_word_embeddings\": false, or "
+                    "remove the one that is wrong.",
+                    complaint, kHead, kEmbedding));
+  }
 }
 
 void HuggingFaceWeights::read(const std::string& name, int64_t begin, std::span<float> out) const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors.h"
+#include "checkpoint/saved_model.h"
 
 namespace trine {
 
@@ -23,8 +24,14 @@ class HuggingFaceWeights {
   const Shape& shape(const std::string& name) const { return tensor(name).shape; }
   SafeType type(const std::string& name) const { return tensor(name).type; }
 
+  // DataError, beginning with `complaint` ("DIR: the weights do not fit config.json"), unless these are the weights
+  // of a model with these parameters, as misfit() says it; of a tied model with a head of its own, that must be the
+  // embedding again.
+  void check_fit(const std::vector<Parameter>& parameters, const std::string& complaint) const;
+
   // Elements [begin, begin + out.size()) of the flattened tensor as f32, so that a rank reads no more than its
-  // slice. DataError if there is no such tensor, or it is not F32, BF16 or F16.
+  // slice; where only the head of a tied model was stored, it is the embedding. DataError if there is no such
+  // tensor, or it is not F32, BF16 or F16.
   void read(const std::string& name, int64_t begin, std::span<float> out) const;
 
  private:

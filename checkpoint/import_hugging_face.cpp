@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
-#include <set>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -18,22 +17,22 @@ namespace {
 
 constexpr int64_t kBlockElements = int64_t{4} << 20;
 
-std::string dtype_in(const fs::path& folder) {
-  const nlohmann::json config = read_json_file(folder / "config.json");
+// As config.json says it, else as the weights are stored.
+std::string dtype_of(const nlohmann::json& config, const HuggingFaceWeights& weights) {
   for (const char* key : {"dtype", "torch_dtype"})
-    if (const auto it = config.find(key); it != config.end()) {
-      if (*it == "float32") return "f32";
-      if (*it == "float16") return "fp16";
-    }
-  return "bf16";
+    for (const auto& [theirs, ours] : {std::pair("float32", "f32"), {"float16", "fp16"}, {"bfloat16", "bf16"}})
+      if (const auto it = config.find(key); it != config.end() && *it == theirs) return ours;
+  const std::vector<std::string>& names = weights.names();
+  const SafeType type = names.empty() ? SafeType::kBF16 : weights.type(names.front());
+  return type == SafeType::kF32 ? "f32" : type == SafeType::kF16 ? "fp16" : "bf16";
 }
 
 // As train_llama --model would begin.
-Config training_config(const fs::path& folder, const ModelTokenizer& tokenizer) {
+Config training_config(const fs::path& folder, const std::string& dtype, const ModelTokenizer& tokenizer) {
   GivenFlags given;
   const auto give = [&](const char* flag, const std::string& text) { given[flag] = {{text}, folder.string()}; };
   give("model", (folder / "config.json").string());
-  give("dtype", dtype_in(folder));
+  give("dtype", dtype);
   give("out", ".");
   if (!tokenizer.spec.empty()) give("tokenizer", tokenizer.spec);
   try {
@@ -44,25 +43,6 @@ Config training_config(const fs::path& folder, const ModelTokenizer& tokenizer) 
   } catch (const ConfigError& error) {
     throw DataError(fmt::format("[import] {}: {}", folder.string(), error.what()));
   }
-}
-
-void check_weights(const HuggingFaceWeights& weights, const std::vector<Parameter>& parameters,
-                   const fs::path& folder) {
-  std::set<std::string> known = {"lm_head.weight"};  // a tied head may be repeated
-  std::string problems;
-  for (const Parameter& parameter : parameters) {
-    known.insert(parameter.name);
-    if (!weights.contains(parameter.name))
-      problems += fmt::format("\n  {} is missing", parameter.name);
-    else if (weights.shape(parameter.name) != parameter.shape)
-      problems += fmt::format("\n  {} has shape {}, config.json means {}", parameter.name,
-                              to_string(weights.shape(parameter.name)), to_string(parameter.shape));
-  }
-  for (const std::string& name : weights.names())
-    if (!known.contains(name) && !name.ends_with("rotary_emb.inv_freq"))
-      problems += fmt::format("\n  {} is no parameter of this model", name);
-  if (!problems.empty())
-    throw DataError(fmt::format("[import] {}: the weights do not fit config.json:{}", folder.string(), problems));
 }
 
 int64_t stage(const HuggingFaceWeights& weights, const Parameter& parameter, Staging& staging) {
@@ -80,14 +60,16 @@ int64_t stage(const HuggingFaceWeights& weights, const Parameter& parameter, Sta
 
 fs::path import_hugging_face(const fs::path& hugging_face, const fs::path& folder,
                              const ModelTokenizer& tokenizer) {
-  const Config config = training_config(hugging_face, tokenizer);
+  const nlohmann::json theirs = read_json_file(hugging_face / "config.json");
   const HuggingFaceWeights weights(hugging_face);
+  const Config config = training_config(hugging_face, dtype_of(theirs, weights), tokenizer);
   // Before anything is built that is as large as config.json says.
   if (config.model.layers > std::ssize(weights.names()))
     throw DataError(fmt::format("[import] {}: {} layers, but {} tensors. Fetch what is missing.",
                                 hugging_face.string(), config.model.layers, weights.names().size()));
   const std::vector<Parameter> parameters = model_parameters(config.model);
-  check_weights(weights, parameters, hugging_face);
+  weights.check_fit(parameters,
+                    fmt::format("[import] {}: the weights do not fit config.json", hugging_face.string()));
 
   SaveJob job;
   job.state.loss_scale = config.loss_scale.value;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file_system.h"
+#include "base/hub_name.h"
 #include "base/input_file.h"
 #include "data/text_marks.h"
 
@@ -110,8 +111,8 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec) {
   if (!folder && !is_there(path))
     throw DataError(
         fmt::format("[tokenizer] {}: no such file. Give --tokenizer bytes, a SentencePiece .model or a "
-                    "tokenizer.json.",
-                    spec));
+                    "tokenizer.json.{}",
+                    spec, hub_hint(spec)));
   std::unique_ptr<Tokenizer> tokenizer = folder ? make_from_folder(path) : make_from_file(path);
   if (tokenizer->name() == "bytes") return tokenizer;
   tokenizer->set_marks(read_text_marks(*tokenizer, fs::path(tokenizer->name()).parent_path()));

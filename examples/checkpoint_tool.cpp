@@ -15,6 +15,7 @@
 #include "checkpoint/export_hugging_face.h"
 #include "checkpoint/reshard.h"
 #include "checkpoint/saved_model.h"
+#include "data/byte_tokenizer_files.h"
 #include "data/text_marks.h"
 #include "data/tokenizer.h"
 #include "examples/flags_error.h"
@@ -330,12 +331,14 @@ ExitCode export_hf(int argc, const char* const* argv) {
   arguments.need("CHECKPOINT", source, "a checkpoint, or a folder or run whose newest good one is meant");
   arguments.need("DIR", target, "a new folder");
   arguments.flag("--max-shard", max_shard, "SIZE", "of one safetensors file (default: 5GB)");
-  arguments.flag("--dtype", dtype, "bf16|f32", "of the weights (default: bf16 if that was trained in, else f32)")
-      ->check(CLI::IsMember({"bf16", "f32"}));
+  arguments.flag("--dtype", dtype, "f32|bf16|f16", "of the weights (default: what was trained in)")
+      ->check(CLI::IsMember({"f32", "bf16", "f16", "fp16"}));
   if (!arguments.parse(argc, argv)) return ExitCode::kOk;
   ExportOptions options{.max_shard_bytes = parse_size(max_shard), .dtype = {}, .tokenizer = {}};
   if (!dtype.empty()) options.dtype = parse_dtype(dtype);
   Checkpoint checkpoint = open(source);
+  const SavedModel model = saved_model(checkpoint);
+  if (model.tokenizer == "bytes" && model.config.vocab == kByteVocab) options.files = hugging_face_byte_tokenizer();
   options.tokenizer = tokenizer_of(checkpoint);
   for (const std::string& file : export_hugging_face(checkpoint, target, options))
     fmt::print("{}\n", (fs::path(target) / file).string());

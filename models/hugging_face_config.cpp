@@ -53,13 +53,14 @@ class Fields {
       complain(key, got(*field), "It needs true or false.");
     }
   }
-  // One id or a list of them.
+  // One id or a list of them; -1, an id that no token has, is none.
   void ids(const char* key, std::vector<int>& value) const {
     const json* field = find(key);
     if (!field) return;
     value.clear();
     for (const json& id : field->is_array() ? *field : json::array({*field}))
-      if (const auto number = checked_integer(id, key, 0, INT32_MAX)) value.push_back(static_cast<int>(*number));
+      if (const auto number = checked_integer(id, key, -1, INT32_MAX); number && *number >= 0)
+        value.push_back(static_cast<int>(*number));
   }
   // A field that Trine computes in one way only: `is` says whether its value means that way.
   template <typename Is>
@@ -157,7 +158,8 @@ LlamaConfig from_hugging_face(const json& object, const std::string& where) {
 
   fields.require("model_type");
   fields.only("model_type", "Only llama is supported.", [](const json& v) { return v == "llama"; });
-  fields.only("hidden_act", "Only silu is supported.", [](const json& v) { return v == "silu"; });
+  fields.only("hidden_act", "Only silu (also called swish) is supported.",
+              [](const json& v) { return v == "silu" || v == "swish"; });
   const auto is_false = [](const json& v) { return v == false; };
   fields.only("attention_bias", "Linear layers have no bias here: only false is supported.", is_false);
   fields.only("mlp_bias", "Linear layers have no bias here: only false is supported.", is_false);
@@ -180,7 +182,8 @@ LlamaConfig from_hugging_face(const json& object, const std::string& where) {
   fields.number("initializer_range", kMaxInitStd, config.init_std);
   fields.boolean("tie_word_embeddings", config.tie_embeddings);
   fields.integer("max_position_embeddings", 1, kMaxPosition, config.max_position);
-  fields.integer("bos_token_id", 0, INT32_MAX, config.bos);
+  fields.integer("bos_token_id", -1, INT32_MAX, config.bos);
+  fields.integer("pad_token_id", -1, INT32_MAX, config.pad);
   fields.ids("eos_token_id", config.eos);
   read_all_rope(fields, config, where, problems);
   validate_relations(config, where, problems);
@@ -215,9 +218,11 @@ json to_hugging_face(const LlamaConfig& config, std::string_view dtype) {
       {"dtype", dtype},
       {"bos_token_id", nullptr},
       {"eos_token_id", nullptr},
+      {"pad_token_id", nullptr},
   };
   for (const SizeField& size : kSizeFields) object[size.hugging_face] = config.*size.member;
   if (config.bos >= 0) object["bos_token_id"] = config.bos;
+  if (config.pad >= 0) object["pad_token_id"] = config.pad;
   if (config.eos.size() == 1) object["eos_token_id"] = config.eos.front();
   if (config.eos.size() > 1) object["eos_token_id"] = config.eos;
 

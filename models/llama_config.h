@@ -44,6 +44,7 @@ struct LlamaConfig {
   bool tie_embeddings = false;  // the head uses the embedding's weight
   int64_t max_position = 2048;  // told to others at export; nothing here depends on it
   int bos = -1;                 // -1: none
+  int pad = -1;                 // told to others at export, as max_position
   std::vector<int> eos;         // any of them ends a text
 
   bool operator==(const LlamaConfig&) const = default;
@@ -58,7 +59,7 @@ LlamaConfig from_hugging_face(const nlohmann::json& config, const std::string& w
 LlamaConfig read_hugging_face_config(const std::filesystem::path& path);
 
 // A config.json that transformers 4 and 5 both read. `dtype` is that of the weights beside it: "bfloat16",
-// "float32".
+// "float16", "float32".
 nlohmann::json to_hugging_face(const LlamaConfig& config, std::string_view dtype);
 
 // Adds a problem for each size, constant or combination that is not a model we can build. Fields carry flag names.

@@ -18,7 +18,7 @@ LlamaConfig llama(int64_t layers, int64_t hidden, int64_t heads, int64_t kv_head
       .bos = 1,
       .eos = {2},
   };
-  if (vocab == kByteVocab) config.bos = 256, config.eos = {257};
+  if (vocab == kByteVocab) config.bos = 256, config.eos = {257}, config.pad = 258;
   return config;
 }
 

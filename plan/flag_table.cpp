@@ -95,6 +95,7 @@ std::vector<Flag> make_table() {
   add("max-position", {"max-position-embeddings"}, "N", "longest context, as exported models state it",
       FIELD(model.max_position));
   add("bos", {}, "ID", "token that begins a text, or -1 (default: the tokenizer's)", FIELD(model.bos));
+  add("pad", {}, "ID", "token that fills a batch up, as exported models state it, or -1", FIELD(model.pad));
   add("eos", {}, "ID,..", "tokens that end a text, or none (default: the tokenizer's)", FIELD(model.eos));
 
   group = "Batch";

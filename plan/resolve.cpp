@@ -17,9 +17,11 @@ constexpr int64_t kLargeModel = 1'000'000'000;  // parameters
 
 bool has(const GivenFlags& given, std::string_view name) { return given.contains(name); }
 
+// `pad` changes nothing here, and older files have none.
 bool describes_whole_model(const GivenFlags& given) {
-  return std::ranges::all_of(flag_table(),
-                             [&](const Flag& flag) { return flag.group != "Model" || has(given, flag.name); });
+  return std::ranges::all_of(flag_table(), [&](const Flag& flag) {
+    return flag.group != "Model" || flag.name == "pad" || has(given, flag.name);
+  });
 }
 
 // Fills model and model_name, and returns what the model brings for training.
@@ -47,7 +49,7 @@ TrainingDefaults choose_model(const GivenFlags& given, Config& config, Problems&
     problems.throw_if_any();
   }
   if (const std::string hint = hub_hint(config.model_name); !hint.empty())
-    throw DataError(fmt::format("[{}] --model {}: no such folder. {} A preset needs no folder: {}.", where,
+    throw DataError(fmt::format("[{}] --model {}: no such folder.{} A preset needs no folder: {}.", where,
                                 config.model_name, hint, fmt::join(preset_names(), ", ")));
   config.model = read_hugging_face_config(path);
   training.seq = std::min(training.seq, config.model.max_position);

@@ -3,7 +3,6 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/error.h"
 #include "base/file_system.h"
@@ -13,30 +12,9 @@
 #include "checkpoint/saved_model.h"
 #include "data/text_marks.h"
 #include "data/tokenizer.h"
-#include "models/llama_inference.h"
 
 namespace trine {
 namespace {
-
-void check_weights(const HuggingFaceWeights& weights, const LlamaConfig& config, const std::string& folder) {
-  const Graph graph = build_llama_inference(config, {}, Mesh{}).graph;
-  std::set<std::string> known = {"lm_head.weight"};  // a tied head may be repeated
-  std::string problems;
-  for (const State& state : graph.states()) {
-    if (state.role != StateRole::kParameter) continue;
-    known.insert(state.name);
-    if (!weights.contains(state.name))
-      problems += fmt::format("\n  {} is missing", state.name);
-    else if (weights.shape(state.name) != state.type.shape)
-      problems += fmt::format("\n  {} has shape {}, config.json means {}", state.name,
-                              to_string(weights.shape(state.name)), to_string(state.type.shape));
-  }
-  for (const std::string& name : weights.names())
-    if (!known.contains(name) && !name.ends_with("rotary_emb.inv_freq"))
-      problems += fmt::format("\n  {} is no parameter of this model", name);
-  if (!problems.empty())
-    throw DataError(fmt::format("[--model] {}: the weights do not fit config.json:{}", folder, problems));
-}
 
 std::string tokenizer_of(const std::filesystem::path& folder, const LlamaConfig& config) {
   if (has_tokenizer(folder)) return folder.string();
@@ -50,7 +28,8 @@ ModelFolder open_hugging_face(const std::filesystem::path& folder) {
   if (!problems.empty())
     throw DataError(fmt::format("[--model] {}: {}", (folder / "config.json").string(), problems.list()[0]));
   const auto weights = std::make_shared<const HuggingFaceWeights>(folder);
-  check_weights(*weights, model.config, folder.string());
+  weights->check_fit(model_parameters(model.config),
+                     fmt::format("[--model] {}: the weights do not fit config.json", folder.string()));
   model.tokenizer = tokenizer_of(folder, model.config);
   model.weights = [weights](const std::string& name, int64_t begin, std::span<float> out) {
     weights->read(name, begin, out);
@@ -123,13 +102,11 @@ FolderFacts folder_facts() {
 }
 
 ModelFolder open_model(const std::filesystem::path& folder) {
-  if (!is_folder(folder)) {
-    const std::string hint = hub_hint(folder.string());
+  if (!is_folder(folder))
     throw DataError(
         fmt::format("[--model] {} is no folder. Name a run folder, a checkpoint, or a folder with config.json and "
-                    "model.safetensors.{}{}",
-                    folder.string(), hint.empty() ? "" : " ", hint));
-  }
+                    "model.safetensors.{}",
+                    folder.string(), hub_hint(folder.string())));
   const auto place = find_checkpoints(folder);
   if (!place) return open_hugging_face(folder);
   if (!place->checkpoint.empty()) return open_checkpoint_folder(place->checkpoint);

@@ -4,11 +4,11 @@
 #include <exception>
 #include <map>
 #include <memory>
-#include <set>
 
 #include "base/error.h"
 #include "base/rng.h"
 #include "checkpoint/hugging_face.h"
+#include "checkpoint/weight_names.h"
 #include "parallel/buckets.h"
 #include "runtime/parameter_slots.h"
 
@@ -88,36 +88,27 @@ ParameterSource initial_values(const Graph& graph, uint64_t seed) {
   };
 }
 
+namespace {
+
+std::string complaint(const std::string& folder) {
+  return fmt::format("[--load-weights] {}: the weights do not fit the model", folder);
+}
+constexpr const char* kCheckModel = "Check --model, or leave it out to take the model from that folder.";
+
+}  // namespace
+
 void check_fits(const std::string& folder, const std::map<std::string, Shape>& weights, const Plan& plan) {
-  std::string problems;
-  const auto add = [&](const std::string& text) { problems += "\n  " + text; };
-  std::set<std::string> known = {"lm_head.weight"};
-  for (const StagePlan& stage : plan.stages)
-    for (const Slot& slot : owned_parameters(stage.graph)) {
-      const State& state = stage.graph[slot.parameter];
-      known.insert(state.name);
-      const auto found = weights.find(state.name);
-      if (found == weights.end())
-        add(state.name + " is missing");
-      else if (found->second != state.type.shape)
-        add(fmt::format("{} has shape {}, the model needs {}", state.name, to_string(found->second),
-                        to_string(state.type.shape)));
-    }
-  for (const auto& [name, shape] : weights)
-    if (!known.contains(name) && !name.ends_with("rotary_emb.inv_freq"))
-      add(name + " is no parameter of this model");
-  if (!problems.empty())
-    throw DataError(
-        fmt::format("[--load-weights] {} does not fit the model:{}\nCheck --model, or leave it out to take the "
-                    "model from that folder.",
-                    folder, problems));
+  if (const std::string problem = misfit(weights, model_parameters(plan.config.model)); !problem.empty())
+    throw DataError(fmt::format("{}:{}\n{}", complaint(folder), problem, kCheckModel));
 }
 
 ParameterSource hugging_face_values(const std::string& folder, const Plan& plan) {
   const auto weights = std::make_shared<const HuggingFaceWeights>(folder);
-  std::map<std::string, Shape> shapes;
-  for (const std::string& name : weights->names()) shapes.emplace(name, weights->shape(name));
-  check_fits(folder, shapes, plan);
+  try {
+    weights->check_fit(model_parameters(plan.config.model), complaint(folder));
+  } catch (const DataError& error) {
+    throw DataError(fmt::format("{}\n{}", error.what(), kCheckModel));
+  }
   return
       [weights](const std::string& name, int64_t begin, std::span<float> out) { weights->read(name, begin, out); };
 }

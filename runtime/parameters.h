@@ -27,8 +27,7 @@ void zero_moments(Executor& executor);
 // Initial values by (seed, name, element index): the same model on any layout.
 ParameterSource initial_values(const Graph& graph, uint64_t seed);
 
-// DataError unless the weights of a folder are every parameter of the model in the right shape, and no others (a
-// head that repeats a tied embedding, and old files' rotary buffers, are passed over).
+// DataError unless the weights of a folder are those of the model (misfit() of checkpoint/weight_names.h).
 void check_fits(const std::string& folder, const std::map<std::string, Shape>& weights, const Plan& plan);
 
 // Weights of a Hugging Face folder. DataError unless they fit the model.

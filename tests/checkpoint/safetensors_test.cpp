@@ -248,6 +248,15 @@ TEST(HuggingFaceWeights, SaysWhatIsWrongWithAFolder) {
   expect_error(ExitCode::kData, {"no weights", "model.safetensors"}, open);
   write_file(folder / "pytorch_model.bin", "");
   expect_error(ExitCode::kData, {"pytorch_model.bin", "safe_serialization"}, open);
+  std::filesystem::remove(folder / "pytorch_model.bin");
+  for (const auto& [file, what] : {std::pair("consolidated.00.pth", "safe_serialization"),
+                                   {"model.Q4_K_M.gguf", "with safetensors"},
+                                   {"adapter_model.safetensors", "Merge the adapter"},
+                                   {"llama.safetensors", "Rename"}}) {
+    write_file(folder / file, "");
+    expect_error(ExitCode::kData, {file, what}, open);
+    std::filesystem::remove(folder / file);
+  }
   const auto index = [&](const std::string& text) { write_file(folder / "model.safetensors.index.json", text); };
   index("{}");
   expect_error(ExitCode::kData, {"weight_map"}, open);

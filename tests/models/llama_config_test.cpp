@@ -111,6 +111,7 @@ TEST(LlamaConfig, FlopsOfATokenByHand) {
 TEST(LlamaConfig, AbsentFieldsGetTheirDefaults) {
   LlamaConfig read = from_hugging_face(plain_config(), "config.json");
   LlamaConfig preset = find_preset("llama2-7b")->model;
+  preset.pad = 0;  // which that file says
   EXPECT_EQ(read, preset);
 
   json config = plain_config();
@@ -182,7 +183,8 @@ TEST(LlamaConfig, RefusesWhatItWouldComputeWrongly) {
       {"head_dim", "127", "head dim 127 is odd"},
       {"rms_norm_eps", "0", "rms_norm_eps is 0"},
       {"tie_word_embeddings", "1", "tie_word_embeddings is 1"},
-      {"eos_token_id", "[2, -1]", "eos_token_id is -1"},
+      {"eos_token_id", "[2, -2]", "eos_token_id is -2"},
+      {"pad_token_id", "0.5", "pad_token_id is 0.5"},
   };
   ASSERT_EQ(error_of(plain_config()), "");
   for (const auto& [key, value, message] : cases) {
@@ -192,6 +194,22 @@ TEST(LlamaConfig, RefusesWhatItWouldComputeWrongly) {
     EXPECT_NE(error.find(message), std::string::npos) << key << " = " << value << " gave: " << error;
     EXPECT_TRUE(error.starts_with("[dir/config.json] ")) << error;
   }
+}
+
+// As published configurations have them: swish is silu, -1 is no id.
+TEST(LlamaConfig, OtherSpellingsOfTheSame) {
+  json config = plain_config();
+  config["hidden_act"] = "swish";
+  EXPECT_EQ(from_hugging_face(config, ""), from_hugging_face(plain_config(), ""));
+  EXPECT_EQ(from_hugging_face(config, "").pad, 0);
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) config[key] = -1;
+  json without = plain_config();
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) without.erase(key);
+  EXPECT_EQ(from_hugging_face(config, ""), from_hugging_face(without, ""));
+  config["eos_token_id"] = {2, -1, 5};
+  EXPECT_EQ(from_hugging_face(config, "").eos, (std::vector<int>{2, 5}));
+  EXPECT_EQ(to_hugging_face(from_hugging_face(plain_config(), ""), "float16")["pad_token_id"], 0);
+  EXPECT_TRUE(to_hugging_face(from_hugging_face(without, ""), "float16")["pad_token_id"].is_null());
 }
 
 TEST(LlamaConfig, ReportsAllProblemsAtOnce) {

@@ -1,5 +1,7 @@
 // Hugging Face's models through a checkpoint: the same weights, the same logits, the same folder again.
+#include <fstream>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include "base/input_file.h"
@@ -81,7 +83,7 @@ TEST_P(Import, ExportsTheSameTensors) {
 }
 
 TEST_P(Import, RoundTripsToTheSameBytes) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     fs::remove_all(folder_);
     const std::vector<std::string> first =
         export_as("first", import_as("a", fixture_), {.max_shard_bytes = 200'000, .dtype = dtype, .tokenizer = {}});
@@ -95,6 +97,52 @@ TEST_P(Import, RoundTripsToTheSameBytes) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Import, testing::Values("mha", "gqa_tied_llama3", "head_dim", "deep"),
                          [](const auto& model) { return std::string(model.param); });
+
+// Weights of one type, under a config.json that does not name it: the type is that of the weights.
+class ImportTypes : public testing::Test {
+ protected:
+  ~ImportTypes() override { fs::remove_all(folder_); }
+  template <typename T>
+  Checkpoint import_all(float value) const {
+    fs::create_directories(folder_ / "hf");
+    nlohmann::json config = nlohmann::json::parse(read_text_file(fixture_ / "config.json"));
+    config.erase("dtype"), config.erase("torch_dtype");
+    std::ofstream(folder_ / "hf/config.json") << config;
+    std::vector<SafetensorsEntry> entries;
+    std::vector<std::vector<T>> values;
+    const std::vector<Parameter> parameters = model_parameters(read_hugging_face_config(fixture_));
+    for (const Parameter& parameter : parameters) {
+      values.emplace_back(static_cast<size_t>(parameter.shape.num_elements()), from_float<T>(value));
+      entries.push_back({parameter.name,
+                         {.type = safe_type(kDTypeOf<T>),
+                          .shape = parameter.shape,
+                          .bytes = std::as_bytes(std::span(values.back()))}});
+    }
+    write_safetensors(folder_ / "hf/model.safetensors", std::move(entries));
+    fs::remove_all(folder_ / "all");
+    return Checkpoint(import_hugging_face(folder_ / "hf", folder_ / "all", {"", "00"}));
+  }
+
+  const fs::path fixture_ = fs::path(TRINE_TEST_DATA) / "hf_llama" / "mha";
+  const fs::path folder_ = fs::temp_directory_path() / fmt::format("trine-import-types-{}", ::getpid());
+};
+
+TEST_F(ImportTypes, AreKept) {
+  EXPECT_EQ(saved_model(import_all<float>(1)).dtype, DType::kF32);
+  EXPECT_EQ(saved_model(import_all<BFloat16>(1)).dtype, DType::kBF16);
+  Checkpoint halves = import_all<Float16>(1);
+  EXPECT_EQ(saved_model(halves).dtype, DType::kF16);
+  export_hugging_face(halves, folder_ / "out", {});
+  EXPECT_EQ(HuggingFaceWeights(folder_ / "out").type("model.norm.weight"), SafeType::kF16);
+  EXPECT_EQ(read_text_file(folder_ / "out/model.safetensors"), read_text_file(folder_ / "hf/model.safetensors"));
+}
+
+TEST_F(ImportTypes, WhatATypeCannotHoldIsAnError) {
+  Checkpoint large = import_all<float>(65536);  // f16 ends at 65504
+  EXPECT_NO_THROW(export_hugging_face(large, folder_ / "bf16", {.dtype = DType::kBF16, .tokenizer = {}}));
+  EXPECT_THROW(export_hugging_face(large, folder_ / "f16", {.dtype = DType::kF16, .tokenizer = {}}), DataError);
+  EXPECT_FALSE(fs::exists(folder_ / "f16/config.json"));
+}
 
 }  // namespace
 }  // namespace trine
