@@ -156,6 +156,7 @@ struct Config {
   // Observe.
   TraceSteps trace;
   int64_t log_interval = 10;
+  bool tensorboard = true;
   bool quiet = false;
   // Look, don't train.
   bool dry_run = false;

@@ -183,6 +183,7 @@ std::vector<Flag> make_table() {
   group = "Observe";
   add("trace", {}, "off|on|A:B", "steps whose trace is written", FIELD(trace));
   add("log-interval", {}, "N", "steps between progress lines", FIELD(log_interval));
+  add("tensorboard", {}, "on|off", "write TensorBoard's event files to tb/ in the run folder", FIELD(tensorboard));
   add("quiet", {}, "", "print errors and warnings only", FIELD(quiet));
 
   group = "Look, don't train";

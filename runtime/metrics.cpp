@@ -1,5 +1,6 @@
 #include "runtime/metrics.h"
 
+#include <algorithm>
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -25,6 +26,7 @@ Json to_json(const StepMetrics& m) {
                {"tflops", m.tflops}};
   if (m.mfu) line["mfu"] = *m.mfu;
   line["memory_peak_bytes"] = m.memory_peak_bytes;
+  line["time_unix_s"] = m.time_unix_s;
   line["loss_scale"] = m.loss_scale;
   line["skipped"] = m.skipped;
   for (int k = 0; k < kNumEventKinds; ++k) {
@@ -37,9 +39,15 @@ Json to_json(const StepMetrics& m) {
   return line;
 }
 
-}  // namespace
-
-namespace {
+// All that is a number, by name: {"a": 1, "b": {"c": 2}} -> a, b/c. What an event says by itself is left out.
+void add_scalars(const Json& line, const std::string& prefix, std::vector<EventFile::Scalar>& scalars) {
+  for (const auto& [key, value] : line.items()) {
+    if (key == "step" || key == "time_unix_s") continue;
+    if (value.is_object()) add_scalars(value, prefix + key + "/", scalars);
+    if (value.is_boolean()) scalars.push_back({prefix + key, value.get<bool>() ? 1.0 : 0.0});
+    if (value.is_number()) scalars.push_back({prefix + key, value.get<double>()});
+  }
+}
 
 // Of the header: 0. Nothing for what is no line of ours.
 std::optional<int64_t> step_of(std::string_view line) {
@@ -78,8 +86,9 @@ int64_t bytes_until(const std::filesystem::path& path, int64_t step) {
 }  // namespace
 
 MetricsWriter::MetricsWriter(const std::filesystem::path& path, const MetricsHeader& header,
-                             std::optional<int64_t> resumed_step)
+                             std::optional<int64_t> resumed_step, const std::filesystem::path& tensorboard)
     : file_(path, resumed_step ? bytes_until(path, *resumed_step) : 0) {
+  if (!tensorboard.empty()) events_.emplace(tensorboard, resumed_step);
   if (file_.size() > 0) return;
   const Mesh& mesh = header.layout;
   unwritten_header_ = Json{{"version", header.version},
@@ -92,14 +101,33 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& path, const MetricsHea
   write_text("");
 }
 
-void MetricsWriter::write(const StepMetrics& metrics) { write_text(to_json(metrics).dump() + "\n"); }
+void MetricsWriter::write(const StepMetrics& metrics) { write_line(to_json(metrics)); }
 
-void MetricsWriter::write_validation(int64_t step, double valid_loss) {
-  write_text(Json{{"step", step}, {"valid_loss", valid_loss}}.dump() + "\n");
+void MetricsWriter::write_validation(int64_t step, double valid_loss, double time_unix_s) {
+  write_line({{"step", step}, {"valid_loss", valid_loss}, {"time_unix_s", time_unix_s}});
 }
 
-void MetricsWriter::write_text(const std::string& line) {
-  if (file_.append(unwritten_header_ + line)) unwritten_header_.clear();
+void MetricsWriter::write_line(const Json& line) {
+  write_text(line.dump() + "\n");
+  if (!events_) return;
+  std::vector<EventFile::Scalar> scalars;
+  add_scalars(line, "", scalars);
+  events_->write(line["step"].get<int64_t>(), line["time_unix_s"].get<double>(), scalars);
+}
+
+void MetricsWriter::write_text(const std::string& text) {
+  if (file_.append(unwritten_header_ + text)) unwritten_header_.clear();
+}
+
+std::vector<OutputFile*> MetricsWriter::files() {
+  std::vector<OutputFile*> files = {&file_};
+  if (events_) files.push_back(&events_->file());
+  return files;
+}
+
+bool MetricsWriter::failed() {
+  const std::vector<OutputFile*> all = files();
+  return std::any_of(all.begin(), all.end(), [](const OutputFile* file) { return file->failed(); });
 }
 
 }  // namespace trine

@@ -1,4 +1,4 @@
-// The folder that holds all a run leaves behind: config.json, metrics.jsonl, trace/, checkpoints/, log.txt.
+// The folder that holds all a run leaves behind: config.json, metrics.jsonl, tb/, trace/, checkpoints/, log.txt.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,7 @@ class RunFolder {
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path config() const { return path_ / "config.json"; }
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
+  std::filesystem::path tensorboard() const { return path_ / "tb"; }
   std::filesystem::path log() const { return path_ / "log.txt"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   // trace/rank-0000.json; of a resumed run trace/from-step-000101/rank-0000.json, beside what came before.

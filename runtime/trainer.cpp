@@ -1,6 +1,7 @@
 #include "runtime/trainer.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "base/error.h"
@@ -30,6 +31,10 @@ size_t trace_capacity(const StagePlan& stage, const Config& config) {
   const size_t events = 2 * stage.graph.nodes().size();
   const size_t microbatches = static_cast<size_t>(config.num_microbatches());
   return std::min<size_t>(2 * (events * microbatches + 64), size_t{1} << 22);
+}
+
+double wall_clock_s() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 // Device memory in use, by others too, or the most that this process has held of the host's.
@@ -208,7 +213,8 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   const int64_t base_ns = gather_all(world(), wall_clock_base_ns())[0];
   run_agreed(world(), [&] {
     if (rank() == 0)
-      metrics.emplace(folder.metrics(), header, first_step_ > 1 ? std::optional(first_step_ - 1) : std::nullopt);
+      metrics.emplace(folder.metrics(), header, first_step_ > 1 ? std::optional(first_step_ - 1) : std::nullopt,
+                      config_.tensorboard ? folder.tensorboard() : std::filesystem::path());
     if (config_.trace.any())
       trace.emplace(
           folder.trace(rank(), first_step_), rank(), config_.mesh.num_ranks(),
@@ -243,7 +249,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
     summary.add(now.time);
     if (metrics) {
       metrics->write(now);
-      warn_output(metrics->file());
+      for (OutputFile* file : metrics->files()) warn_output(*file);
       progress.step(now);
     }
     if (trace && config_.trace.contains(step)) {
@@ -254,7 +260,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
     if (valid_ && (last || step % config_.valid_interval == 0)) {
       const double loss = validate();
       best_valid_loss_ = std::min(loss, best_valid_loss_.value_or(loss));
-      if (metrics) metrics->write_validation(step, loss);
+      if (metrics) metrics->write_validation(step, loss, wall_clock_s());
       log_.info(fmt::format("step {} | validation loss {:.4f}", step, loss));
       step_begin_ns_ = now_ns();
     }
@@ -274,7 +280,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   if (trace_.dropped() > 0)
     log_.warn(fmt::format("{} trace events did not fit the ring: the times of metrics.jsonl miss them",
                           trace_.dropped()));
-  const int failed = (metrics && metrics->file().failed()) || (trace && trace->file().failed()) ? 1 : 0;
+  const int failed = (metrics && metrics->failed()) || (trace && trace->file().failed()) ? 1 : 0;
   for (const int other : gather_all(world(), failed)) end.output_failed |= other != 0;
   return end;
 }
@@ -320,7 +326,8 @@ StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
                       .memory_peak_bytes = memory_in_use(*backend_),
                       .loss_scale = scale,
                       .skipped = skipped,
-                      .time = account(trace_.step(step), begin_ns, end_ns)};
+                      .time = account(trace_.step(step), begin_ns, end_ns),
+                      .time_unix_s = wall_clock_s()};
   exchange(metrics, stop);
   const double flops = model_flops_per_token(config_.model, config_.seq) * tokens / config_.mesh.num_ranks();
   metrics.tokens_per_s = tokens / metrics.time.step_s;

@@ -3,6 +3,7 @@
 #include "tests/programs/resume.h"
 
 #include "checkpoint/hash.h"
+#include "tests/runtime/event_reader.h"
 
 namespace trine {
 namespace {
@@ -43,6 +44,12 @@ class KilledRunTest : public ResumeTest {
     const auto whole = metrics("whole");
     EXPECT_EQ(whole.size(), 20u + 4);  // steps and validations
     EXPECT_EQ(metrics("killed"), whole);
+    std::vector<int64_t> steps, steps_of_events;
+    for (const Line& line : whole) steps.push_back(line.step);
+    const fs::path events = fs::directory_iterator(folder_ / "killed/tb")->path();
+    for (const Event& event : read_events(events))
+      if (event.file_version.empty()) steps_of_events.push_back(event.step);
+    EXPECT_EQ(steps_of_events, steps) << "TensorBoard's events go on without a step twice";
     expect("checkpoint_tool diff whole killed", 0, {"equal: all tensors and the training state"});
     expect("checkpoint_tool diff whole/checkpoints/step-000010 killed/checkpoints/step-000020", 1,
            {"variance model.norm.weight: hash", "state step: 10 and 20"});

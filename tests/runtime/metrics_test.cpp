@@ -43,7 +43,8 @@ StepMetrics some_step() {
           .tflops = 1.5,
           .memory_peak_bytes = int64_t{5} << 30,
           .loss_scale = 65536,
-          .time = account(events, 0, 1'800'000'000)};
+          .time = account(events, 0, 1'800'000'000),
+          .time_unix_s = 1'750'000'000.25};
 }
 
 TEST(Metrics, WritesTheFieldsOfTheInterface) {
@@ -53,7 +54,7 @@ TEST(Metrics, WritesTheFieldsOfTheInterface) {
   writer.write(step);
   step.mfu = 0.4;
   writer.write(step);
-  writer.write_validation(7, 3.5);
+  writer.write_validation(7, 3.5, 1.75e9);
   const std::vector<json> lines = lines_of(folder / "metrics.jsonl");
   ASSERT_EQ(lines.size(), 4u);
   EXPECT_EQ(lines[0], json::parse(R"({"version": "1.2", "commit": "abc", "layout": {"pp": 2, "dp": 3, "tp": 4},
@@ -71,6 +72,7 @@ TEST(Metrics, WritesTheFieldsOfTheInterface) {
   EXPECT_EQ(line["memory_peak_bytes"], int64_t{5} << 30);
   EXPECT_EQ(line["loss_scale"], 65536);
   EXPECT_EQ(line["skipped"], false);
+  EXPECT_EQ(line["time_unix_s"], 1'750'000'000.25);
   double sum = 0;
   for (const char* part : {"compute_s", "recompute_s", "comm_tp_s", "comm_pp_s", "comm_dp_s", "wait_s", "bubble_s",
                            "optimizer_s", "data_s", "host_s", "checkpoint_s", "idle_s"}) {
@@ -80,7 +82,7 @@ TEST(Metrics, WritesTheFieldsOfTheInterface) {
   EXPECT_NEAR(sum, 1.8, 1e-9);
   EXPECT_NEAR(line["comm_dp_s"].get<double>(), 0.333333326, 1e-12);
   EXPECT_NEAR(line["hidden_comm"]["dp_s"].get<double>(), 1.000000007, 1e-12);
-  EXPECT_EQ(lines[3], json::parse(R"({"step": 7, "valid_loss": 3.5})"));
+  EXPECT_EQ(lines[3], json::parse(R"({"step": 7, "valid_loss": 3.5, "time_unix_s": 1.75e9})"));
 }
 
 TEST(Metrics, WhatIsNotFiniteOrNotThereIsNull) {
@@ -92,7 +94,7 @@ TEST(Metrics, WhatIsNotFiniteOrNotThereIsNull) {
   step.skipped = true;
   step.tokens_per_s = INFINITY;
   writer.write(step);
-  writer.write_validation(1, -INFINITY);
+  writer.write_validation(1, -INFINITY, 0);
   const std::vector<json> lines = lines_of(folder / "metrics.jsonl");
   for (const char* field : {"loss", "grad_norm", "tokens_per_s"})
     EXPECT_TRUE(lines[1].at(field).is_null()) << field;
@@ -109,7 +111,7 @@ TEST(Metrics, AResumedRunCutsBackWithoutWriting) {
       StepMetrics step = some_step();
       step.step = i;
       writer.write(step);
-      writer.write_validation(i, 1.0);
+      writer.write_validation(i, 1.0, 0);
     }
   }
   std::ofstream(path, std::ios::app) << "{\"step\": 1, \"cut";
@@ -118,7 +120,7 @@ TEST(Metrics, AResumedRunCutsBackWithoutWriting) {
   MetricsWriter writer(path, kHeader, 2);
   EXPECT_EQ(lines_of(path).size(), 5u);  // header, two steps and two validations
   EXPECT_TRUE(before.starts_with(read_file(path)));
-  EXPECT_FALSE(writer.file().failed());
+  EXPECT_FALSE(writer.failed());
 }
 
 TEST(Metrics, AFullDiskNeverLeavesHalfALine) {
@@ -133,8 +135,8 @@ TEST(Metrics, AFullDiskNeverLeavesHalfALine) {
     MetricsWriter writer(path, kHeader);
     writer.write(some_step());
     EXPECT_EQ(lines_of(path).size(), space >= header_bytes ? 1u : 0u);
-    EXPECT_TRUE(writer.file().failed());
-    EXPECT_TRUE(writer.file().take_warning());
+    EXPECT_TRUE(writer.failed());
+    EXPECT_TRUE(writer.files()[0]->take_warning());
     disk.reset();
     writer.write(some_step());
     const std::vector<json> lines = lines_of(path);  // the header too, once there is space
