@@ -1,10 +1,13 @@
 # The checks of the tree itself, and the tests of the scripts.
 find_program(PYTHON python3 REQUIRED)
 add_test(NAME layers COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/scripts/check_layers.py ${PROJECT_SOURCE_DIR})
-foreach(script check_layers install_packages gpu_table cuda_rewrite)
+foreach(script check_layers install_packages gpu_table cuda_rewrite update_docs)
   add_test(NAME scripts.${script} COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/${script}_test.py)
 endforeach()
 if(NOT TRINE_SANITIZE)  # with all programs
+  add_test(NAME docs COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/scripts/update_docs.py --check
+                             --bin ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+  set_tests_properties(docs PROPERTIES TIMEOUT 300)
   add_test(NAME scripts.readme COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/readme_test.py ${PROJECT_BINARY_DIR})
   set_tests_properties(scripts.readme PROPERTIES TIMEOUT 300)
 endif()
