@@ -12,8 +12,8 @@
 namespace trine {
 
 // What all ranks of a host, and of a GPU, need together is compared with what can be had there: `available_bytes`
-// on this host (runtime/process_memory.h). Collective over `world` (nullptr: this rank is alone). OutOfMemoryError,
-// on all ranks.
+// on this host (runtime/process_memory.h). Collective over `world` (nullptr: this rank is alone). Error with
+// ExitCode::kOutOfMemory, on all ranks.
 void check_memory(const Plan& plan, Coordinate at, const Backend& backend, Communicator* world,
                   int64_t available_bytes);
 
