@@ -1,25 +1,74 @@
 #include "base/atomic_file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <random>
+#include <sys/file.h>
 #include <unistd.h>
 #include <utility>
 
+#include "base/error.h"
 #include "base/file_system.h"
+#include "base/own_file.h"
 
 namespace trine {
+namespace fs = std::filesystem;
 namespace {
+
 constexpr size_t kBufferBytes = size_t{1} << 20;
+constexpr std::string_view kMark = ".tmp-";
+constexpr size_t kDigits = 16;
+
+fs::path random_name(fs::path path) {
+  std::random_device random;
+  return path += fmt::format("{}{:08x}{:08x}", kMark, random(), random());
+}
+
+bool is_temporary_name_of(std::string_view name, std::string_view final_name) {
+  return name.size() == final_name.size() + kMark.size() + kDigits && name.starts_with(final_name) &&
+         name.substr(final_name.size()).starts_with(kMark) &&
+         name.find_first_not_of("0123456789abcdef", final_name.size() + kMark.size()) == name.npos;
+}
+
+// What writers of `path` left that were killed: locked by nobody.
+void remove_abandoned(const fs::path& path) {
+  std::error_code error;
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (!is_temporary_name_of(it->path().filename().native(), path.filename().native())) continue;
+    const int fd = ::open(it->path().c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) continue;
+    if (is_regular(fd) && ::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(it->path().c_str());
+    ::close(fd);
+  }
+}
+
+// New and locked; -1: errno says why not.
+int open_temporary(const fs::path& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (fd < 0) return fd;
+  const bool locked = ::flock(fd, LOCK_EX | LOCK_NB) == 0;
+  // Where there are no locks nobody takes it for abandoned either.
+  if (locked ? stands_at(fd, path) : errno != EWOULDBLOCK) return fd;
+  ::close(fd);
+  errno = EAGAIN;  // somebody took it for abandoned before it was locked
+  return -1;
+}
+
 }  // namespace
 
-AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), temporary_path_(path_) {
-  temporary_path_ += ".tmp";
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   if (path_.has_parent_path()) {
     std::error_code ignored;  // open() below reports what matters
-    std::filesystem::create_directories(path_.parent_path(), ignored);
+    fs::create_directories(path_.parent_path(), ignored);
   }
-  fd_ = ::open(temporary_path_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  remove_abandoned(path_);
+  do {
+    temporary_path_ = random_name(path_);
+    fd_ = open_temporary(temporary_path_);
+  } while (fd_ < 0 && (errno == EAGAIN || errno == EEXIST));
   if (fd_ < 0) fail("create");
   buffer_.reserve(kBufferBytes);
 }

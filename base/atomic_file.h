@@ -8,8 +8,12 @@
 
 namespace trine {
 
+// The temporary file is new and has a name that nobody else uses (NAME.tmp- and 16 hexadecimal digits), so nothing
+// that stands there, link or file, is written to or lost. It is locked while it is written: what a killed process
+// left behind is known by that nobody holds it, and removed by the next writer of that path.
+//
 // Every failure (no such folder, disk full, quota) is an IoError with the system's reason. Move-only; a file that
-// was not committed is removed when it goes out of scope. One writer per path.
+// was not committed is removed when it goes out of scope.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -24,7 +28,7 @@ class AtomicFile {
   void flush();
   void truncate(int64_t size_bytes);
   // Makes the contents durable; publish() then gives the file its final name. Two steps, so that a group of files
-  // can meet a full disk before the first of them is visible.
+  // can meet a full disk before the first of them is visible. A link of that name is replaced, not followed.
   void sync();
   void publish();
   void commit() { sync(), publish(); }

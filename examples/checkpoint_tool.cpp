@@ -2,12 +2,12 @@
 // neither MPI nor a GPU.
 #include <algorithm>
 #include <charconv>
-#include <csignal>
 #include <cstdio>
 #include <tuple>
 
 #include "base/exit_code.h"
 #include "base/file_system.h"
+#include "base/program.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/checkpoint_folder.h"
@@ -38,7 +38,7 @@ Checkpoint open(const std::string& name) {
   const CheckpointPlace place = place_of(name);
   if (!place.checkpoint.empty()) return Checkpoint(place.checkpoint);
   const Chosen chosen = CheckpointFolder(place.folder).newest_valid();
-  for (const std::string& line : chosen.passed_over) fmt::print(stderr, "warning: passed over {}\n", line);
+  for (const std::string& line : chosen.passed_over) say(stderr, "warning: passed over {}\n", line);
   Checkpoint checkpoint(chosen.path);
   checkpoint.trust_files();  // their hashes were just compared
   return checkpoint;
@@ -134,25 +134,25 @@ json to_json(const Listed& listed) {
 void print_state(const Listed& listed, const std::string& good) {
   const std::string name = listed.path.filename().string();
   if (listed.unfinished)
-    fmt::print("{}  UNFINISHED  a save or removal that still runs or was cut off; the next save clears it away\n",
-               name);
+    say(stdout, "{}  UNFINISHED  a save or removal that still runs or was cut off; the next save clears it away\n",
+        name);
   else if (listed.problems.empty())
-    fmt::print("{}  {}\n", name, good);
+    say(stdout, "{}  {}\n", name, good);
   for (const std::string& problem : listed.problems)
-    fmt::print("{}  {}  {}\n", name, listed.unreadable ? "UNREADABLE" : "DAMAGED", problem);
+    say(stdout, "{}  {}  {}\n", name, listed.unreadable ? "UNREADABLE" : "DAMAGED", problem);
 }
 
 // REQUIRES: `list` is that of a folder, not of one checkpoint.
 void print_choice(const std::vector<Listed>& list, const fs::path& path, const char* how) {
   const auto newest = std::ranges::find_if(list, &Listed::newest);
   if (list.empty())
-    fmt::print("no checkpoints in {}\n", path.string());
+    say(stdout, "no checkpoints in {}\n", path.string());
   else if (std::ranges::any_of(list, &Listed::unreadable))
-    fmt::print("not all can be read: --resume would end with exit code 3\n");
+    say(stdout, "not all can be read: --resume would end with exit code 3\n");
   else if (newest == list.end())
-    fmt::print("none is good: --resume would end with exit code 7\n");
+    say(stdout, "none is good: --resume would end with exit code 7\n");
   else
-    fmt::print("--resume takes {}{}\n", newest->path.filename().string(), how);
+    say(stdout, "--resume takes {}{}\n", newest->path.filename().string(), how);
 }
 
 std::string describe(const Listed& listed) {
@@ -189,7 +189,7 @@ ExitCode ls(int argc, const char* const* argv) {
     if (!as_json) print_state(listed, listed.good() ? describe(listed) : "");
     objects.push_back(std::move(object));
   }
-  if (as_json) fmt::print("{}\n", objects.dump(2));
+  if (as_json) say(stdout, "{}\n", objects.dump(2, ' ', false, json::error_handler_t::replace));
   if (!as_json && place.checkpoint.empty()) print_choice(list, name, ", if verify finds its bytes good");
   return std::ranges::any_of(list, &Listed::unreadable) ? ExitCode::kData : ExitCode::kOk;
 }
@@ -214,7 +214,7 @@ ExitCode verify(int argc, const char* const* argv) {
     objects.push_back(to_json(listed));
     if (!as_json) print_state(listed, "good");
   }
-  if (as_json) fmt::print("{}\n", objects.dump(2));
+  if (as_json) say(stdout, "{}\n", objects.dump(2, ' ', false, json::error_handler_t::replace));
   if (!as_json && place.checkpoint.empty()) print_choice(list, name, "");
   if (std::ranges::any_of(list, &Listed::unreadable)) return ExitCode::kData;
   if (good == 0 && place.checkpoint.empty()) return ExitCode::kNoCheckpoint;
@@ -229,7 +229,7 @@ json to_json(const std::vector<FieldDifference>& differences) {
 
 void print(const char* what, const std::vector<FieldDifference>& differences) {
   for (const FieldDifference& d : differences)
-    fmt::print("{} {}: {} and {}\n", what, d.field, d.a.dump(), d.b.dump());
+    say(stdout, "{} {}: {} and {}\n", what, d.field, d.a.dump(), d.b.dump());
 }
 
 ExitCode diff(int argc, const char* const* argv) {
@@ -255,16 +255,16 @@ ExitCode diff(int argc, const char* const* argv) {
                       {"state", to_json(found.state)},
                       {"layout", to_json(found.layout)},
                       {"config", to_json(found.config)}};
-    fmt::print("{}\n", all.dump(2));
+    say(stdout, "{}\n", all.dump(2, ' ', false, json::error_handler_t::replace));
   } else {
-    for (const TensorDifference& d : found.tensors) fmt::print("{} {}: {}\n", name(d.kind), d.tensor, d.what);
+    for (const TensorDifference& d : found.tensors) say(stdout, "{} {}: {}\n", name(d.kind), d.tensor, d.what);
     print("state", found.state);
     print("layout", found.layout);
     print("config", found.config);
-    fmt::print("{}\n", found.same()
-                           ? "equal: all tensors and the training state"
-                           : fmt::format("different: {} of {} tensors, {} fields of the state",
-                                         found.tensors.size(), in_a.manifest().tensors.size(), found.state.size()));
+    say(stdout, "{}\n",
+        found.same() ? "equal: all tensors and the training state"
+                     : fmt::format("different: {} of {} tensors, {} fields of the state", found.tensors.size(),
+                                   in_a.manifest().tensors.size(), found.state.size()));
   }
   return found.same() ? ExitCode::kOk : ExitCode::kOther;
 }
@@ -290,7 +290,7 @@ ExitCode reshard(int argc, const char* const* argv) {
   layout.zero = zero >= 0 ? zero : layout.dp > 1 ? 1 : 0;
   Checkpoint checkpoint = open(source);
   const fs::path path = trine::reshard(checkpoint, target, layout);
-  fmt::print("{}: {} -> {}\n", path.string(), to_string(checkpoint.manifest().layout), to_string(layout));
+  say(stdout, "{}: {} -> {}\n", path.string(), to_string(checkpoint.manifest().layout), to_string(layout));
   return ExitCode::kOk;
 }
 
@@ -317,9 +317,9 @@ std::string tokenizer_of(const Checkpoint& checkpoint) {
     const std::string file = tokenizer->name();
     if (file == "bytes") return {};
     if (fmt::format("{:016x}", tokenizer->hash()) == checkpoint.manifest().state.tokenizer_hash) return file;
-    fmt::print(stderr, "warning: {} is not the tokenizer of this checkpoint any more: it is not copied.\n", file);
+    say(stderr, "warning: {} is not the tokenizer of this checkpoint any more: it is not copied.\n", file);
   } catch (const DataError& error) {
-    fmt::print(stderr, "warning: the tokenizer is not copied: {}\n", error.what());
+    say(stderr, "warning: the tokenizer is not copied: {}\n", error.what());
   }
   return {};
 }
@@ -341,7 +341,7 @@ ExitCode export_hf(int argc, const char* const* argv) {
   if (model.tokenizer == "bytes" && model.config.vocab == kByteVocab) options.files = hugging_face_byte_tokenizer();
   options.tokenizer = tokenizer_of(checkpoint);
   for (const std::string& file : export_hugging_face(checkpoint, target, options))
-    fmt::print("{}\n", (fs::path(target) / file).string());
+    say(stdout, "{}\n", (fs::path(target) / file).string());
   return ExitCode::kOk;
 }
 
@@ -356,13 +356,13 @@ ExitCode import_hf(int argc, const char* const* argv) {
   try {
     if (has_tokenizer(source)) made = make_tokenizer(source);
   } catch (const DataError& error) {
-    fmt::print(stderr, "warning: imported without a tokenizer: {}\n", error.what());
+    say(stderr, "warning: imported without a tokenizer: {}\n", error.what());
   }
-  if (made && !made->note().empty()) fmt::print(stderr, "warning: {}\n", made->note());
+  if (made && !made->note().empty()) say(stderr, "warning: {}\n", made->note());
   ModelTokenizer tokenizer;
   if (made) tokenizer = {made->name(), "", text_ids_of(*made)};
   tokenizer.hash = fmt::format("{:016x}", (made ? *made : *make_byte_tokenizer()).hash());
-  fmt::print("{}\n", import_hugging_face(source, target, tokenizer).string());
+  say(stdout, "{}\n", import_hugging_face(source, target, tokenizer).string());
   return ExitCode::kOk;
 }
 
@@ -392,11 +392,11 @@ ExitCode run(int argc, const char* const* argv) {
   for (const Command& command : kCommands)
     if (word == command.name) return command.run(argc - 1, argv + 1);
   if (word == "--help" || word == "-h") {
-    fmt::print("{}", overview());
+    say(stdout, "{}", overview());
     return ExitCode::kOk;
   }
   if (word == "--version") {
-    fmt::print("{}\n", version_text());
+    say(stdout, "{}\n", version_text());
     return ExitCode::kOk;
   }
   throw ConfigError(word.empty() ? "[flags] no command.\n" + overview()
@@ -407,11 +407,13 @@ ExitCode run(int argc, const char* const* argv) {
 }  // namespace trine
 
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is a full disk, not a crash
+  trine::begin_program();
   try {
-    return static_cast<int>(trine::run(argc, argv));
+    const trine::ExitCode code = trine::run(argc, argv);
+    trine::check_said();
+    return static_cast<int>(code);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "checkpoint_tool: {}\n", trine::message_of(error));
+    trine::say(stderr, "checkpoint_tool: {}\n", trine::message_of(error));
     return static_cast<int>(trine::exit_code_of(error));
   }
 }

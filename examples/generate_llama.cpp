@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/program.h"
 #include "base/text.h"
 #include "checkpoint/hash.h"
 #include "comm/cores.h"
@@ -207,13 +208,13 @@ class Printer {
     show(text_ ? text_->add(id) : (first_ ? "" : ",") + std::to_string(id));
     first_ = false;
   }
+  // Whether somebody still reads: other ranks do not know.
+  bool is_read() const { return !prints_ || std::ferror(stdout) == 0; }
   void finish() { show((text_ ? text_->finish() : "") + "\n"); }
 
  private:
   void show(const std::string& text) const {
-    if (!prints_) return;
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    if (std::fflush(stdout) != 0) throw DataError("[output] stdout cannot be written.");
+    if (prints_) say(stdout, text);
   }
 
   const bool prints_;
@@ -221,7 +222,7 @@ class Printer {
   std::optional<TextStream> text_;
 };
 
-void generate(const Job& job, const InferencePlan& plan, Generator& generator, bool prints) {
+void generate(const Job& job, const InferencePlan& plan, Generator& generator, bool prints, bool alone) {
   const auto timed = [](Speed& speed, int64_t tokens, auto&& run) {
     const auto start = Clock::now();
     const std::span<const float> logits = run();
@@ -237,12 +238,13 @@ void generate(const Job& job, const InferencePlan& plan, Generator& generator, b
     const int32_t id = sample_token(logits, job.request.sampling, generator.position());
     if (!job.request.ignore_eos && std::count(job.ends.begin(), job.ends.end(), id) > 0) break;
     printer.add(id);
+    if (alone && !printer.is_read()) break;
     if (i + 1 < job.request.max_tokens) logits = timed(decode, 1, [&] { return generator.decode(id); });
   }
   printer.finish();
   if (prints)
-    fmt::print(stderr, "prefill {} | decode {} | KV cache {} per rank, {} tokens\n", prefill.text(), decode.text(),
-               format_bytes(plan.cache_bytes()), plan.shape.max_seq);
+    say(stderr, "prefill {} | decode {} | KV cache {} per rank, {} tokens\n", prefill.text(), decode.text(),
+        format_bytes(plan.cache_bytes()), plan.shape.max_seq);
 }
 
 // What all ranks must have found the same. The prompt's ids stand for the tokenizer, the last norm for the weights:
@@ -284,7 +286,8 @@ void run_rank(const Job& job, const InferencePlan& plan, Fabric* fabric, int ran
     generator.emplace(plan, *backend, tp);
   });
   run_agreed(tp, [&] { generator->set_parameters(job.model.weights); });
-  generate(job, plan, *generator, !fabric || fabric->rank() == 0);
+  generate(job, plan, *generator, !fabric || fabric->rank() == 0, !fabric);
+  run_agreed(tp, [] { check_said(); });
 }
 
 ExitCode run(int argc, const char* const* argv, Connection& connection) {
@@ -312,15 +315,15 @@ ExitCode run(int argc, const char* const* argv, Connection& connection) {
   check_same_on_all(all, facts);
   if (connection.is_first())
     for (const std::string& line : job->model.passed_over)
-      fmt::print(stderr, "warning: passed over checkpoint {}\n", line);
+      say(stderr, "warning: passed over checkpoint {}\n", line);
   if (connection.is_first() && job->tokenizer && !job->tokenizer->note().empty())
-    fmt::print(stderr, "warning: {}\n", job->tokenizer->note());
+    say(stderr, "warning: {}\n", job->tokenizer->note());
   std::optional<InferencePlan> plan;
   run_agreed(all, [&] { plan.emplace(make_plan(*job)); });
   const int64_t positions = std::ssize(job->prompt) + job->request.max_tokens;
   if (connection.is_first() && positions > job->model.config.max_position)
-    fmt::print(stderr, "warning: up to {} tokens, the model was made for {}.\n", positions,
-               job->model.config.max_position);
+    say(stderr, "warning: up to {} tokens, the model was made for {}.\n", positions,
+        job->model.config.max_position);
   if (connection.session || job->request.tp == 1) {
     run_rank(*job, *plan, connection.session, launch.ranks_on_host);
     return ExitCode::kOk;
@@ -340,6 +343,7 @@ ExitCode run(int argc, const char* const* argv, Connection& connection) {
 }  // namespace trine
 
 int main(int argc, char** argv) {
+  trine::begin_program();
   const auto timeout = trine::early_timeout(argc, argv, trine::to_timeout(trine::kUsualTimeoutS));
   return trine::run_connected("generate_llama: ", timeout,
                               [&](trine::Connection& connection) { return trine::run(argc, argv, connection); });

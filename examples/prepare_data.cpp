@@ -1,11 +1,12 @@
 // prepare_data: text files to token files that train_llama reads with --data.
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <unistd.h>
 
 #include "base/exit_code.h"
+#include "base/error.h"
+#include "base/program.h"
 #include "base/terminal.h"
 #include "base/text.h"
 #include "data/prepare.h"
@@ -38,11 +39,10 @@ class ProgressPrinter {
     } else {
       line = fmt::format("{} | {}", format_bytes(state.bytes), line);
     }
-    fmt::print(stderr, "{}{}{}", is_terminal_ ? "\r\x1b[K" : "", line, is_terminal_ ? "" : "\n");
-    std::fflush(stderr);
+    say(stderr, "{}{}{}", is_terminal_ ? "\r\x1b[K" : "", line, is_terminal_ ? "" : "\n");
   }
   ~ProgressPrinter() {  // the bar makes way for the summary, or for an error
-    if (is_terminal_ && shown_) fmt::print(stderr, "\r\x1b[K");
+    if (is_terminal_ && shown_) say(stderr, "\r\x1b[K");
   }
 
  private:
@@ -100,16 +100,16 @@ int run(int argc, const char* const* argv) {
   problems.throw_if_any();
 
   const auto tokenizer = make_tokenizer(tokenizer_spec);
-  if (!tokenizer->note().empty()) fmt::print(stderr, "warning: {}\n", tokenizer->note());
+  if (!tokenizer->note().empty()) say(stderr, "warning: {}\n", tokenizer->note());
   const PreparedInfo info = [&] {
     ProgressPrinter progress;
     return prepare(request, *tokenizer, stdin, std::ref(progress));
   }();
   if (info.skipped_lines > 0)
-    fmt::print(stderr, "warning: {} bad lines left out; the first: {}.\n", info.skipped_lines, info.first_skipped);
-  fmt::print("{} documents, {} tokens for training in {}-train.bin, {} for validation{}\n",
-             format_count(info.num_documents), format_count(info.train_tokens), out,
-             format_count(info.valid_tokens), info.valid_tokens > 0 ? fmt::format(" in {}-valid.bin", out) : "");
+    say(stderr, "warning: {} bad lines left out; the first: {}.\n", info.skipped_lines, info.first_skipped);
+  say(stdout, "{} documents, {} tokens for training in {}-train.bin, {} for validation{}\n",
+      format_count(info.num_documents), format_count(info.train_tokens), out, format_count(info.valid_tokens),
+      info.valid_tokens > 0 ? fmt::format(" in {}-valid.bin", out) : "");
   return 0;
 }
 
@@ -117,11 +117,11 @@ int run(int argc, const char* const* argv) {
 }  // namespace trine
 
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit shall be an error of write(), reported like a full disk
+  trine::begin_program();
   try {
     return trine::run(argc, argv);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "prepare_data: {}\n", trine::message_of(error));
+    trine::say(stderr, "prepare_data: {}\n", trine::message_of(error));
     return static_cast<int>(trine::exit_code_of(error));
   }
 }

@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include "base/own_file.h"
+#include "base/program.h"
 #include "base/terminal.h"
 
 namespace trine {
@@ -19,11 +21,6 @@ constexpr std::string_view kEraseLine = "\r\x1b[K";
 size_t columns(std::FILE* stream) {
   winsize size{};
   return ::ioctl(::fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
-
-void put(std::FILE* stream, std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stream);
-  std::fflush(stream);
 }
 
 }  // namespace
@@ -43,11 +40,10 @@ Log::~Log() {
 void Log::open(const std::filesystem::path& path) {
   // Several ranks may add to one file: whole lines at its end.
   opened_ = true;
-  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (fd_ < 0) {
-    warn(fmt::format("[log] {} cannot be opened: {}. What you read here is not kept.", path.string(),
-                     std::strerror(errno)));
-  }
+  std::string problem;
+  fd_ = open_own_file(path, O_WRONLY | O_APPEND, problem);
+  if (fd_ < 0)
+    warn(fmt::format("[log] {} cannot be opened: {}. What you read here is not kept.", path.string(), problem));
   const std::string early = std::exchange(early_, {});
   if (!early.empty()) append(early);
 }
@@ -70,8 +66,8 @@ void Log::fail(std::string_view text) {
 
 void Log::print(std::FILE* stream, std::string_view text) {
   const std::string shown = std::exchange(status_, {});
-  if (!shown.empty()) put(out_, kEraseLine);
-  put(stream, std::string(text) + "\n");
+  if (!shown.empty()) say(out_, kEraseLine);
+  say(stream, std::string(text) + "\n");
   status(shown);
 }
 
@@ -79,7 +75,7 @@ void Log::status(std::string_view text) {
   if (!shows_status_ || (text.empty() && status_.empty())) return;
   // A line that wraps could not be erased.
   status_ = text.substr(0, columns(out_) - 1);
-  put(out_, std::string(kEraseLine) + status_);
+  say(out_, std::string(kEraseLine) + status_);
 }
 
 void Log::record(std::string_view text) {

@@ -7,14 +7,16 @@
 #include <unistd.h>
 #include <utility>
 
+#include "base/own_file.h"
+
 namespace trine {
 
 OutputFile::OutputFile(std::filesystem::path path, int64_t kept_bytes) : path_(std::move(path)), size_(kept_bytes) {
   std::error_code ignored;  // open() reports what matters
   if (path_.has_parent_path()) std::filesystem::create_directories(path_.parent_path(), ignored);
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (kept_bytes == 0 ? O_TRUNC : 0), 0666);
-  if (fd_ < 0) fail("open");
-  if (fd_ >= 0 && kept_bytes > 0 && ::ftruncate(fd_, kept_bytes) != 0) fail("truncate");
+  std::string problem;
+  fd_ = open_own_file(path_, O_WRONLY, problem, kept_bytes);
+  if (fd_ < 0) fail("open", problem);
 }
 
 OutputFile::~OutputFile() {
@@ -38,12 +40,14 @@ bool OutputFile::write_from(int64_t offset, std::string_view text) {
   return false;
 }
 
-bool OutputFile::fail(const char* what) {
+bool OutputFile::fail(const char* what) { return fail(what, std::strerror(errno)); }
+
+bool OutputFile::fail(const char* what, const std::string& reason) {
   if (error_.empty()) {
     error_ = fmt::format(
         "[file] {}: {} failed: {}. Free space or mend the folder; training goes on without what could not "
         "be written.",
-        path_.string(), what, std::strerror(errno));
+        path_.string(), what, reason);
   }
   return false;
 }

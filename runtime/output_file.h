@@ -12,7 +12,8 @@ namespace trine {
 
 class OutputFile {
  public:
-  // Makes the file, or cuts it to its first `kept_bytes`, and the folders above it. REQUIRES: it has as many.
+  // Makes the file, or cuts it to its first `kept_bytes`, and the folders above it; a link of that name is a
+  // failure. REQUIRES: it has as many.
   explicit OutputFile(std::filesystem::path path, int64_t kept_bytes = 0);
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
@@ -30,7 +31,8 @@ class OutputFile {
   std::optional<std::string> take_warning();
 
  private:
-  bool fail(const char* what);
+  bool fail(const char* what);  // errno says why
+  bool fail(const char* what, const std::string& reason);
 
   std::filesystem::path path_;
   int fd_ = -1;

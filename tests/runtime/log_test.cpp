@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <pty.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/data/scratch.h"
@@ -96,6 +97,25 @@ TEST(Log, TheStatusLineIsRedrawnInPlace) {
   EXPECT_EQ(read_file(folder / "log.txt"), "[rank 0] a line\n");
   std::fclose(out);
   ::close(terminal);
+}
+
+// A planted link may not lead it elsewhere, a copy of hard links may not change the original, a pipe may not block.
+TEST(Log, WritesOnlyIntoAFileOfItsOwn) {
+  Streams streams;
+  testing::write_file(streams.folder / "victim", "precious\n");
+  std::filesystem::create_symlink("victim", streams.folder / "link");
+  std::filesystem::create_hard_link(streams.folder / "victim", streams.folder / "copy");
+  ASSERT_EQ(::mkfifo((streams.folder / "pipe").c_str(), 0666), 0);
+  for (const char* name : {"link", "copy", "pipe"}) {
+    Log log(0, true, streams.out, streams.err);
+    log.open(streams.folder / name);
+    log.info("a line");
+  }
+  EXPECT_EQ(read_file(streams.folder / "victim"), "precious\n");
+  EXPECT_EQ(read_file(streams.folder / "copy"), "precious\n[rank 0] a line\n");
+  const std::string warned = streams.warned();
+  EXPECT_NE(warned.find("link cannot be opened: it is a link"), std::string::npos) << warned;
+  EXPECT_NE(warned.find("pipe cannot be opened"), std::string::npos) << warned;
 }
 
 }  // namespace

@@ -60,5 +60,23 @@ TEST(OutputFile, WhatCannotBeOpenedOrWrittenDoesNotThrow) {
   EXPECT_NE(below_a_file.take_warning().value_or("").find("open failed"), std::string::npos);
 }
 
+// The same for what a run goes on writing: of a copy by hard links (cp -al) the original stays as it is.
+TEST(OutputFile, WritesOnlyIntoAFileOfItsOwn) {
+  const ScratchFolder folder;
+  testing::write_file(folder / "victim", "precious");
+  std::filesystem::create_symlink("victim", folder / "link");
+  OutputFile link(folder / "link");
+  EXPECT_FALSE(link.append("x"));
+  EXPECT_NE(link.take_warning().value_or("").find("it is a link"), std::string::npos);
+  for (const int64_t kept : {0, 4}) {
+    std::filesystem::create_hard_link(folder / "victim", folder / "copy");
+    OutputFile copy(folder / "copy", kept);
+    EXPECT_TRUE(copy.append("ise"));
+    EXPECT_EQ(read_file(folder / "copy"), kept == 0 ? "ise" : "precise");
+    std::filesystem::remove(folder / "copy");
+  }
+  EXPECT_EQ(read_file(folder / "victim"), "precious");
+}
+
 }  // namespace
 }  // namespace trine
