@@ -64,7 +64,7 @@ Launch slurm_step() {
   if (!step || !rank || !size) return {};
   const int node = environment_int("SLURM_NODEID").value_or(0);
   const int on_host = tasks_of_node(environment("SLURM_STEP_TASKS_PER_NODE"), node).value_or(*size);
-  return {*rank, *size, on_host, true, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"};
+  return {*rank, *size, on_host, true, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", true};
 }
 
 Launch detect() {
@@ -80,8 +80,10 @@ Launch detect() {
     const auto rank = environment_int(launcher.rank), size = environment_int(launcher.size);
     if (!rank || !size) continue;
     const int on_host = slurm.num_ranks == *size ? slurm.ranks_on_host : *size;
-    const int local_size = environment_int(launcher.local_size).value_or(on_host);
-    return {*rank, *size, local_size, true, launcher.rank, launcher.size};
+    const auto local_size = environment_int(launcher.local_size);
+    // A process manager of MPI's own starts its ranks itself and says how many are here; srun --mpi=pmi2 does not.
+    const bool by_slurm = slurm.launched && slurm.rank == *rank && slurm.num_ranks == *size && !local_size;
+    return {*rank, *size, local_size.value_or(on_host), true, launcher.rank, launcher.size, by_slurm};
   }
   return slurm;  // also srun --mpi=pmix: PMIX_RANK has no size beside it
 }

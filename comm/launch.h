@@ -14,6 +14,9 @@ struct Launch {
   bool launched = false;  // by a launcher, which then also forwards signals and ends all ranks
   // Where that was read: "PMI_RANK", "PMI_SIZE". Empty without a launcher.
   std::string rank_variable = {}, size_variable = {};
+  // The launcher hands SIGTERM and SIGINT on to the ranks and gives them time, as srun does. mpirun ends them
+  // itself, about a second later.
+  bool passes_signals = false;
 
   bool of_many() const { return launched && num_ranks > 1; }
 };

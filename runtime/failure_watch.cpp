@@ -34,16 +34,19 @@ extern "C" void wake_watch(int signal) {
 
 }  // namespace
 
-FailureWatch::FailureWatch(StatusWriter& own) : own_(own), wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+FailureWatch::FailureWatch(StatusWriter& own, bool takes_signals)
+    : own_(own), takes_signals_(takes_signals), wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   TRINE_CHECK(wake_fd_ >= 0, "eventfd: error {}", errno);
   TRINE_CHECK(handler_wake_fd.exchange(wake_fd_) == -1, "one watch per process");
   received_signal = 0;
-  struct sigaction action {};
-  action.sa_handler = wake_watch;
-  action.sa_flags = SA_RESTART;
-  sigemptyset(&action.sa_mask);
-  ::sigaction(SIGTERM, &action, &previous_term_);
-  ::sigaction(SIGINT, &action, &previous_int_);
+  if (takes_signals_) {
+    struct sigaction action {};
+    action.sa_handler = wake_watch;
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    ::sigaction(SIGTERM, &action, &previous_term_);
+    ::sigaction(SIGINT, &action, &previous_int_);
+  }
   watch_peers();
   thread_ = std::thread([this] { run(); });
 }
@@ -52,8 +55,10 @@ FailureWatch::~FailureWatch() {
   stop_ = true;
   ::eventfd_write(wake_fd_, 1);
   thread_.join();
-  ::sigaction(SIGTERM, &previous_term_, nullptr);
-  ::sigaction(SIGINT, &previous_int_, nullptr);
+  if (takes_signals_) {
+    ::sigaction(SIGTERM, &previous_term_, nullptr);
+    ::sigaction(SIGINT, &previous_int_, nullptr);
+  }
   handler_wake_fd = -1;
   ::close(wake_fd_);
   for (const auto& [rank, fd] : process_fds_) {
@@ -62,7 +67,7 @@ FailureWatch::~FailureWatch() {
 }
 
 void FailureWatch::watch_peers() {
-  for (const RankStatus& peer : read_all_status(own_.run_folder(), own_.num_ranks())) {
+  for (const RankStatus& peer : read_all_status(own_.run_folder(), own_.num_ranks(), own_.run())) {
     if (peer.process.pid == ::getpid() || peer.state == ProcessState::kElsewhere) continue;
     int& fd = process_fds_[peer.rank] = static_cast<int>(::syscall(SYS_pidfd_open, peer.process.pid, 0));
     if (fd < 0 || process_state(peer.process) != ProcessState::kDead) continue;
@@ -95,7 +100,7 @@ void FailureWatch::run() {
 
 // This rank's process may have ended.
 void FailureWatch::look_at(int rank) {
-  const std::optional<RankStatus> peer = read_status(own_.run_folder(), rank);
+  const std::optional<RankStatus> peer = read_status(own_.run_folder(), rank, own_.run());
   if (peer && peer->state != ProcessState::kDead) return;
   if (peer && peer->end == RankEnd::kSignaled && !any_lost()) {
     pollfd wake{wake_fd_, POLLIN, 0};
@@ -125,7 +130,7 @@ void FailureWatch::on_signal(int signal) {
 }
 
 bool FailureWatch::any_lost() const {
-  const std::vector<RankStatus> ranks = read_all_status(own_.run_folder(), own_.num_ranks());
+  const std::vector<RankStatus> ranks = read_all_status(own_.run_folder(), own_.num_ranks(), own_.run());
   return std::any_of(ranks.begin(), ranks.end(), [](const RankStatus& rank) { return rank.lost(); });
 }
 

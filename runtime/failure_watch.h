@@ -11,8 +11,8 @@
 
 namespace trine {
 
-// A thread that sleeps until a process of another rank ends, or SIGTERM or SIGINT comes (a launcher's: without one,
-// StopSignal handles them):
+// A thread that sleeps until a process of another rank ends, or SIGTERM or SIGINT comes from a launcher that ends
+// its ranks with them (elsewhere StopSignal has them):
 //   a rank was killed or crashed     -> report_failure, and exit with its code
 //   a rank failed and said so itself -> exit with ExitCode::kPeerLost, silently
 //   a signal, and nobody is dead     -> the signal's default action: a person has stopped the launcher
@@ -21,9 +21,9 @@ namespace trine {
 // process. One at a time per process; the destructor puts the signals back.
 class FailureWatch {
  public:
-  // REQUIRES: all ranks have passed a barrier after they made their StatusWriter. Without pidfd_open (Linux before
-  // 5.3) the thread looks once per second.
-  explicit FailureWatch(StatusWriter& own);
+  // REQUIRES: all ranks have passed a barrier after they made their StatusWriter. `takes_signals`: SIGTERM and
+  // SIGINT are the launcher's. Without pidfd_open (Linux before 5.3) the thread looks once per second.
+  explicit FailureWatch(StatusWriter& own, bool takes_signals = true);
   FailureWatch(const FailureWatch&) = delete;
   FailureWatch& operator=(const FailureWatch&) = delete;
   ~FailureWatch();
@@ -37,6 +37,7 @@ class FailureWatch {
   [[noreturn]] void report_and_exit();
 
   StatusWriter& own_;
+  const bool takes_signals_;
   int wake_fd_ = -1;                // readable after a signal, or when the destructor wants an end
   std::map<int, int> process_fds_;  // of the ranks on this host; -1: to be looked at once per second
   std::atomic<bool> stop_ = false;

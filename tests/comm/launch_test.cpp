@@ -101,6 +101,23 @@ TEST(Launch, MpirunWithinSlurmIsNearer) {
   expect(both, 6, 8, 4);
 }
 
+// mpirun, in a Slurm job or not, kills a second after its SIGTERM; srun's ranks have until the time limit's end.
+TEST(Launch, SrunPassesSignalsOnToItsRanks) {
+  const auto passes = [](Variables variables, const Variables& more) {
+    variables.insert(variables.end(), more.begin(), more.end());
+    return detect_with(variables).passes_signals;
+  };
+  const Variables step = slurm_step(1, 0, "2", 2);
+  EXPECT_TRUE(passes(step, {}));
+  EXPECT_TRUE(passes(step, {{"PMIX_RANK", "1"}}));
+  EXPECT_TRUE(passes(step, {{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}}));
+  // Daemons of mpirun and mpiexec that srun started, a rank each.
+  EXPECT_FALSE(passes(step, {{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}, {"MPI_LOCALNRANKS", "1"}}));
+  EXPECT_FALSE(passes(
+      step, {{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "2"}, {"OMPI_COMM_WORLD_LOCAL_SIZE", "1"}}));
+  EXPECT_FALSE(passes({}, {}));
+}
+
 TEST(Launch, NonsenseIsNoLauncher) {
   expect_alone({{"OMPI_COMM_WORLD_RANK", "8"}, {"OMPI_COMM_WORLD_SIZE", "8"}});
   expect_alone({{"PMI_RANK", "-1"}, {"PMI_SIZE", "4"}});

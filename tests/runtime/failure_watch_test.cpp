@@ -125,6 +125,18 @@ TEST_F(Watched, SigtermToAllIsAPersonsWish) {
   EXPECT_EQ(printed(), "");
 }
 
+// Under srun the signal is a wish to stop, which StopSignal has taken.
+TEST(FailureWatch, LeavesSignalsToWhoHasThem) {
+  const ScratchFolder folder;
+  StatusWriter status(folder.path(), 0, 1);
+  struct sigaction before {
+  }, during{};
+  ::sigaction(SIGTERM, nullptr, &before);
+  const FailureWatch watch(status, /*takes_signals=*/false);
+  ::sigaction(SIGTERM, nullptr, &during);
+  EXPECT_EQ(during.sa_handler, before.sa_handler);
+}
+
 TEST_F(Watched, SigtermToOneRankIsALoss) {
   start(sleep_on);
   ::kill(pids_[2], SIGTERM);
