@@ -34,7 +34,8 @@ void leave_failure(const SaveJob& job, const fs::path& folder, const SaveOutcome
   try {
     make_folder(folder);
     write_whole_file(failed_path(folder, job.rank),
-                     nlohmann::json{{"disk_full", outcome.disk_full}, {"problem", outcome.problem}}.dump());
+                     nlohmann::json{{"disk_full", outcome.disk_full}, {"problem", outcome.problem}}.dump(
+                         -1, ' ', false, nlohmann::json::error_handler_t::replace));
   } catch (const Error&) {
   }
 }

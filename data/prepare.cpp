@@ -172,6 +172,7 @@ PreparedInfo prepare(const PrepareRequest& request, const Tokenizer& tokenizer, 
         "[tokenizer] {} names no end of text, need one between documents. Put the model's config.json or "
         "tokenizer_config.json, which say it, beside the tokenizer.",
         tokenizer.name()));
+  require_own_outputs(request.out);
   TokenFileWriter writer(request.out, tokenizer.vocab_size());
   DocumentEncoder encoder(tokenizer, tokenizer.marks().ends.front(), writer);
   PrepareProgress state{.total_bytes = total_size(request.texts)};

@@ -32,7 +32,8 @@ struct PrepareProgress {
 };
 
 // Everything appears under its final name at the end or not at all. DataError for text that cannot be read (with
-// file:line for JSON lines), for the disk, and for a tokenizer without an end-of-document id.
+// file:line for JSON lines), for the disk, and for a tokenizer without an end-of-document id; ConfigError if a file
+// would be replaced that is none of prepare_data's.
 PreparedInfo prepare(const PrepareRequest& request, const Tokenizer& tokenizer, std::FILE* standard_input,
                      const std::function<void(const PrepareProgress&)>& progress = {});
 

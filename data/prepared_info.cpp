@@ -1,5 +1,7 @@
 #include "data/prepared_info.h"
 
+#include <fstream>
+
 #include "base/error.h"
 #include "base/input_file.h"
 #include "base/json.h"
@@ -7,6 +9,24 @@
 namespace trine {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
+namespace {
+
+constexpr std::string_view kFormat = "trine prepared data";
+
+bool is_ours(const fs::path& info) {
+  std::ifstream file(info, std::ios::binary);
+  const Json json = Json::parse(file, nullptr, /*allow_exceptions=*/false);
+  return json.is_object() && json.contains("format") && json["format"].is_string() &&
+         json["format"].get<std::string>().starts_with(kFormat);
+}
+
+bool is_token_index(const fs::path& path) {
+  std::string begin(7, '\0');
+  std::ifstream(path, std::ios::binary).read(begin.data(), std::ssize(begin));
+  return begin == "MMIDIDX";
+}
+
+}  // namespace
 
 std::string to_json_text(const PreparedInfo& info) {
   const Json json = {{"format", "trine prepared data 1"},
@@ -37,6 +57,23 @@ PreparedInfo read_prepared_info(const fs::path& file) {
                     "file to go without the check of the tokenizer.",
                     file.string(), error.what()));
   }
+}
+
+void require_own_outputs(const fs::path& prefix) {
+  const auto suffixed = [&](const char* suffix) { return fs::path(prefix) += suffix; };
+  std::error_code error;
+  const auto refuse_if = [&](bool foreign, const fs::path& path) {
+    if (foreign && fs::exists(fs::symlink_status(path, error)))
+      throw ConfigError(
+          fmt::format("[--out] {} is there and was not written by prepare_data: it is not replaced. "
+                      "Choose another --out, or remove it.",
+                      path.string()));
+  };
+  const fs::path info = suffixed(".json");
+  const bool ours = is_ours(info), tokens = ours || is_token_index(suffixed("-train.idx"));
+  refuse_if(!ours, info);
+  for (const char* suffix : {"-train.bin", "-train.idx", "-valid.bin", "-valid.idx"})
+    refuse_if(!tokens, suffixed(suffix));
 }
 
 std::optional<fs::path> find_prepared_info(const fs::path& data) {

@@ -23,6 +23,10 @@ struct PreparedInfo {
 std::string to_json_text(const PreparedInfo& info);
 PreparedInfo read_prepared_info(const std::filesystem::path& file);  // DataError
 
+// ConfigError, naming the file, if one that prepare_data would write with this PREFIX is there and is not its own:
+// a .json of something else, or a .bin or .idx without a .json of ours or an index of tokens.
+void require_own_outputs(const std::filesystem::path& prefix);
+
 // The PREFIX.json that belongs to token files `data` (PREFIX-train, PREFIX-valid.bin, ...), if there is one.
 std::optional<std::filesystem::path> find_prepared_info(const std::filesystem::path& data);
 

@@ -104,8 +104,10 @@ TokenFileWriter::Split TokenFileWriter::finish(double valid_fraction,
   for (AtomicFile& file : files) file.sync();
   if (before_publish) before_publish(split);
 
+  // The index of the training part comes first: it tells the next prepare_data that the others are token files.
+  files.front().publish();
   tokens_.publish();
-  for (AtomicFile& file : files) file.publish();
+  for (size_t i = 1; i < files.size(); ++i) files[i].publish();
   if (split.valid_tokens == 0) {
     std::error_code ignored;
     fs::remove(valid_bin_path, ignored);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/atomic_file.h"
@@ -107,6 +108,22 @@ std::filesystem::path schedule_picture_path(const Config& config) {
   return (std::filesystem::path(config.out) / "schedule.svg").lexically_normal();
 }
 
+namespace {
+
+// A picture from before may be replaced, anything else of that name may not.
+void require_own_picture(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(std::filesystem::symlink_status(path, error))) return;
+  std::string begin(512, '\0');
+  if (std::filesystem::is_regular_file(path, error))
+    std::ifstream(path, std::ios::binary).read(begin.data(), std::ssize(begin));
+  if (begin.find("<title>pp ") == begin.npos)
+    throw ConfigError(fmt::format(
+        "[flags] {} is no picture of a schedule: it is not replaced. Choose another --out.", path.string()));
+}
+
+}  // namespace
+
 void print_report(const Plan& plan, std::ostream& out) {
   const Config& c = plan.config;
   if (c.print_graph) out << print_graph(plan);
@@ -116,6 +133,7 @@ void print_report(const Plan& plan, std::ostream& out) {
     const std::filesystem::path path = schedule_picture_path(c);
     std::error_code ignored;  // the file's own error says it
     std::filesystem::create_directories(path.parent_path(), ignored);
+    require_own_picture(path);
     AtomicFile file(path);
     file.write(schedule_picture(plan));
     file.commit();

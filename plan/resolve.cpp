@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/file_system.h"
 #include "base/hub_name.h"
@@ -130,11 +131,27 @@ void derive(const GivenFlags& given, const LaunchInfo& launch, const TrainingDef
          default_text && config.valid_data.empty() ? kDefaultTextValidFraction : 0.0);
 }
 
+// config.json and checkpoints keep what was given as JSON, which knows only UTF-8.
+void require_utf8(const GivenFlags& given, Problems& problems) {
+  for (const auto& [name, flag] : given) {
+    for (const std::string& text : flag.texts) {
+      const std::string shown = nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      if (nlohmann::json::parse(shown) == text) continue;
+      problems.add(
+          flag.where,
+          "--{} is {}: names must be UTF-8, as config.json and checkpoints keep them. Rename it, or give a "
+          "link to it (ln -s).",
+          name, shown);
+    }
+  }
+}
+
 }  // namespace
 
 Config resolve(const GivenFlags& given, const LaunchInfo& launch) {
   Problems problems;
   Config config;
+  require_utf8(given, problems);
   const TrainingDefaults training = choose_model(given, config, problems);
   config.seq = training.seq;
   config.global_batch = training.global_batch;

@@ -266,6 +266,31 @@ TEST(Prepare, AFullDiskLeavesNothingUnderTheFinalNames) {
   EXPECT_EQ(read_file(folder / "p-train.bin"), before);
 }
 
+TEST(Prepare, ReplacesOnlyWhatItWroteItself) {
+  const ScratchFolder folder;
+  write_file(folder / "text.txt", "a text");
+  // Of its own, also one that was killed before the last file got its name.
+  prepare_bytes({folder / "text.txt"}, folder / "own", 0.5);
+  std::filesystem::remove(folder / "own.json");
+  prepare_bytes({folder / "text.txt"}, folder / "own", 0);
+  EXPECT_FALSE(std::filesystem::exists(folder / "own-valid.bin"));
+  EXPECT_EQ(prepare_bytes({folder / "text.txt"}, folder / "own", 0).train_tokens, 7);
+  // tokenizer.json, package.json, config.json ...
+  write_file(folder / "config.json", R"({"model_type": "llama"})");
+  write_file(folder / "notes-valid.bin", "precious");
+  write_file(folder / "damaged-train.idx", "MMID");
+  std::filesystem::create_symlink("nowhere", folder / "link-train.bin");
+  const auto before = folder.names();
+  for (const auto& [prefix, file] : {std::pair{"config", "config.json"},
+                                     {"notes", "notes-valid.bin"},
+                                     {"damaged", "damaged-train.idx"},
+                                     {"link", "link-train.bin"}})
+    expect_error(ExitCode::kConfig, {"[--out]", file, "was not written by prepare_data"},
+                 [&] { prepare_bytes({folder / "text.txt"}, folder / prefix); });
+  EXPECT_EQ(folder.names(), before);
+  EXPECT_EQ(read_file(folder / "config.json"), R"({"model_type": "llama"})");
+}
+
 TEST(Prepare, AFolderThatCannotBeWrittenIsNamed) {
   const ScratchFolder folder;
   write_file(folder / "file", "");

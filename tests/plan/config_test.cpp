@@ -304,6 +304,17 @@ TEST(Config, ARankMayBeToldWhereToGoOn) {
   EXPECT_EQ(told(std::nullopt).resume_folder, "");
 }
 
+// Latin-1 in a path: config.json could not say it, so nothing begins. Of all flags with a text at once.
+TEST(Config, NamesMustBeUtf8) {
+  const std::string error =
+      config_error({"--data", "caf\xe9/a", "--out", "runs/\xff", "--save", "\xc3", "--tokenizer", "a\xed\xa0\x80"});
+  for (const char* word :
+       {"--data is \"caf\xef\xbf\xbd/a\"", "--out is \"runs/", "--save is", "--tokenizer is", "UTF-8", "ln -s"})
+    EXPECT_HAS(error, word);
+  EXPECT_EQ(error.find("json.exception"), error.npos) << error;
+  EXPECT_EQ(parse({"--data", "caf\xc3\xa9/\xf0\x9f\x98\x80"}).data[0], "caf\xc3\xa9/\xf0\x9f\x98\x80");
+}
+
 TEST(Config, RanksMustFitTheMesh) {
   const std::string error = config_error({"--tp", "2", "--pp", "8"}, {12, 12, 12, kTime});
   EXPECT_HAS(error, "[mesh] 12 ranks but tp*pp = 16. Start a multiple of 16 ranks, or lower --tp or --pp.");

@@ -290,6 +290,12 @@ TEST(PrintSchedule, ThePictureGoesToOutOrToTheCurrentFolder) {
   EXPECT_EQ(svg.str(), schedule_picture(plan));
   EXPECT_THAT(svg.str(), HasSubstr("<title>pp 2, 8 microbatches: bubble "));
   EXPECT_THAT(svg.str(), HasSubstr("; (p-1)/(m+p-1) = 11.1 % for equal stages</title>"));
+  print_report(plan, out);  // one from before is replaced, nothing else is
+  std::ofstream(picture) << "<svg>of somebody</svg>";
+  EXPECT_THROW(print_report(plan, out), ConfigError);
+  std::ostringstream kept;
+  kept << std::ifstream(picture).rdbuf();
+  EXPECT_EQ(kept.str(), "<svg>of somebody</svg>");
   std::filesystem::remove_all(folder);
   EXPECT_EQ(schedule_picture_path(tiny_plan({"--print-schedule"}).config), "schedule.svg");
 }
