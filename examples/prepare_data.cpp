@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <unistd.h>
 
-#include "base/exit_code.h"
 #include "base/error.h"
+#include "base/exit_code.h"
 #include "base/program.h"
 #include "base/terminal.h"
 #include "base/text.h"

@@ -1,14 +1,13 @@
 // train_llama: from the command line to a trained model. The story: connect -> flags -> Config -> Plan -> agree ->
 // Trainer.
 #include <atomic>
-#include <csignal>
 #include <ctime>
 #include <fmt/core.h>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 
+#include "base/program.h"
 #include "base/text.h"
 #include "checkpoint/hash.h"
 #include "checkpoint/resume_point.h"
@@ -30,6 +29,7 @@
 #include "runtime/failure_report.h"
 #include "runtime/failure_watch.h"
 #include "runtime/model_folder.h"
+#include "runtime/run_start.h"
 #include "runtime/saver.h"
 #include "runtime/trainer.h"
 
@@ -84,67 +84,45 @@ ExitCode evaluate_only(Trainer& trainer, Log& log) {
   return ExitCode::kOk;
 }
 
-// Rank 0 chooses the folder; the others are told.
-RunFolder choose_run_folder(const Config& config, Communicator* world) {
-  std::string path;
-  run_on_first(world, [&] {
-    const bool goes_on = !config.resume_folder.empty() && config.out == config.resume_folder;
-    // What began with --resume auto is looked for under the same --out, so it may not be in another folder.
-    const bool begins = config.resume_saves.empty() && config.resume == "auto";
-    path = (goes_on || begins ? RunFolder(config.out) : RunFolder::create(config.out)).path().string();
-  });
-  return RunFolder(told_by_first(world, path));
-}
-
-void write_config(const Config& config, const RunFolder& folder, Communicator* world) {
-  run_on_first(world, [&] {
-    claim_saves(config, folder);
-    folder.write_config(to_json(kept_config(config, folder)).dump(2) + "\n");
-  });
-}
-
 // What ends a job of several processes when one of them fails.
 struct Watch {
   std::optional<StatusWriter> status;
   std::optional<FailureWatch> failures;
 
-  Watch(const RunFolder& folder, CommWorld& world) {
+  Watch(const RunFolder& folder, uint64_t run, CommWorld& world, bool takes_signals) {
     Communicator& all = world[Group::kWorld];
-    run_agreed(&all, [&] { status.emplace(folder.path(), all.rank(), all.size()); });
+    run_agreed(&all, [&] { status.emplace(folder.path(), all.rank(), all.size(), run); });
     status->observe(world);
     all.barrier();
-    failures.emplace(*status);
+    failures.emplace(*status, takes_signals);
   }
 };
 
 // The folder of the run, and who looks after its ranks there; nothing of it where a run only evaluates.
 struct Surroundings {
-  std::optional<RunFolder> folder;
+  std::optional<RunStart> run;
   std::optional<Watch> watch;
 
-  Surroundings(const Config& config, CommLanes* lanes, const MpiSession* session) {
+  Surroundings(const Config& config, CommLanes* lanes, const MpiSession* session, const StopSignal& stop) {
     if (config.eval_only) return;
-    folder.emplace(choose_run_folder(config, lanes ? &lanes->world()[Group::kWorld] : nullptr));
-    if (session) watch.emplace(*folder, lanes->world());
-  }
-  ~Surroundings() {
-    watch.reset();
-    if (folder) folder->remove_if_empty();  // the last rank's does it
+    run.emplace(config, lanes ? &lanes->world()[Group::kWorld] : nullptr);
+    if (session) watch.emplace(run->folder(), run->number(), lanes->world(), !stop.takes_sigterm());
   }
   StatusWriter* status() { return watch ? &*watch->status : nullptr; }
 };
 
 ExitCode train(Trainer& trainer, const Plan& plan, Surroundings& around, Communicator* world, StopSignal& stop,
                Log& log) {
-  const RunFolder& folder = *around.folder;
+  const RunFolder& folder = around.run->folder();
   const bool first = world == nullptr || world->rank() == 0;
-  write_config(plan.config, folder, world);
+  around.run->write_config();
   if (first) log.open(folder.log());
   log.info(fmt::format("run    {}", folder.path().string()));
   if (first) stop.watch_file(folder.stop_file());
   const MetricsHeader header{version_number(), version_commit(), plan.config.mesh, plan.config.model_name,
                              parameter_count(plan.config.model)};
   const TrainingEnd end = trainer.train(folder, header, &stop, around.status());
+  if (first) stop.hold();
   if (!end.stop_reason.empty())
     log.info(
         fmt::format("stopped after the step: {}. {}", end.stop_reason,
@@ -203,7 +181,7 @@ ExitCode run_rank(const Plan& plan, const Connection& connection, Fabric* fabric
   try {
     trainer.open_data();
     check_same_on_all(all, trainer.data_facts());
-    around.emplace(config, talking, session);
+    around.emplace(config, talking, session, stop);
     if (!trainer.prepare(&stop)) {
       log.info(fmt::format("stopped before the first step: {}. Nothing was trained, nothing has to be saved.",
                            stop.reason()));
@@ -271,7 +249,10 @@ ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
   });
   if (connection.is_first()) std::cout << dump.str();
   if (config.looks_only()) {
-    if (connection.is_first()) print_report(*plan, std::cout);
+    run_on_first(connection.all, [&] {
+      print_report(*plan, std::cout);
+      check_said();
+    });
     return ExitCode::kOk;
   }
   if (!connection.session) return run_local(*plan, connection, stop);
@@ -283,8 +264,8 @@ ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
 }  // namespace trine
 
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);                            // a file-size limit is a full disk, not a crash
-  trine::StopSignal stop(trine::detect_launch().launched);  // before anything that takes time
+  trine::begin_program();
+  trine::StopSignal stop(trine::detect_launch());  // before anything that takes time
   const auto timeout = trine::early_timeout(argc, argv, trine::Config().timeout());
   return trine::run_connected(
       "", timeout, [&](trine::Connection& connection) { return trine::run(argc, argv, connection, stop); });

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <fcntl.h>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <thread>
 #include <unistd.h>
@@ -77,6 +76,14 @@ Failure busy(const RankStatus& status) {
                       who(status), where(status))};
 }
 
+// Nothing is known of it: it ended well, or its status was taken away.
+Failure silent(int rank) {
+  return {ExitCode::kHang, rank,
+          fmt::format("[hang] rank {} does not answer, and others wait for it. It left no status to say why: it "
+                      "ended, or somebody emptied the run folder's status/. Raise --timeout if it is only slow.",
+                      rank)};
+}
+
 Failure ended(int rank) {
   return {ExitCode::kPeerLost, rank,
           fmt::format("[peer lost] rank {} has ended, and others wait for it. Its own message says why.", rank)};
@@ -91,7 +98,7 @@ Failure circle(const std::vector<int>& chain) {
                       text)};
 }
 
-Failure end_of_chain(const std::vector<RankStatus>& ranks, int reporter) {
+Failure end_of_chain(const std::vector<RankStatus>& ranks, int reporter, bool timed_out) {
   std::vector<int> chain;
   std::set<int> seen;
   for (int rank = reporter;;) {
@@ -101,14 +108,14 @@ Failure end_of_chain(const std::vector<RankStatus>& ranks, int reporter) {
       return circle(chain);
     }
     const RankStatus* status = find(ranks, rank);
-    if (status == nullptr) return ended(rank);
+    if (status == nullptr) return timed_out ? silent(rank) : ended(rank);
     const WaitStatus* wait = longest_wait(*status);  // one that ran out of patience still has its wait
     if (wait == nullptr) return status->end == RankEnd::kNone ? busy(*status) : ended(rank);
     rank = wait->peer;
   }
 }
 
-Failure culprit(const std::vector<RankStatus>& ranks, int reporter) {
+Failure culprit(const std::vector<RankStatus>& ranks, int reporter, bool timed_out) {
   for (const RankEnd end : {RankEnd::kNone, RankEnd::kSignaled}) {
     for (const RankStatus& status : ranks) {
       if (status.state == ProcessState::kDead && status.end == end) return died(status);
@@ -117,7 +124,7 @@ Failure culprit(const std::vector<RankStatus>& ranks, int reporter) {
   for (const RankStatus& status : ranks) {
     if (status.state == ProcessState::kStopped) return stopped(status);
   }
-  return end_of_chain(ranks, reporter);
+  return end_of_chain(ranks, reporter, timed_out);
 }
 
 // How many ranks of this host will report before this one does.
@@ -127,29 +134,50 @@ int lower_ranks_alive(const std::vector<RankStatus>& ranks, int rank) {
   }));
 }
 
-// A file of the run that its reporter makes, and fills once it has printed.
-std::filesystem::path claim_file(const std::filesystem::path& run_folder) {
-  return status_folder(run_folder) / "reported";
+constexpr std::string_view kClaim = ".reported-";
+
+// A file of this start of the run that its reporter makes, and fills once it has printed.
+std::filesystem::path claim_file(const StatusWriter& own) {
+  return own.run_folder() / fmt::format("{}{:016x}", kClaim, own.run());
 }
 
-// True for the first rank of the run that asks.
-bool claim_report(const std::filesystem::path& run_folder) {
-  const int fd = ::open(claim_file(run_folder).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd >= 0) ::close(fd);
-  return fd >= 0 || errno != EEXIST;  // twice is better than never
+// Those of earlier starts.
+void remove_old_claims(const StatusWriter& own) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(own.run_folder(), error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string name = it->path().filename();
+    if (name.starts_with(kClaim) && name.size() == kClaim.size() + 16 && it->path() != claim_file(own) &&
+        name.find_first_not_of("0123456789abcdef", kClaim.size()) == name.npos)
+      ::unlink(it->path().c_str());
+  }
 }
+
+// The first rank of the run that asks gets a file to fill.
+struct Claim {
+  explicit Claim(const StatusWriter& own) {
+    remove_old_claims(own);
+    fd = ::open(claim_file(own).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    is_first = fd >= 0 || errno != EEXIST;  // twice is better than never
+  }
+  void fill() const {
+    if (fd >= 0 && ::write(fd, "1", 1) == 1) ::close(fd);
+  }
+  int fd;
+  bool is_first;
+};
 
 // The end of the first process may be the end of all: nobody goes before the message is out.
-void wait_for_reporter(const std::filesystem::path& run_folder) {
+void wait_for_reporter(const StatusWriter& own) {
   std::error_code error;
-  for (int turn = 0; turn < kMostTurns && std::filesystem::file_size(claim_file(run_folder), error) == 0; ++turn)
+  for (int turn = 0; turn < kMostTurns && std::filesystem::file_size(claim_file(own), error) == 0; ++turn)
     std::this_thread::sleep_for(kTurn);
 }
 
 Failure about_itself(const std::exception& error) { return {exit_code_of(error), -1, message_of(error)}; }
 
 Failure about_peers(const StatusWriter& own, const Error* error) {
-  const std::vector<RankStatus> ranks = read_all_status(own.run_folder(), own.num_ranks());
+  const std::vector<RankStatus> ranks = read_all_status(own.run_folder(), own.num_ranks(), own.run());
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   const int64_t now_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
   Failure failure = diagnose(ranks, own.rank(), error, now_ns);
@@ -160,7 +188,8 @@ Failure about_peers(const StatusWriter& own, const Error* error) {
 }  // namespace
 
 Failure diagnose(const std::vector<RankStatus>& ranks, int reporter, const Error* error, int64_t now_ns) {
-  Failure failure = culprit(ranks, reporter);
+  const bool timed_out = error != nullptr && error->code() == ExitCode::kHang;
+  Failure failure = culprit(ranks, reporter, timed_out);
   // Nothing to see here: the peer is on another host, or its connection broke.
   if (error != nullptr && error->code() == ExitCode::kPeerLost && failure.code == ExitCode::kHang)
     failure = {ExitCode::kPeerLost, -1, error->what()};
@@ -177,13 +206,13 @@ ExitCode report_failure(StatusWriter& own, const std::exception* error) {
       error == nullptr ||
       (known != nullptr && (known->code() == ExitCode::kHang || known->code() == ExitCode::kPeerLost));
   Failure failure = peer ? about_peers(own, known) : about_itself(*error);
-  if (claim_report(own.run_folder())) {
+  if (const Claim claim(own); claim.is_first) {
     Log log(own.rank(), true);
     log.open(own.run_folder() / "log.txt");
     log.fail(failure.message);
-    std::ofstream(claim_file(own.run_folder())) << own.rank();
+    claim.fill();
   } else {
-    wait_for_reporter(own.run_folder());
+    wait_for_reporter(own);
   }
   own.set_end(RankEnd::kFailed);
   return failure.code;

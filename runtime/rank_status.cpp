@@ -16,12 +16,14 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/own_file.h"
 
 namespace trine {
 namespace {
 
 // The file is these structs, read by programs of the same build only.
-constexpr uint64_t kMagic = 0x32544154532d5254;  // "TR-STAT2"
+constexpr uint64_t kMagic = 0x33544154532d5254;  // "TR-STAT3"
+constexpr std::string_view kOurs = "TR-STAT";    // what files of all builds begin with
 
 // A text of fixed space, cut to fit.
 template <size_t kBytes>
@@ -96,7 +98,8 @@ struct Wait {
 };
 
 struct StatusPage {
-  uint64_t magic = kMagic;  // this and the next five do not change
+  std::atomic<uint64_t> magic = 0;  // stored last: before, there is nothing to read. The next six do not change
+  uint64_t run = 0;
   int32_t rank = 0;
   int32_t pid = 0;
   uint64_t start_time = 0;
@@ -116,28 +119,71 @@ std::filesystem::path status_file(const std::filesystem::path& run_folder, int r
   return status_folder(run_folder) / fmt::format("rank-{:04}", rank);
 }
 
-[[noreturn]] void fail(const std::filesystem::path& path, int error) {
-  throw DataError(fmt::format("[status] {} cannot be made: {}. Free some space, or choose another --out.",
-                              path.string(), std::strerror(error)));
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& reason) {
+  throw DataError(
+      fmt::format("[status] {} cannot be made: {}. Mend that, or choose another --out.", path.string(), reason));
 }
 
-// Removes what an earlier run in this folder left and this one will not replace.
-void remove_leftovers(const std::filesystem::path& folder, int num_ranks) {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename();
-    int rank = num_ranks;
-    if (name.starts_with("rank-")) std::from_chars(name.data() + 5, name.data() + name.size(), rank);
-    if (rank >= num_ranks) std::filesystem::remove(entry.path(), ignored);
-  }
+// The rank that a name stands for, if it is one that we give.
+std::optional<int> rank_of_name(std::string_view name) {
+  int rank = 0;
+  if (!name.starts_with("rank-") || name.size() < 9) return std::nullopt;
+  const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), rank);
+  return error == std::errc{} && end == name.data() + name.size() && rank >= 0 ? std::optional(rank) : std::nullopt;
 }
+
+// A folder of that name, no link to one: all that is removed is removed through it.
+class StatusFolder {
+ public:
+  explicit StatusFolder(const std::filesystem::path& path) : path_(path) {
+    if (::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) fail(path, std::strerror(errno));
+    fd_ = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd_ < 0) fail(path, "there is something else than a folder, or a link");
+  }
+  StatusFolder(const StatusFolder&) = delete;
+  ~StatusFolder() { ::close(fd_); }
+
+  // The status of an earlier run, or one that was cut off while it was made: empty, or all zero.
+  bool is_old_status(const std::string& name) const {
+    const int file = ::openat(fd_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (file < 0) return false;
+    std::array<char, sizeof(StatusPage) + 1> bytes{};
+    const ssize_t size = is_regular(file) ? ::pread(file, bytes.data(), bytes.size(), 0) : -1;
+    ::close(file);
+    const std::string_view text(bytes.data(), static_cast<size_t>(std::max<ssize_t>(size, 0)));
+    return size == 0 || text.starts_with(kOurs) ||
+           (size == sizeof(StatusPage) && text.find_first_not_of('\0') == text.npos);
+  }
+  void remove(const std::string& name) const { ::unlinkat(fd_, name.c_str(), 0); }
+
+  // A new file, in place of an earlier run's. -1: errno says why not.
+  int create(const std::string& name) const {
+    if (is_old_status(name)) remove(name);
+    return ::openat(fd_, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+  }
+
+  // What an earlier run left and this one will not replace.
+  void remove_leftovers(int num_ranks) const {
+    std::error_code error;
+    for (std::filesystem::directory_iterator it(path_, error), end; !error && it != end; it.increment(error)) {
+      const std::string name = it->path().filename();
+      const std::optional<int> rank = rank_of_name(name);
+      if (rank && *rank >= num_ranks && is_old_status(name)) remove(name);
+    }
+  }
+
+ private:
+  const std::filesystem::path path_;
+  int fd_;
+};
 
 }  // namespace
 
 struct StatusWriter::Mapping {
-  explicit Mapping(const std::filesystem::path& path) {
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) fail(path, errno);
+  explicit Mapping(const std::filesystem::path& path) : folder(path.parent_path()) {
+    const std::string name = path.filename();
+    fd = folder.create(name);
+    if (fd < 0) fail(path, errno == EEXIST ? "there is a file that is not Trine's" : std::strerror(errno));
     // All of it now: a later write to a full disk would be SIGBUS.
     int error = ::posix_fallocate(fd, 0, sizeof(StatusPage));
     void* memory = MAP_FAILED;
@@ -145,17 +191,22 @@ struct StatusWriter::Mapping {
       memory = ::mmap(nullptr, sizeof(StatusPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
       if (memory == MAP_FAILED) error = errno;
     }
-    ::close(fd);
     if (error != 0) {
-      ::unlink(path.c_str());
-      fail(path, error);
+      folder.remove(name);
+      ::close(fd);
+      fail(path, std::strerror(error));
     }
     page = new (memory) StatusPage;
   }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
-  ~Mapping() { ::munmap(page, sizeof(StatusPage)); }
+  ~Mapping() {
+    ::munmap(page, sizeof(StatusPage));
+    ::close(fd);
+  }
 
+  StatusFolder folder;
+  int fd;
   StatusPage* page;
 };
 
@@ -178,18 +229,17 @@ class StatusWriter::WaitSlot final : public WaitObserver {
   SharedValue<Wait>& wait_;
 };
 
-StatusWriter::StatusWriter(const std::filesystem::path& run_folder, int rank, int num_ranks)
+StatusWriter::StatusWriter(const std::filesystem::path& run_folder, int rank, int num_ranks, uint64_t run)
     : run_folder_(run_folder),
       path_(status_file(run_folder, rank)),
       rank_(rank),
       num_ranks_(num_ranks),
-      exceptions_at_start_(std::uncaught_exceptions()) {
-  std::error_code error;
-  std::filesystem::create_directories(path_.parent_path(), error);  // its failure shows in the next line
-  const std::string scratch = path_.string() + ".new";              // nobody reads a header half written
-  mapping_ = std::make_unique<Mapping>(scratch);
+      exceptions_at_start_(std::uncaught_exceptions()),
+      run_(run) {
+  mapping_ = std::make_unique<Mapping>(path_);
   StatusPage& page = *mapping_->page;
   const ProcessIdentity own = ProcessIdentity::own();
+  page.run = run;
   page.rank = rank;
   page.pid = own.pid;
   page.start_time = own.start_time;
@@ -199,8 +249,8 @@ StatusWriter::StatusWriter(const std::filesystem::path& run_folder, int rank, in
     const auto i = static_cast<size_t>(group);
     wait_slots_[i] = std::make_unique<WaitSlot>(page.waits[i]);
   }
-  if (::rename(scratch.c_str(), path_.c_str()) != 0) fail(path_, errno);
-  if (rank == 0) remove_leftovers(path_.parent_path(), num_ranks);
+  page.magic.store(kMagic, std::memory_order_release);
+  if (rank == 0) mapping_->folder.remove_leftovers(num_ranks);
 }
 
 StatusWriter::~StatusWriter() {
@@ -208,8 +258,7 @@ StatusWriter::~StatusWriter() {
     set_end(RankEnd::kFailed);
     return;
   }
-  std::error_code ignored;
-  std::filesystem::remove(path_, ignored);
+  if (stands_at(mapping_->fd, path_)) mapping_->folder.remove(path_.filename());
   ::rmdir(path_.parent_path().c_str());  // by the last one
 }
 
@@ -242,12 +291,14 @@ void StatusWriter::observe(CommWorld& world) {
 
 std::filesystem::path status_folder(const std::filesystem::path& run_folder) { return run_folder / "status"; }
 
-std::optional<RankStatus> read_status(const std::filesystem::path& run_folder, int rank) try {
+std::optional<RankStatus> read_status(const std::filesystem::path& run_folder, int rank,
+                                      std::optional<uint64_t> run) try {
   // A file that is cut or lost meanwhile is worth no process: then its page is empty.
   const MappedFile file(status_file(run_folder, rank), MappedFile::OnLoss::kEmptyPage);
   if (file.size() != sizeof(StatusPage)) return std::nullopt;
   const auto& page = *reinterpret_cast<const StatusPage*>(file.bytes().data());
-  if (page.magic != kMagic || page.rank != rank) return std::nullopt;
+  if (page.magic.load(std::memory_order_acquire) != kMagic || page.rank != rank) return std::nullopt;
+  if (run && page.run != *run) return std::nullopt;
   const Progress progress = page.progress.load();
   RankStatus status{.rank = rank,
                     .process = {page.pid, page.start_time, page.host.str(), page.space.str()},
@@ -267,10 +318,11 @@ std::optional<RankStatus> read_status(const std::filesystem::path& run_folder, i
   return std::nullopt;
 }
 
-std::vector<RankStatus> read_all_status(const std::filesystem::path& run_folder, int num_ranks) {
+std::vector<RankStatus> read_all_status(const std::filesystem::path& run_folder, int num_ranks,
+                                        std::optional<uint64_t> run) {
   std::vector<RankStatus> all;
   for (int rank = 0; rank < num_ranks; ++rank) {
-    if (std::optional<RankStatus> status = read_status(run_folder, rank)) all.push_back(std::move(*status));
+    if (std::optional<RankStatus> status = read_status(run_folder, rank, run)) all.push_back(std::move(*status));
   }
   return all;
 }

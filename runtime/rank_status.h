@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -50,17 +51,22 @@ struct RankStatus {
 
 std::filesystem::path status_folder(const std::filesystem::path& run_folder);  // RUN/status
 
-// The status of ranks 0 ... num_ranks - 1 in the order of ranks. Those without a file (not begun, or ended well)
-// and with a broken one are left out.
-std::vector<RankStatus> read_all_status(const std::filesystem::path& run_folder, int num_ranks);
-std::optional<RankStatus> read_status(const std::filesystem::path& run_folder, int rank);
+// The status of ranks 0 ... num_ranks - 1 in the order of ranks. Those without a file (not begun, or ended well),
+// with a broken one, and with that of another `run` than the one asked for are left out.
+std::vector<RankStatus> read_all_status(const std::filesystem::path& run_folder, int num_ranks,
+                                        std::optional<uint64_t> run = std::nullopt);
+std::optional<RankStatus> read_status(const std::filesystem::path& run_folder, int rank,
+                                      std::optional<uint64_t> run = std::nullopt);
 
 class StatusWriter {
  public:
-  // Makes RUN/status/rank-0000, in place of an earlier run's. DataError. Rank 0 also removes what else an earlier
-  // run left there, so nothing may be read before all ranks have passed a barrier after this.
-  StatusWriter(const std::filesystem::path& run_folder, int rank, int num_ranks);
-  // Removes the file, or, if an exception is on its way out, marks it RankEnd::kFailed and leaves it to the others.
+  // Makes RUN/status/rank-0000, in place of an earlier run's. `run`: the number that all ranks of this start have
+  // (RunLock), so that what a killed one left behind speaks of nobody. Rank 0 also removes the status of ranks that
+  // there are no more. Nothing else in that folder is touched. DataError, also where a file or link stands in the
+  // way.
+  StatusWriter(const std::filesystem::path& run_folder, int rank, int num_ranks, uint64_t run = 0);
+  // Removes the file, if it is still this one, or, if an exception is on its way out, marks it RankEnd::kFailed and
+  // leaves it to the others.
   ~StatusWriter();
   StatusWriter(const StatusWriter&) = delete;
   StatusWriter& operator=(const StatusWriter&) = delete;
@@ -73,6 +79,7 @@ class StatusWriter {
   const std::filesystem::path& run_folder() const { return run_folder_; }
   int rank() const { return rank_; }
   int num_ranks() const { return num_ranks_; }
+  uint64_t run() const { return run_; }
 
   // From now on waits of every group are written, each by the thread that waits.
   void observe(CommWorld& world);
@@ -86,6 +93,7 @@ class StatusWriter {
   class WaitSlot;
   const std::filesystem::path run_folder_, path_;
   const int rank_, num_ranks_, exceptions_at_start_;
+  const uint64_t run_;
   std::unique_ptr<Mapping> mapping_;
   std::array<std::unique_ptr<WaitSlot>, kGroups.size()> wait_slots_;
 };

@@ -206,10 +206,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   executor_->report_to(status);
   std::optional<MetricsWriter> metrics;
   std::optional<TraceWriter> trace;
-  if (rank() == 0 && config_.trace.any() && first_step_ > 1) {  // of an earlier attempt from here, of other ranks
-    std::error_code ignored;
-    std::filesystem::remove_all(folder.trace(0, first_step_).parent_path(), ignored);
-  }
+  if (rank() == 0 && config_.trace.any() && first_step_ > 1) folder.remove_traces(first_step_);  // of other ranks
   const int64_t base_ns = gather_all(world(), wall_clock_base_ns())[0];
   run_agreed(world(), [&] {
     if (rank() == 0)

@@ -80,6 +80,15 @@ TEST(Diagnose, ARankThatIsThereNoMore) {
   EXPECT_EQ(failure.culprit, 3);
 }
 
+// Its status was taken away, or stands where this host cannot see it: a timeout stays one.
+TEST(Diagnose, ATimeoutOfARankWithoutStatusIsNoLoss) {
+  const HangError hang("[comm] rank 0 in recv 3 of group dp, waiting for rank 3");
+  const Failure failure = diagnose({rank_waiting_for(0, {3})}, 0, &hang, kNow_ns);
+  EXPECT_EQ(failure.code, ExitCode::kHang);
+  EXPECT_EQ(failure.culprit, 3);
+  EXPECT_THAT(failure.message, StartsWith("[hang] rank 3 does not answer"));
+}
+
 TEST(Diagnose, ALossThatOnlyTheNetworkSaw) {
   const PeerLostError lost("[comm] rank 0 in recv 3 of group dp, waiting for rank 1: connection reset");
   const Failure failure =
@@ -99,6 +108,21 @@ TEST(ReportFailure, OneRankPrintsAndTheLogKeepsIt) {
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "[data] a broken file\n");
   EXPECT_EQ(testing::read_file(folder / "log.txt"), "[rank 1] [data] a broken file\n");
   EXPECT_EQ(read_status(folder.path(), 0)->end, RankEnd::kFailed);
+}
+
+// What an earlier start of the run reported is no word about this one; status/ holds nothing but ranks.
+TEST(ReportFailure, EachStartOfARunReportsAnew) {
+  const ScratchFolder folder;
+  const DataError bad("[data] a broken file");
+  for (const uint64_t run : {1, 2}) {
+    StatusWriter zero(folder.path(), 0, 1, run);
+    ::testing::internal::CaptureStderr();
+    report_failure(zero, &bad);
+    EXPECT_EQ(::testing::internal::GetCapturedStderr(), "[data] a broken file\n") << run;
+    const auto status = std::filesystem::directory_iterator(status_folder(folder.path()));
+    EXPECT_EQ(std::distance(begin(status), end(status)), 1);
+  }
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{".reported-0000000000000002", "log.txt"}));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <gtest/gtest.h>
+#include <set>
 #include <signal.h>
 #include <sys/wait.h>
 #include <thread>
@@ -129,16 +130,70 @@ TEST(RankStatus, AnErrorLeavesTheFileMarked) {
   EXPECT_FALSE(status->lost());
 }
 
-TEST(RankStatus, WhatAnEarlierRunLeftIsGone) {
+// Of a run of four ranks that was killed; what is not surely Trine's stays.
+TEST(RankStatus, WhatAnEarlierRunLeftIsGoneAndNothingElse) {
   const ScratchFolder folder;
-  std::filesystem::create_directories(status_folder(folder.path()));
-  for (const char* name : {"rank-0000", "rank-0003", "reported"})
-    testing::write_file(status_folder(folder.path()) / name, "old");
-  const StatusWriter one(folder.path(), 1, 2), zero(folder.path(), 0, 2);
+  const auto status = status_folder(folder.path());
+  for (int rank = 0; rank < 4; ++rank) const RankProcess killed(folder.path(), rank, 4);
+  testing::write_file(status / "rank-0004", "");  // killed before it had contents
+  testing::write_file(status / "rank-0005", std::string(testing::read_file(status / "rank-0003").size(), '\0'));
+  const std::vector<std::string> mine = {"notes.txt", "rank-0007", "rank-0008.txt", "rank-notes", "rank-1"};
+  for (const std::string& name : mine) testing::write_file(status / name, "precious");
+  std::filesystem::create_symlink(status / "notes.txt", status / "rank-0009");
+  const StatusWriter one(folder.path(), 1, 2, 77), zero(folder.path(), 0, 2, 77);
   std::set<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(status_folder(folder.path())))
-    names.insert(entry.path().filename());
-  EXPECT_EQ(names, (std::set<std::string>{"rank-0000", "rank-0001"}));
+  for (const auto& entry : std::filesystem::directory_iterator(status)) names.insert(entry.path().filename());
+  std::set<std::string> expected(mine.begin(), mine.end());
+  expected.insert({"rank-0000", "rank-0001", "rank-0009"});
+  EXPECT_EQ(names, expected);
+  for (const std::string& name : mine) EXPECT_EQ(testing::read_file(status / name), "precious");
+}
+
+TEST(RankStatus, WhatIsNotOursStandsInTheWay) {
+  const ScratchFolder folder;
+  const auto status = status_folder(folder.path()), elsewhere = folder / "elsewhere";
+  std::filesystem::create_directories(elsewhere);
+  for (const char* name : {"rank-0000", "rank-0003", "rank-0000.new"})
+    testing::write_file(elsewhere / name, "precious");
+  const auto refuse = [&] {
+    testing::expect_error(ExitCode::kData, {"[status]", "cannot be made", "--out"},
+                          [&] { const StatusWriter zero(folder.path(), 0, 1); });
+    for (const char* name : {"rank-0000", "rank-0003", "rank-0000.new"})
+      EXPECT_EQ(testing::read_file(elsewhere / name), "precious");
+  };
+  std::filesystem::create_directory_symlink("elsewhere", status);
+  refuse();
+  std::filesystem::remove(status);
+  std::filesystem::create_directories(status);
+  std::filesystem::create_symlink(elsewhere / "rank-0000", status / "rank-0000");
+  refuse();
+  std::filesystem::remove(status / "rank-0000");
+  testing::write_file(status / "rank-0000", "precious");
+  refuse();
+  std::filesystem::remove(status / "rank-0000");
+  // A temporary name of old: no part of it any more.
+  std::filesystem::create_symlink(elsewhere / "rank-0000.new", status / "rank-0000.new");
+  { const StatusWriter zero(folder.path(), 0, 1); }
+  EXPECT_EQ(testing::read_file(elsewhere / "rank-0000.new"), "precious");
+}
+
+TEST(RankStatus, OneOfAnotherStartSpeaksOfNobody) {
+  const ScratchFolder folder;
+  const StatusWriter zero(folder.path(), 0, 2, 7), one(folder.path(), 1, 2, 8);
+  EXPECT_TRUE(read_status(folder.path(), 1, 8).has_value());
+  EXPECT_FALSE(read_status(folder.path(), 1, 7).has_value());
+  ASSERT_EQ(read_all_status(folder.path(), 2, 7).size(), 1u);
+  EXPECT_EQ(read_all_status(folder.path(), 2, 7)[0].rank, 0);
+  EXPECT_EQ(read_all_status(folder.path(), 2).size(), 2u);
+}
+
+// The last words of a dying run do not take the next one's away.
+TEST(RankStatus, AnEndRemovesOnlyItsOwn) {
+  const ScratchFolder folder;
+  auto old = std::make_unique<StatusWriter>(folder.path(), 0, 1, 1);
+  const StatusWriter next(folder.path(), 0, 1, 2);
+  old.reset();
+  EXPECT_TRUE(read_status(folder.path(), 0, 2).has_value());
 }
 
 TEST(RankStatus, BrokenFilesAreLeftOut) {
