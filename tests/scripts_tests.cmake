@@ -9,5 +9,5 @@ if(NOT TRINE_SANITIZE)  # with all programs
                              --bin ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
   set_tests_properties(docs PROPERTIES TIMEOUT 300)
   add_test(NAME scripts.readme COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/readme_test.py ${PROJECT_BINARY_DIR})
-  set_tests_properties(scripts.readme PROPERTIES TIMEOUT 300)
+  set_tests_properties(scripts.readme PROPERTIES TIMEOUT 600)
 endif()
