@@ -64,6 +64,7 @@ class Planner {
         target_(target),
         send_slots_(send_slots),
         in_buffer_(graph.values().size()) {
+    plan_.device = target.device;
     plan_.values.resize(graph.values().size());
     for (const Action& action : schedule) num_microbatches_ = std::max(num_microbatches_, action.microbatch + 1);
     for (const Node& node : graph.nodes()) num_chunks_ = std::max(num_chunks_, node.chunk + 1);

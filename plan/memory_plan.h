@@ -52,8 +52,9 @@ struct MemoryLine {
 };
 
 struct MemoryPlan {
-  std::vector<int64_t> state_offsets;  // by state, bytes from the start of the arena
-  std::vector<ValuePlace> values;      // by value
+  DeviceKind device = DeviceKind::kCpu;  // whose kernels the workspace was planned for
+  std::vector<int64_t> state_offsets;    // by state, bytes from the start of the arena
+  std::vector<ValuePlace> values;        // by value
   std::vector<Pool> pools;
   int64_t states_bytes = 0, workspace_bytes = 0;
   std::vector<ByteRange> used;    // parts of the arena that any buffer covers; the rest is never written

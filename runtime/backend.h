@@ -9,7 +9,10 @@
 #include <span>
 #include <string>
 
+#include "base/error.h"
 #include "kernels/kernel.h"
+#include "plan/config.h"
+#include "plan/memory_plan.h"
 #include "runtime/timeline.h"
 
 namespace trine {
@@ -36,6 +39,7 @@ struct DeviceRoom {
 class Backend {
  public:
   virtual ~Backend() = default;
+  virtual DeviceKind device() const = 0;
   virtual std::string describe() const = 0;  // "cpu avx512bf16, 2 threads, oneDNN 2.6.3"
   virtual const KernelTable& kernels() const = 0;
   virtual Timeline& timeline() = 0;
@@ -62,6 +66,12 @@ class Backend {
   // Names the device among all ranks' of this host; empty where there is none.
   virtual std::string identity() const = 0;
 };
+
+// What runs a plan asks this first: kernels of another kind of device need other scratch memory than it has.
+inline void check_device_of_plan(const MemoryPlan& memory, const Backend& backend) {
+  TRINE_CHECK(memory.device == backend.device(), "a plan for {} on a backend of {}", name(memory.device),
+              name(backend.device()));
+}
 
 std::unique_ptr<Backend> make_cpu_backend(int threads);
 

@@ -53,6 +53,7 @@ class CpuBackend final : public Backend {
   explicit CpuBackend(int threads)
       : isa_(cpu::best_isa()), threads_(threads), kernels_(cpu::make_cpu_kernels(isa_, threads)) {}
 
+  DeviceKind device() const override { return DeviceKind::kCpu; }
   std::string describe() const override {
     return fmt::format(
         "cpu {}, {} thread{}{}", cpu::name(isa_), threads_, threads_ == 1 ? "" : "s",

@@ -32,6 +32,7 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
       lanes_(lanes),
       regions_(3) {
   TRINE_CHECK(lanes != nullptr || config.mesh.num_ranks() == 1, "{} ranks need lanes", config.mesh.num_ranks());
+  check_device_of_plan(stage.memory, backend);
   memory_ = backend.allocate(stage.memory.total_bytes());
   if (fill) {
     backend.fill(arena(), *fill);

@@ -28,6 +28,7 @@ Generator::Generator(const InferencePlan& plan, Backend& backend, Communicator* 
     : plan_(plan), backend_(backend), tp_(tp), coordinate_(coordinate_of(tp)) {
   TRINE_CHECK(plan.mesh().tp == (tp ? tp->size() : 1), "a plan for tp {} on {} ranks", plan.mesh().tp,
               tp ? tp->size() : 1);
+  check_device_of_plan(plan.memory, backend);
   memory_ = backend.allocate(plan.memory.total_bytes());
   for (const Node& node : plan.graph.nodes()) chunks_[static_cast<size_t>(node.chunk)].push_back(prepare(node));
 }

@@ -67,6 +67,7 @@ class CudaBackend final : public Backend {
         staging_(context_),
         kernels_(make_cuda_kernels(context_)) {}
 
+  DeviceKind device() const override { return DeviceKind::kCuda; }
   std::string describe() const override {
     const cudaDeviceProp& device = context_->properties;
     int driver = 0;

@@ -135,6 +135,7 @@ class AsyncBackend final : public Backend {
       kernels_.add(op, [this](const KernelRequest& request) { return enqueued(request); });
   }
 
+  DeviceKind device() const override { return cpu_->device(); }
   std::string describe() const override { return "asynchronous " + cpu_->describe(); }
   const KernelTable& kernels() const override { return kernels_; }
   Timeline& timeline() override { return timeline_; }

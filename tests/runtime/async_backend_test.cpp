@@ -88,5 +88,14 @@ TEST(AsyncBackend, TimesOfTheStepAreThoseOfTheDevice) {
   EXPECT_FALSE(executor.find_non_finite(host, 3));
 }
 
+// The workspace of a plan is planned for one device's kernels.
+TEST(AsyncBackend, APlanForAnotherDeviceIsRefused) {
+  const Config config = config_of(1, std::string(kModel) + "--device cuda");
+  const Plan plan = build_plan(config);
+  const auto backend = make_async_backend(1);
+  TraceRecorder trace(1 << 12);
+  EXPECT_THROW(Executor(plan.stages[0], config, {}, *backend, trace), CheckError);
+}
+
 }  // namespace
 }  // namespace trine

@@ -37,7 +37,8 @@ BatchSource stretches(const Config& config) {
   };
 }
 
-TrainingRun train_on_gpu(const Config& config, int steps) {
+TrainingRun train_on_gpu(Config config, int steps) {
+  config.device = DeviceKind::kCuda;
   return train_locally(config, steps, stretches(config), {}, [](CommWorld&, const Config&) {
     return RankDevice{make_cuda_backend(0), nullptr};
   });
@@ -84,7 +85,7 @@ TEST_F(CudaTraining, DataParallelRanksOnOneGpuEqualOneRank) {
 }
 
 TEST_F(CudaTraining, EventsOfTheStepAreInOrderAndWithinIt) {
-  const Config config = config_of(1, kTiny);
+  const Config config = config_of(1, std::string(kTiny) + "--device cuda");
   const Plan plan = build_plan(config);
   const auto backend = make_cuda_backend(0);
   TraceRecorder trace(1 << 16);

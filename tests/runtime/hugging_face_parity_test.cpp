@@ -79,6 +79,7 @@ class HuggingFaceParity : public testing::TestWithParam<Case> {
     config_.dtype = GetParam().dtype;
     config_.steps = 20, config_.warmup = 4, config_.lr = 3e-3, config_.min_lr = 3e-4;
     config_.threads = 2;
+    config_.device = GetParam().device;
   }
   void SetUp() override {
     if (GetParam().device == DeviceKind::kCuda && !has_gpu()) GTEST_SKIP() << "no GPU";
