@@ -58,23 +58,30 @@ const Event& CudaTimeline::event(Mark mark) const {
 
 void CudaTimeline::wait(Queue queue, Mark mark) {
   const Event& awaited = event(mark);
+  context_->activate();
   const std::lock_guard lock(mutex_);
   awaited.block(stream(queue));
 }
 
-void CudaTimeline::synchronize(Mark mark) { event(mark).synchronize(); }
+void CudaTimeline::synchronize(Mark mark) {
+  context_->activate();
+  event(mark).synchronize();
+}
 
 void CudaTimeline::synchronize_all() {
+  context_->activate();
   for (const Stream& stream : context_->streams) stream.synchronize();
   for (const Stream& stream : more_queues_) stream.synchronize();
 }
 
 int64_t CudaTimeline::time_ns(Mark mark) const {
+  context_->activate();
   return base_ns_ + static_cast<int64_t>(event(mark).seconds_since(base_) * 1e9);
 }
 
 // Marks of one queue are reached in their order.
 Timeline::Progress CudaTimeline::progress() {
+  context_->activate();
   const std::lock_guard lock(mutex_);
   Progress progress;
   for (Seen& seen : seen_) {

@@ -10,6 +10,8 @@
 
 namespace trine::cuda {
 
+// Every call activates the device first: a thread that has not chosen one calls CUDA on the first device of the
+// machine, where that would make a second context.
 class CudaTimeline final : public Timeline {
  public:
   explicit CudaTimeline(ContextPtr context);

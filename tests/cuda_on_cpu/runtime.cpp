@@ -1,27 +1,65 @@
-// The functions of CUDA's runtime that the host code of kernels/cuda/ calls. The device's memory is the host's, and
-// all work is done when a call returns, so that streams are nothing.
+// The functions of CUDA's runtime that the host code of kernels/cuda/ and runtime/cuda/ calls. The device's memory
+// is the host's, and all work is done when a call returns: a stream knows its device, an event when it was
+// recorded.
+#include "tests/cuda_on_cpu/runtime.h"
+
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <cuda_runtime_api.h>
 
 #include "tests/cuda_on_cpu/block.h"
 
+struct CUstream_st {
+  int device = 0;
+};
+struct CUevent_st {
+  int device = 0;
+  std::chrono::steady_clock::time_point recorded;
+};
+
 namespace {
 
-int a_stream;
+thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
+std::atomic<int64_t> wrong_device = 0;
+
+cudaError_t done_on(int device) {
+  if (device != current_device) ++wrong_device;
+  return cudaSuccess;
+}
+cudaError_t done_in(cudaStream_t stream) { return done_on(stream->device); }
 
 }  // namespace
+
+int64_t trine::on_cpu::calls_on_wrong_device() { return wrong_device; }
 
 extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = trine::on_cpu::kNumDevices;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+cudaError_t cudaSetDevice(int device) {
+  current_device = device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = current_device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {};
+  properties->uuid.bytes[0] = static_cast<char>(device);
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  *free = *total = size_t{1} << 30;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetStreamPriorityRange(int* lowest, int* highest) {
@@ -29,11 +67,15 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* lowest, int* highest) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
-  *stream = reinterpret_cast<cudaStream_t>(&a_stream);
+  *stream = new CUstream_st{current_device};
   return cudaSuccess;
 }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return done_in(stream); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t, unsigned) { return done_in(stream); }
 
 // Launches throw by themselves (block.h).
 cudaError_t cudaPeekAtLastError() { return last_error; }
@@ -65,31 +107,65 @@ cudaError_t cudaFree(void* data) {
 }
 cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   if (bytes > 0) std::memcpy(to, from, bytes);
-  return cudaSuccess;
+  return done_in(stream);
 }
-cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
+cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
   std::memset(data, value, bytes);
-  return cudaSuccess;
+  return done_in(stream);
 }
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                              size_t height, cudaMemcpyKind, cudaStream_t) {
+                              size_t height, cudaMemcpyKind, cudaStream_t stream) {
   if (to_pitch < width || from_pitch < width) return cudaErrorInvalidPitchValue;
   for (size_t row = 0; row < height; ++row)
     std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
-  return cudaSuccess;
+  return done_in(stream);
 }
-cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width, size_t height, cudaStream_t) {
+cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width, size_t height,
+                              cudaStream_t stream) {
   if (pitch < width) return cudaErrorInvalidPitchValue;
   for (size_t row = 0; row < height; ++row) std::memset(static_cast<char*>(data) + row * pitch, value, width);
-  return cudaSuccess;
+  return done_in(stream);
 }
 
-// Kernels use no events; context.cpp has them for the timeline.
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned) { return cudaErrorNotSupported; }
-cudaError_t cudaEventQuery(cudaEvent_t) { return cudaErrorNotSupported; }
-cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t) { return cudaErrorNotSupported; }
-cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaErrorNotSupported; }
+// Of links between devices: there is none, and the host carries all.
+cudaError_t cudaDeviceCanAccessPeer(int* can, int, int) {
+  *can = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceEnablePeerAccess(int, unsigned) { return cudaErrorPeerAccessUnsupported; }
+cudaError_t cudaDeviceDisablePeerAccess(int) { return cudaErrorPeerAccessNotEnabled; }
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyPeer(void* to, int, const void* from, int, size_t bytes) {
+  return cudaMemcpy(to, from, bytes, cudaMemcpyDefault);
+}
+cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
+  return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream);
+}
+cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceReset() { return cudaSuccess; }
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new CUevent_st{current_device, {}};
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->recorded = std::chrono::steady_clock::now();
+  return event->device == stream->device ? done_in(stream) : cudaErrorInvalidResourceHandle;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) { return done_on(event->device); }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) { return done_on(event->device); }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  *milliseconds = std::chrono::duration<float, std::milli>(end->recorded - begin->recorded).count();
+  return done_on(begin->device);
+}
 
 }  // extern "C"
