@@ -15,6 +15,10 @@ void* open() {
 
 }  // namespace
 
+NcclLibrary::NcclLibrary(const std::string& file) : handle_(::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+  if (handle_ == nullptr) throw ConfigError(fmt::format("[nccl] {} cannot be opened ({})", file, ::dlerror()));
+}
+
 NcclLibrary::NcclLibrary() : handle_(open()) {
   if (handle_ == nullptr)
     throw ConfigError(

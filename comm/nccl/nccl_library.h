@@ -3,10 +3,11 @@
 
 #include <nccl.h>
 #include <source_location>
+#include <string>
 
 namespace trine {
 
-// ConfigError if libnccl.so.2 cannot be opened.
+// ConfigError if it cannot be opened.
 class NcclLibrary {
   void* handle_;
 
@@ -17,7 +18,8 @@ class NcclLibrary {
   void* find_symbol(const char* name) const;
 
  public:
-  NcclLibrary();
+  NcclLibrary();                                  // libnccl.so.2
+  explicit NcclLibrary(const std::string& file);  // of its interface
 
 #define TRINE_NCCL(name) const decltype(&nccl##name) name = find<decltype(&nccl##name)>("nccl" #name)
   TRINE_NCCL(GetVersion);

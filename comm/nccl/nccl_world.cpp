@@ -1,5 +1,7 @@
 #include <cuda_runtime_api.h>
 #include <fmt/core.h>
+#include <functional>
+#include <future>
 #include <map>
 #include <vector>
 
@@ -12,6 +14,12 @@ namespace {
 void check(cudaError_t status, const char* call) {
   if (status != cudaSuccess)
     throw Error(ExitCode::kOther, fmt::format("[cuda] {} from {}", cudaGetErrorString(status), call));
+}
+
+int current_device() {
+  int device = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  return device;
 }
 
 // A byte over an edge that is new. The first message connects its ends, and its host waits for the other's
@@ -30,21 +38,31 @@ class FirstMessage {
   FirstMessage(const FirstMessage&) = delete;
   FirstMessage& operator=(const FirstMessage&) = delete;
 
-  void pass(NcclGroup& edge, bool sends, std::chrono::milliseconds timeout) {
-    sends ? edge.send(byte_, 1, DType::kU8, 1, stream_) : edge.receive(byte_, 1, DType::kU8, 0, stream_);
+  // The message is enqueued by a thread: NCCL blocks in the call until the other end has come, and only an abort
+  // ends that.
+  void pass(NcclGroup& edge, bool sends, const NcclGroup::Options& options,
+            const std::function<void(std::exception_ptr)>& abort) {
+    auto enqueued = std::async(std::launch::async, [&] {
+      options.activate_device();
+      sends ? edge.send(byte_, 1, DType::kU8, 1, stream_) : edge.receive(byte_, 1, DType::kU8, 0, stream_);
+    });
     const auto start = std::chrono::steady_clock::now();
-    cudaError_t status = cudaSuccess;
-    while ((status = cudaStreamQuery(stream_)) == cudaErrorNotReady) {
+    const auto arrived = [&] {
+      if (enqueued.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) return false;
+      const cudaError_t status = cudaStreamQuery(stream_);
+      if (status != cudaErrorNotReady) check(status, "cudaStreamQuery");
+      return status == cudaSuccess;
+    };
+    while (!arrived()) {
       edge.check();
-      if (timeout.count() > 0 && std::chrono::steady_clock::now() - start >= timeout) {
-        const auto hang = std::make_exception_ptr(
-            HangError(fmt::format("[comm] the first message of {} did not arrive within {} s.", edge.name(),
-                                  static_cast<double>(timeout.count()) / 1e3)));
-        edge.abort(hang);
-        std::rethrow_exception(hang);
-      }
+      if (options.timeout.count() == 0 || std::chrono::steady_clock::now() - start < options.timeout) continue;
+      const auto hang = std::make_exception_ptr(
+          HangError(fmt::format("[comm] the first message of {} did not arrive within {} s.", edge.name(),
+                                static_cast<double>(options.timeout.count()) / 1e3)));
+      abort(hang);
+      std::rethrow_exception(hang);
     }
-    check(status, "cudaStreamQuery");
+    enqueued.get();
   }
 
  private:
@@ -74,16 +92,26 @@ class NcclWorld final : public DeviceWorld {
   void check() override {
     for (NcclGroup* group : all_) group->check();
   }
-  void abort(std::exception_ptr why) override {
-    for (NcclGroup* group : all_) group->abort(why);
-  }
+  void abort(std::exception_ptr why) override { abort_groups(nccl_, turn_, all_, why); }
 
  private:
   static constexpr int kSender = 0, kReceiver = 1;
+  // A receive occupies its multiprocessors from when it is posted until the message is there. Two carry more than a
+  // PCIe link.
+  static constexpr int kEdgeCtas = 2;
   using Ends = std::map<PipelineEdge, std::unique_ptr<NcclGroup>>;
 
-  std::unique_ptr<NcclGroup> make(const std::string& name, const ncclUniqueId& id, int rank, int size) {
-    auto group = std::make_unique<NcclGroup>(nccl_, name, id, rank, size, timeout_);
+  NcclGroup::Options options(const std::string& name) const {
+    return {.name = name, .timeout = timeout_, .activate_device = [device = device_] {
+              trine::check(cudaSetDevice(device), "cudaSetDevice");
+            }};
+  }
+
+  std::unique_ptr<NcclGroup> make(const std::string& name, const ncclUniqueId& id, int rank, int size,
+                                  int max_ctas = 0) {
+    NcclGroup::Options own = options(name);
+    own.max_ctas = max_ctas;
+    auto group = std::make_unique<NcclGroup>(nccl_, turn_, std::move(own), id, rank, size);
     all_.push_back(group.get());
     return group;
   }
@@ -126,8 +154,8 @@ class NcclWorld final : public DeviceWorld {
     if (own_rank != from && own_rank != to) return;
     const bool sends = own_rank == from;
     auto& end = sends ? sends_[{to, backward}] : receives_[{from, backward}];
-    end = make(name, id, sends ? kSender : kReceiver, 2);
-    first.pass(*end, sends, timeout_);
+    end = make(name, id, sends ? kSender : kReceiver, 2, kEdgeCtas);
+    first.pass(*end, sends, options(name), [this](std::exception_ptr why) { abort(why); });
   }
 
   static NcclGroup& end_of(Ends& ends, PipelineEdge edge) {
@@ -137,7 +165,9 @@ class NcclWorld final : public DeviceWorld {
   }
 
   const std::chrono::milliseconds timeout_;
+  const int device_ = current_device();
   const NcclLibrary nccl_;
+  NcclTurn turn_;
   std::array<std::unique_ptr<NcclGroup>, kAxes.size()> groups_;
   Ends sends_, receives_;
   std::vector<NcclGroup*> all_;
