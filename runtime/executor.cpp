@@ -34,13 +34,6 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
   TRINE_CHECK(lanes != nullptr || config.mesh.num_ranks() == 1, "{} ranks need lanes", config.mesh.num_ranks());
   check_device_of_plan(stage.memory, backend);
   memory_ = backend.allocate(stage.memory.total_bytes());
-  if (fill) {
-    backend.fill(arena(), *fill);
-    for (size_t i = 0; i < stage.graph.states().size(); ++i) {
-      const TensorView state = view(StateId{static_cast<int32_t>(i)});
-      backend.fill({state.data, static_cast<size_t>(state.num_elements()) * size_bytes(state.dtype)}, std::byte{0});
-    }
-  }
   for (size_t n = 0; n < stage.graph.nodes().size(); ++n) {
     const Node& node = stage.graph.nodes()[n];
     instructions_.push_back(prepare(node, stage.graph.cost({static_cast<int32_t>(n)})));
@@ -55,6 +48,32 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
   }
   prepare_early_collectives();
   if (lanes) lanes->attach(backend);
+  if (lanes && lanes->on_device()) {
+    warm_up();
+    backend.fill(arena(), std::byte{0});
+  }
+  if (fill) {
+    backend.fill(arena(), *fill);
+    for (size_t i = 0; i < stage.graph.states().size(); ++i) {
+      const TensorView state = view(StateId{static_cast<int32_t>(i)});
+      backend.fill({state.data, static_cast<size_t>(state.num_elements()) * size_bytes(state.dtype)}, std::byte{0});
+    }
+  }
+}
+
+// Runs each kernel of the compute lane once, on zeros. CUDA loads a kernel at its first launch, and libraries
+// choose theirs, which waits for what runs on the device; in a step that may be a receive whose sender waits for
+// this rank.
+void Executor::warm_up() {
+  const std::vector<int32_t> tokens(static_cast<size_t>(config_.global_batch / config_.mesh.dp * config_.seq), 0);
+  begin({.ids = tokens, .labels = tokens}, 0, Mode::kEvaluate);
+  for (size_t n = 0; n < instructions_.size(); ++n) {
+    const Node& node = stage_.graph.nodes()[n];
+    if (node.lane != Lane::kCompute || node.op->is_view() || node.op->is_transfer()) continue;
+    bind(n, 0);
+    run_kernel(instructions_[n], 0);
+  }
+  timeline_.synchronize_all();
 }
 
 Executor::~Executor() {
@@ -251,15 +270,22 @@ std::vector<Phase> Executor::phases_of(const Action& action) const {
   return {};
 }
 
-// Training posts the receives of an action while the one before it runs; forwards alone post their own.
+// Training posts the receives of an action while the one before it runs; forwards alone post their own. A receive
+// of the device spins there until its message comes, so it follows what is enqueued of the action before: that may
+// have to be loaded first, and loading waits for what spins.
 void Executor::run_schedule() {
   const Schedule& schedule = stage_.schedule;
+  const bool on_device = lanes_ != nullptr && lanes_->on_device();
+  const auto post_next = [&](size_t i) {
+    if (i + 1 < schedule.size() && mode_ != Mode::kEvaluate) post_receives(schedule[i + 1]);
+  };
   for (size_t i = 0; i < schedule.size(); ++i) {
     if (mode_ == Mode::kEvaluate && schedule[i].kind != ActionKind::kForward) continue;
     wait_for_send_slots(schedule[i]);
     if (i == 0 || mode_ == Mode::kEvaluate) post_receives(schedule[i]);
-    if (i + 1 < schedule.size() && mode_ != Mode::kEvaluate) post_receives(schedule[i + 1]);
+    if (!on_device) post_next(i);
     run_action(schedule[i]);
+    if (on_device) post_next(i);
   }
   posted_.clear();
   sent_.clear();
@@ -369,6 +395,17 @@ void Executor::wait_for_lanes(const Node& node) {
   }
 }
 
+void Executor::run_kernel(const Instruction& instruction, int microbatch) {
+  const std::span<std::byte> workspace(memory_->data() + stage_.memory.workspace_begin(),
+                                       static_cast<size_t>(stage_.memory.workspace_bytes));
+  instruction.kernel({.inputs = instruction.inputs,
+                      .outputs = instruction.outputs,
+                      .workspace = workspace,
+                      .microbatch = microbatch,
+                      .first_write = microbatch <= 0,
+                      .host = host_});
+}
+
 void Executor::run_node(size_t index, int microbatch) {
   const Node& node = stage_.graph.nodes()[index];
   if (status_) status_->set_node(static_cast<int>(index), node.op->name());
@@ -378,15 +415,8 @@ void Executor::run_node(size_t index, int microbatch) {
   if (node.op->is_view()) return;
   bind(index, microbatch);
   const Instruction& instruction = instructions_[index];
-  const std::span<std::byte> workspace(memory_->data() + stage_.memory.workspace_begin(),
-                                       static_cast<size_t>(stage_.memory.workspace_bytes));
   timeline_.push(node.op->name().data());
-  instruction.kernel({.inputs = instruction.inputs,
-                      .outputs = instruction.outputs,
-                      .workspace = workspace,
-                      .microbatch = microbatch,
-                      .first_write = microbatch <= 0,
-                      .host = host_});
+  run_kernel(instruction, microbatch);
   timeline_.pop();
   const Mark end = timeline_.mark(Lane::kCompute);
   events_.push_back({.t0_ns = clock_,

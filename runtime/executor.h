@@ -99,6 +99,7 @@ class Executor {
   Block& block(int chunk, Phase phase) { return blocks_[static_cast<size_t>(chunk)][static_cast<size_t>(phase)]; }
   std::vector<Phase> phases_of(const Action& action) const;
 
+  void warm_up();
   void begin(const HostStep& host, int step, Mode mode);
   const HostStep& stage_host(const HostStep& host);
   void end();
@@ -107,6 +108,7 @@ class Executor {
   void post_receives(const Action& action);
   void wait_for_send_slots(const Action& action);
   void run_action(const Action& action);
+  void run_kernel(const Instruction& instruction, int microbatch);
   void run_node(size_t index, int microbatch);
   void run_on_lane(size_t index, int microbatch);
   void execute_on_lane(size_t index, int microbatch);

@@ -1,6 +1,7 @@
 #include "kernels/cuda/context.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/text.h"
 #include "kernels/cuda/blas_lt.h"
@@ -91,6 +92,9 @@ PinnedBuffer::PinnedBuffer(int64_t bytes)
       size_(bytes) {}
 
 Devices find_devices() {
+  // Before the first call of CUDA, which reads it: more queues exist here than the 8 that a device has connections
+  // for by default, and queues that share one wait for each other.
+  [[maybe_unused]] static const int once = ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", /*replace=*/0);
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaSuccess && count > 0) return {count, {}};

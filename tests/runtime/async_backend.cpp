@@ -130,7 +130,7 @@ class AsyncTimeline final : public Timeline {
 
 class AsyncBackend final : public Backend {
  public:
-  explicit AsyncBackend(int threads) : cpu_(make_cpu_backend(threads)) {
+  AsyncBackend(int threads, bool loads_late) : cpu_(make_cpu_backend(threads)), loads_late_(loads_late) {
     for (const std::string& op : cpu_->kernels().ops())
       kernels_.add(op, [this](const KernelRequest& request) { return enqueued(request); });
   }
@@ -175,7 +175,9 @@ class AsyncBackend final : public Backend {
   Kernel enqueued(const KernelRequest& request) {
     const bool staged = request.group != nullptr && request.device_group == nullptr;
     return [&worker = timeline_.worker(request.lane), staged, kernel = cpu_->kernels().make(request),
-            this](const KernelCall& call) {
+            loaded = !loads_late_, this](const KernelCall& call) mutable {
+      if (!loaded) timeline_.synchronize_all();
+      loaded = true;
       if (call.host)
         TRINE_CHECK(reachable(call.host) && reachable(call.host->ids.data()) && reachable(call.host->labels.data()),
                     "a kernel is given host memory that a device cannot read");
@@ -197,6 +199,7 @@ class AsyncBackend final : public Backend {
   }
 
   std::unique_ptr<Backend> cpu_;
+  const bool loads_late_;
   KernelTable kernels_;
   mutable std::mutex mutex_;
   std::vector<std::span<const std::byte>> host_memory_;
@@ -241,7 +244,9 @@ class AsyncWorld final : public DeviceWorld {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_async_backend(int threads) { return std::make_unique<AsyncBackend>(threads); }
+std::unique_ptr<Backend> make_async_backend(int threads, bool loads_late) {
+  return std::make_unique<AsyncBackend>(threads, loads_late);
+}
 
 std::unique_ptr<DeviceWorld> make_async_world(CommWorld& world) { return std::make_unique<AsyncWorld>(world); }
 

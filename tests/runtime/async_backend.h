@@ -10,7 +10,8 @@
 
 namespace trine {
 
-std::unique_ptr<Backend> make_async_backend(int threads);
+// `loads_late`: as CUDA does by default, a kernel is loaded at its first launch, once all queues are idle.
+std::unique_ptr<Backend> make_async_backend(int threads, bool loads_late = false);
 
 // Devices that talk among themselves: kernels of collectives are enqueued like all others, and messages pass from
 // queue to queue. Uses the groups of `world`, which nobody else may use meanwhile.

@@ -33,6 +33,7 @@ const std::vector<Layout>& layouts() {
       {"pp2", 2, "--pp 2"},
       {"pp4_tied", 4, "--pp 4 --tie-embeddings on"},
       {"pp4_gpipe", 4, "--pp 4 --schedule gpipe"},
+      {"pp2_one_microbatch", 2, "--pp 2 --micro-batch 12"},  // a receive is all that is left to wait for
       {"pp2_zero_bubble", 2, "--pp 2 --schedule zero-bubble --recompute selective"},
       {"pp2_interleaved", 2, "--pp 2 --schedule interleaved --vpp 2"},
       {"tp2_pp2_dp2", 8, "--tp 2 --pp 2 --sp on --zero 1 --tie-embeddings on"}};
@@ -47,7 +48,8 @@ class AsyncBackendTest : public testing::TestWithParam<size_t> {
     const auto batches = random_batches(config);
     const TrainingRun expected = train_locally(config, 3, batches);
     const TrainingRun run = train_locally(config, 3, batches, {}, [&](CommWorld& world, const Config& c) {
-      return RankDevice{make_async_backend(c.threads), on_device ? make_async_world(world) : nullptr};
+      return RankDevice{make_async_backend(c.threads, /*loads_late=*/on_device),
+                        on_device ? make_async_world(world) : nullptr};
     });
     EXPECT_EQ(run.losses, expected.losses);
     EXPECT_EQ(run.norms, expected.norms);
