@@ -13,4 +13,15 @@ struct Target {
   Target(DeviceKind kind, int cpu_threads) : device(kind), threads(cpu_threads) {}
 };
 
+// Which attention a GPU runs: cuDNN's fused one, or the plain kernels. kAuto: cuDNN's where it can, with a warning
+// where it cannot.
+enum class AttentionKind { kAuto, kCudnn, kPlain };
+
+// What a user may wish of a GPU's kernels.
+struct KernelOptions {
+  AttentionKind attention = AttentionKind::kAuto;
+  bool deterministic = false;  // the same bits in every run, where a library has a faster way without that promise
+  bool operator==(const KernelOptions&) const = default;
+};
+
 }  // namespace trine

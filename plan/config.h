@@ -33,6 +33,7 @@ constexpr auto enum_names(ScheduleKind) {
   return std::to_array<std::string_view>({"gpipe", "1f1b", "interleaved", "zero-bubble"});
 }
 constexpr auto enum_names(DeviceKind) { return std::to_array<std::string_view>({"cpu", "cuda"}); }
+constexpr auto enum_names(AttentionKind) { return std::to_array<std::string_view>({"auto", "cudnn", "plain"}); }
 constexpr auto enum_names(CommKind) { return std::to_array<std::string_view>({"auto", "mpi", "nccl"}); }
 
 template <typename E>
@@ -129,6 +130,7 @@ struct Config {
   std::optional<Bytes> memory_budget;
   // Device.
   DeviceKind device = DeviceKind::kCpu;
+  KernelOptions kernels;
   CommKind comm = CommKind::kAuto;
   int local_ranks = 1;
   int threads = 1;  // per rank

@@ -148,6 +148,12 @@ std::vector<Flag> make_table() {
   group = "Device";
   add("device", {}, "cpu|cuda", "where the model runs; the GPUs of a host are shared out to its ranks",
       FIELD(device));
+  add("attention", {}, "auto|cudnn|plain",
+      "of a GPU (default: cuDNN's fused one, where it can be had; plain kernels else, with a warning)",
+      FIELD(kernels.attention));
+  add("deterministic", {}, "on|off",
+      "a GPU gives the same bits in every run; attention is slower (the CPU always does)",
+      FIELD(kernels.deterministic));
   add("comm", {}, "auto|mpi|nccl", "between GPUs (default: tried out; mpi stages through the host)", FIELD(comm));
   add("local-ranks", {}, "N", "ranks as threads of this process, without mpirun", FIELD(local_ranks));
   add("threads", {}, "N", "threads per rank (default: cores / ranks on this host)", FIELD(threads));

@@ -88,6 +88,9 @@ void validate_rest(const Config& c, Problems& problems) {
     problems.add("flags", "--timeout is {}; it needs {} seconds or more.", c.timeout_s, kShortestTimeoutS);
   if (c.comm == CommKind::kNccl && c.device != DeviceKind::kCuda)
     problems.add("flags", "--comm nccl is for --device cuda, but --device is {}. Leave it out.", name(c.device));
+  if (c.kernels.attention == AttentionKind::kCudnn && c.device != DeviceKind::kCuda)
+    problems.add("flags", "--attention cudnn is for --device cuda, but --device is {}. Leave it out.",
+                 name(c.device));
   check.fraction("--valid-fraction", c.valid_fraction);
   check.count("--valid-interval", c.valid_interval, 1, INT64_MAX);
   check.count("--valid-batches", c.valid_batches, 0, INT64_MAX);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "kernels/kernel.h"
@@ -65,6 +66,10 @@ class Backend {
   virtual std::optional<DeviceRoom> room() const = 0;
   // Names the device among all ranks' of this host; empty where there is none.
   virtual std::string identity() const = 0;
+
+  // What a user should know of the kernels that were made, such as that a slow one stands for a fast one. A
+  // sentence each, none twice.
+  virtual std::vector<std::string> notices() const { return {}; }
 };
 
 // What runs a plan asks this first: kernels of another kind of device need other scratch memory than it has.
@@ -77,7 +82,7 @@ std::unique_ptr<Backend> make_cpu_backend(int threads);
 
 // ConfigError where there is no such device, or where the program was built without CUDA. Several ranks may take
 // the same one.
-std::unique_ptr<Backend> make_cuda_backend(int device);
+std::unique_ptr<Backend> make_cuda_backend(int device, const KernelOptions& options = {});
 // ConfigError unless make_cuda_backend() finds one; takes nothing of it. The number of devices.
 int find_cuda_devices();
 

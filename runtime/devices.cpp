@@ -32,7 +32,8 @@ void check_device(DeviceKind device) {
   if (device == DeviceKind::kCuda) find_cuda_devices();
 }
 
-std::unique_ptr<Backend> make_backend(DeviceKind device, int threads, Communicator* world) {
+std::unique_ptr<Backend> make_backend(DeviceKind device, int threads, Communicator* world,
+                                      const KernelOptions& options) {
   std::vector<std::string> hosts;
   if (device == DeviceKind::kCuda) hosts = gather_names(world, ProcessIdentity::own().host);
   std::unique_ptr<Backend> backend;
@@ -43,7 +44,7 @@ std::unique_ptr<Backend> make_backend(DeviceKind device, int threads, Communicat
     }
     const int rank = world ? world->rank() : 0;
     const auto local_rank = std::count(hosts.begin(), hosts.begin() + rank, hosts[static_cast<size_t>(rank)]);
-    backend = make_cuda_backend(static_cast<int>(local_rank) % find_cuda_devices());
+    backend = make_cuda_backend(static_cast<int>(local_rank) % find_cuda_devices(), options);
   });
   return backend;
 }

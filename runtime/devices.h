@@ -18,7 +18,8 @@ void check_device(DeviceKind device);
 
 // This rank's backend. The ranks of a host share out its GPUs in their order, several to one if they are more.
 // Collective over `world` (nullptr: one rank). ConfigError, OutOfMemoryError, agreed (runtime/agreement.h).
-std::unique_ptr<Backend> make_backend(DeviceKind device, int threads, Communicator* world);
+std::unique_ptr<Backend> make_backend(DeviceKind device, int threads, Communicator* world,
+                                      const KernelOptions& options = {});
 
 // What one GPU found of the link to another.
 struct PeerLink {

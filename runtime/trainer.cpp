@@ -98,7 +98,7 @@ bool Trainer::prepare(StopSignal* stop) {
   run_on_first(world(), [&] {
     if (!config_.eval_only) check_saves(config_);
   });
-  backend_ = make_backend(config_.device, config_.threads, world());
+  backend_ = make_backend(config_.device, config_.threads, world(), config_.kernels);
   check_memory(plan_, coordinate_, *backend_, world(), available_bytes());
   if (stopping()) return false;
   if (lanes_)
@@ -116,6 +116,7 @@ bool Trainer::prepare(StopSignal* stop) {
   log_.info(fmt::format("device {}; {} planned per rank{}", backend_->describe(),
                         format_bytes(stage().memory.total_bytes()),
                         on_host > 0 ? fmt::format(", and {} beside it on the host", format_bytes(on_host)) : ""));
+  for (const std::string& notice : backend_->notices()) log_.warn(notice);
   return !stopping();
 }
 

@@ -4,13 +4,14 @@
 # Usage: scripts/cudnn_frontend.sh [FOLDER]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+version=1.32.0  # what kernels/cuda/sdpa.cpp is written against: another one is a change to be tested
 out=${1:-offline/cudnn-frontend}
 [ -e "$out/include/cudnn_frontend.h" ] && exit
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-if ! python3 -m pip download -q --no-deps -d "$scratch" nvidia-cudnn-frontend >"$scratch/log" 2>&1; then
+if ! python3 -m pip download -q --no-deps -d "$scratch" "nvidia-cudnn-frontend==$version" >"$scratch/log" 2>&1; then
   tail -3 "$scratch/log" >&2
-  echo "[cudnn] nvidia-cudnn-frontend cannot be had: attention on GPUs will run on plain kernels" >&2
+  echo "[cudnn] nvidia-cudnn-frontend $version cannot be had: attention on GPUs will run on plain kernels" >&2
   exit 1
 fi
 python3 -m zipfile -e "$scratch"/nvidia_cudnn_frontend-*.whl "$scratch/all"

@@ -42,16 +42,39 @@ void check_head_dim(const AttentionShape& s) {
   TRINE_CHECK(s.head_dim <= kMaxHeadDim, "attention of head_dim {}, at most {}", s.head_dim, kMaxHeadDim);
 }
 
+// cuDNN's graph as find(sdpa) answers, unless the user wishes otherwise; null: the plain kernels. They are so much
+// slower that it is said, once for each reason; ConfigError where the user demands cuDNN.
+template <typename Find>
+SdpaGraph* fused_graph(CudaContext& c, int64_t scratch, Find&& find) {
+  if (c.options.attention == AttentionKind::kPlain) return nullptr;
+  std::string why_not;
+  if (scratch < 0)
+    why_not = "the plan has no workspace for it";
+  else if (Sdpa* const sdpa = c.sdpa(why_not)) {
+    const Sdpa::Answer& answer = find(*sdpa);
+    if (answer.graph) return answer.graph.get();
+    why_not = answer.why_not;
+  }
+  if (c.options.attention == AttentionKind::kCudnn)
+    throw ConfigError(fmt::format(
+        "[--attention] cudnn cannot be had: {}. Mend that, or leave --attention out for the plain kernels.",
+        why_not));
+  c.notices.insert(fmt::format(
+      "[attention] no fused attention of cuDNN: {}. Plain kernels run instead, many times slower on long sequences "
+      "(--attention plain takes them without this warning).",
+      why_not));
+  return nullptr;
+}
+
 Kernel forward(const ContextPtr& c, const KernelRequest& request) {
   const auto& op = dynamic_cast<const Attention&>(request.op);
   const TensorView &q = request.inputs[0], &k = request.inputs[1], &v = request.inputs[2];
   const AttentionShape shape = shape_of(q, k, op.seq, op.head_dim);
   const int64_t scratch = request.workspace_bytes - statistics_bytes(shape) - 256;
-  SdpaGraph* graph = nullptr;
-  if (q.dtype != DType::kF32 && scratch >= 0)
-    graph = c->sdpa().forward(q.dtype, shape,
-                              std::array{q.row_stride, k.row_stride, v.row_stride, request.outputs[0].row_stride},
-                              scratch);
+  const std::array strides{q.row_stride, k.row_stride, v.row_stride, request.outputs[0].row_stride};
+  SdpaGraph* const graph = fused_graph(*c, scratch, [&](Sdpa& sdpa) -> const Sdpa::Answer& {
+    return sdpa.forward(q.dtype, shape, strides, scratch);
+  });
   if (graph == nullptr) check_head_dim(shape);
   return [c, shape, graph](const KernelCall& call) {
     const auto& i = call.inputs;   // q, k, v
@@ -99,18 +122,17 @@ Kernel backward(const ContextPtr& c, const KernelRequest& request) {
   const int64_t scratch = request.workspace_bytes - statistics_bytes(shape) - 256;
   const AttentionPart part =
       attention_part(shape.batch, shape.seq, shape.heads, shape.kv_heads, kAttentionScoreLimit);
-  SdpaGraph* graph = nullptr;
-  if (q.dtype != DType::kF32 && scratch >= 0) {
-    AttentionShape at_once = shape;
-    at_once.batch = part.sequences;
-    at_once.heads = static_cast<int>(shape.heads / shape.kv_heads * part.kv_heads);
-    at_once.kv_heads = static_cast<int>(part.kv_heads);
-    std::vector<int64_t> strides;
-    for (const TensorView& view : request.inputs)
-      if (&view != &request.inputs[kLse]) strides.push_back(view.row_stride);
-    for (const TensorView& view : request.outputs) strides.push_back(view.row_stride);
-    graph = c->sdpa().backward(q.dtype, at_once, strides, scratch);
-  }
+  AttentionShape at_once = shape;
+  at_once.batch = part.sequences;
+  at_once.heads = static_cast<int>(shape.heads / shape.kv_heads * part.kv_heads);
+  at_once.kv_heads = static_cast<int>(part.kv_heads);
+  std::vector<int64_t> strides;
+  for (const TensorView& view : request.inputs)
+    if (&view != &request.inputs[kLse]) strides.push_back(view.row_stride);
+  for (const TensorView& view : request.outputs) strides.push_back(view.row_stride);
+  SdpaGraph* const graph = fused_graph(*c, scratch, [&](Sdpa& sdpa) -> const Sdpa::Answer& {
+    return sdpa.backward(q.dtype, at_once, strides, scratch);
+  });
   if (graph == nullptr) check_head_dim(shape);
   return [c, shape, part, graph](const KernelCall& call) {
     const auto& i = call.inputs;   // q, k, v, o, lse, do

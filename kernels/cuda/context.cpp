@@ -103,15 +103,16 @@ Devices find_devices() {
       0, fmt::format("no CUDA device: {}", status == cudaSuccess ? "none is visible" : cudaGetErrorString(status))};
 }
 
-ContextPtr make_context(int device) {
+ContextPtr make_context(int device, const KernelOptions& options) {
   const Devices found = find_devices();
   if (found.count == 0) throw ConfigError(fmt::format("[cuda] {}. Take --device cpu.", found.why_none));
   if (device < 0 || device >= found.count)
     throw ConfigError(fmt::format("[cuda] device {} of {} (CUDA_VISIBLE_DEVICES?)", device, found.count));
-  return std::make_shared<CudaContext>(device);
+  return std::make_shared<CudaContext>(device, options);
 }
 
-CudaContext::CudaContext(int device_index) : device(selected(device_index)), streams(make_streams()) {
+CudaContext::CudaContext(int device_index, const KernelOptions& kernel_options)
+    : device(selected(device_index)), options(kernel_options), streams(make_streams()) {
   TRINE_CUDA(cudaGetDeviceProperties(&properties, device));
 }
 
@@ -122,9 +123,14 @@ BlasLt& CudaContext::blas_lt() {
   return *blas_lt_;
 }
 
-Sdpa& CudaContext::sdpa() {
-  if (!sdpa_) sdpa_ = std::make_unique<Sdpa>();
-  return *sdpa_;
+Sdpa* CudaContext::sdpa(std::string& why_not) {
+  if (!sdpa_ && why_no_sdpa_.empty()) try {
+      sdpa_ = std::make_unique<Sdpa>(options.deterministic);
+    } catch (const Error& error) {
+      why_no_sdpa_ = error.what();
+    }
+  why_not = why_no_sdpa_;
+  return sdpa_.get();
 }
 
 }  // namespace trine::cuda

@@ -7,6 +7,7 @@
 #include <cuda_runtime_api.h>
 #include <map>
 #include <memory>
+#include <set>
 #include <source_location>
 #include <span>
 #include <string>
@@ -115,11 +116,12 @@ struct RopeAngles {
 
 struct CudaContext {
   int device = 0;
+  const KernelOptions options;
   cudaDeviceProp properties{};
   std::array<Stream, kLanes.size()> streams;
 
   // REQUIRES: the device exists. Makes it the calling thread's current device.
-  explicit CudaContext(int device_index);
+  CudaContext(int device_index, const KernelOptions& kernel_options);
   ~CudaContext();
   // A thread that enqueues must have called this once.
   void activate() const { TRINE_CUDA(cudaSetDevice(device)); }
@@ -128,12 +130,15 @@ struct CudaContext {
 
   // What kernels share, made by the first that needs it. Kernels are made by one thread.
   BlasLt& blas_lt();
-  Sdpa& sdpa();
-  std::map<std::pair<const void*, int64_t>, std::shared_ptr<const RopeAngles>> rope_angles;  // frequencies, seq
+  Sdpa* sdpa(std::string& why_not);  // null where its libraries cannot be opened
+  // By inverse frequencies and the number of positions.
+  std::map<std::pair<std::vector<double>, int64_t>, std::shared_ptr<const RopeAngles>> rope_angles;
+  std::set<std::string> notices;  // Backend::notices()
 
  private:
   std::unique_ptr<BlasLt> blas_lt_;
   std::unique_ptr<Sdpa> sdpa_;
+  std::string why_no_sdpa_;
 };
 
 }  // namespace trine::cuda

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "base/device.h"
 #include "kernels/kernel.h"
 
 namespace trine::cuda {
@@ -21,7 +22,7 @@ struct Devices {
 Devices find_devices();
 
 // ConfigError if there is no such device.
-ContextPtr make_context(int device);
+ContextPtr make_context(int device, const KernelOptions& options = {});
 
 // Builds the table without touching a device, so that a null context will do as long as no kernel is made. Kernels
 // keep their context alive.

@@ -11,6 +11,16 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
+// a / b and a % b of what fits 32 bits, as the numbers of tokens, and of items of a row, do (the host checks): a
+// GPU divides 64 bits some four times slower.
+struct Quotient {
+  int64_t quotient, remainder;
+};
+constexpr Quotient divide(int64_t a, int64_t b) {
+  const auto x = static_cast<uint32_t>(a), y = static_cast<uint32_t>(b);
+  return {x / y, x % y};
+}
+
 // --- Packs: what a thread reads and writes at once
 // -----------------------------------------------------------------
 
@@ -48,8 +58,8 @@ constexpr int64_t rope_items(int64_t heads, int64_t head_dim, int64_t width) {
   return heads * ceil_div(head_dim / 2, width);
 }
 constexpr RopeItem rope_item(int64_t i, int64_t head_dim, int64_t width) {
-  const int64_t per_head = ceil_div(head_dim / 2, width), angle = i % per_head * width;
-  return {i / per_head * head_dim + angle, angle};
+  const auto [head, item] = divide(i, ceil_div(head_dim / 2, width));
+  return {head * head_dim + item * width, item * width};
 }
 
 // --- Gradient norm

@@ -6,7 +6,7 @@ namespace trine::cuda {
 
 Devices find_devices() { return {0, "this program was built without CUDA"}; }
 
-ContextPtr make_context(int) {
+ContextPtr make_context(int, const KernelOptions&) {
   throw ConfigError(
       "[cuda] this program was built without CUDA. Build it where nvcc is found, or take --device cpu.");
 }

@@ -3,13 +3,27 @@
 #include "kernels/cuda/sdpa.h"
 
 namespace trine::cuda {
+namespace {
+
+const Sdpa::Answer& none() {
+  static const Sdpa::Answer answer{
+      nullptr,
+      "this program was built without cuDNN's headers; scripts/cudnn_frontend.sh brings them, then build again"};
+  return answer;
+}
+
+}  // namespace
 
 struct Sdpa::Handle {};
 
-Sdpa::Sdpa() = default;
+Sdpa::Sdpa(bool deterministic) : deterministic_(deterministic) {}
 Sdpa::~Sdpa() = default;
 
-SdpaGraph* Sdpa::forward(DType, const AttentionShape&, std::span<const int64_t>, int64_t) { return nullptr; }
-SdpaGraph* Sdpa::backward(DType, const AttentionShape&, std::span<const int64_t>, int64_t) { return nullptr; }
+const Sdpa::Answer& Sdpa::forward(DType, const AttentionShape&, std::span<const int64_t>, int64_t) {
+  return none();
+}
+const Sdpa::Answer& Sdpa::backward(DType, const AttentionShape&, std::span<const int64_t>, int64_t) {
+  return none();
+}
 
 }  // namespace trine::cuda

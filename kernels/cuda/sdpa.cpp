@@ -103,10 +103,14 @@ class Graph final : public SdpaGraph {
   int64_t workspace_bytes_;
 };
 
-// Heads begin at multiples of 16 bytes.
-bool possible(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides) {
-  if (dtype == DType::kF32 || shape.head_dim % 8 != 0) return false;
-  return std::all_of(strides.begin(), strides.end(), [](int64_t stride) { return stride % 8 == 0; });
+// Why cuDNN is not even asked; empty: it is. Heads begin at multiples of 16 bytes.
+std::string impossible(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides) {
+  if (dtype == DType::kF32) return "it has none for f32; take --dtype bf16";
+  if (shape.head_dim % 8 != 0)
+    return fmt::format("it has none for heads of {}, only for multiples of 8", shape.head_dim);
+  for (const int64_t stride : strides)
+    if (stride % 8 != 0) return fmt::format("rows of {} elements are not multiples of 16 bytes", stride);
+  return {};
 }
 
 std::vector<int64_t> key_of(bool backward, DType dtype, const AttentionShape& s, std::span<const int64_t> strides,
@@ -117,46 +121,57 @@ std::vector<int64_t> key_of(bool backward, DType dtype, const AttentionShape& s,
   return key;
 }
 
-// Null where no engine of cuDNN takes the graph: the caller has other kernels. They are so much slower that this is
-// said once for each problem.
-std::unique_ptr<SdpaGraph> build(cudnnHandle_t handle, Problem problem, int64_t workspace_bytes) {
+Sdpa::Answer build(cudnnHandle_t handle, Problem problem, int64_t workspace_bytes) try {
   fe::graph::Graph& graph = *problem.graph;
   int64_t needed = 0;
-  const auto refused = [](fe::error_t error) {
-    if (error.is_bad())
-      fmt::print(stderr, "[cudnn] no fused attention, a plain kernel runs, many times slower: {}\n",
-                 error.get_message());
+  std::string why;
+  const auto refused = [&](fe::error_t error) {
+    if (error.is_bad()) why = "it refuses: " + error.get_message();
     return error.is_bad();
   };
   if (refused(graph.validate()) || refused(graph.build_operation_graph(handle)) ||
       refused(graph.create_execution_plans({fe::HeurMode_t::A})))
-    return nullptr;
+    return {nullptr, why};
   graph.deselect_workspace_greater_than(workspace_bytes);
   if (refused(graph.check_support()) || refused(graph.build_plans(fe::BuildPlanPolicy_t::HEURISTICS_CHOICE)) ||
       refused(graph.get_workspace_size(needed)))
-    return nullptr;
-  return std::make_unique<Graph>(handle, std::move(problem), needed);
+    return {nullptr, why};
+  // What the frontend itself needs comes on top of what the filter saw.
+  if (needed > workspace_bytes)
+    return {nullptr, fmt::format("it needs {} bytes of workspace, the plan has {}", needed, workspace_bytes)};
+  return {std::make_unique<Graph>(handle, std::move(problem), needed), {}};
+} catch (const Error& error) {  // a library that the frontend wanted
+  return {nullptr, error.what()};
 }
 
 float score_scale(const AttentionShape& shape) { return 1 / std::sqrt(static_cast<float>(shape.head_dim)); }
 
 }  // namespace
 
+// cuDNN compiles some of its kernels when they are first needed. It looks for the compiler, and that for its
+// builtins, only where the loader looks, so both are opened beforehand from where CUDA is.
 struct Sdpa::Handle {
-  Library compiler{fmt::format("libnvrtc.so.{}", CUDART_VERSION / 1000)};  // cuDNN looks for it at its own places
+  Library compiler{fmt::format("libnvrtc.so.{}", CUDART_VERSION / 1000)};
+  Library builtins{builtins_of(compiler)};
   cudnnHandle_t cudnn = nullptr;
   Handle() { check(cudnnCreate(&cudnn), "cudnnCreate"); }
   ~Handle() { cudnnDestroy(cudnn); }
+
+  static std::string builtins_of(const Library& compiler) {
+    int major = 0, minor = 0;
+    compiler.function<int (*)(int*, int*)>("nvrtcVersion")(&major, &minor);
+    return fmt::format("libnvrtc-builtins.so.{}.{}", major, minor);
+  }
 };
 
-Sdpa::Sdpa() : handle_(std::make_unique<Handle>()) {}
+Sdpa::Sdpa(bool deterministic) : deterministic_(deterministic), handle_(std::make_unique<Handle>()) {}
 Sdpa::~Sdpa() = default;
 
-SdpaGraph* Sdpa::forward(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides,
-                         int64_t workspace_bytes) {
-  if (!possible(dtype, shape, strides)) return nullptr;
-  const auto [entry, is_new] = graphs_.try_emplace(key_of(false, dtype, shape, strides, workspace_bytes));
-  if (!is_new) return entry->second.get();
+const Sdpa::Answer& Sdpa::forward(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides,
+                                  int64_t workspace_bytes) {
+  const auto [entry, is_new] = answers_.try_emplace(key_of(false, dtype, shape, strides, workspace_bytes));
+  Answer& answer = entry->second;
+  if (!is_new || !(answer.why_not = impossible(dtype, shape, strides)).empty()) return answer;
   Problem p(dtype, shape, strides);
   const Tensor q = p.input("q", shape.heads), k = p.input("k", shape.kv_heads), v = p.input("v", shape.kv_heads);
   const auto [o, statistics] = p.graph->sdpa(q, k, v,
@@ -167,15 +182,14 @@ SdpaGraph* Sdpa::forward(DType dtype, const AttentionShape& shape, std::span<con
                                                  .set_attn_scale(score_scale(shape)));
   p.output(o, shape.heads);
   p.statistics_output(statistics);
-  entry->second = build(handle_->cudnn, std::move(p), workspace_bytes);
-  return entry->second.get();
+  return answer = build(handle_->cudnn, std::move(p), workspace_bytes);
 }
 
-SdpaGraph* Sdpa::backward(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides,
-                          int64_t workspace_bytes) {
-  if (!possible(dtype, shape, strides)) return nullptr;
-  const auto [entry, is_new] = graphs_.try_emplace(key_of(true, dtype, shape, strides, workspace_bytes));
-  if (!is_new) return entry->second.get();
+const Sdpa::Answer& Sdpa::backward(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides,
+                                   int64_t workspace_bytes) {
+  const auto [entry, is_new] = answers_.try_emplace(key_of(true, dtype, shape, strides, workspace_bytes));
+  Answer& answer = entry->second;
+  if (!is_new || !(answer.why_not = impossible(dtype, shape, strides)).empty()) return answer;
   Problem p(dtype, shape, strides);
   const Tensor q = p.input("q", shape.heads), k = p.input("k", shape.kv_heads), v = p.input("v", shape.kv_heads),
                o = p.input("o", shape.heads), statistics = p.statistics_input(), d_o = p.input("do", shape.heads);
@@ -183,13 +197,12 @@ SdpaGraph* Sdpa::backward(DType dtype, const AttentionShape& shape, std::span<co
                                                    fe::graph::SDPA_backward_attributes()
                                                        .set_name("attention_grad")
                                                        .set_causal_mask(true)
-                                                       .set_deterministic_algorithm(true)
+                                                       .set_deterministic_algorithm(deterministic_)
                                                        .set_attn_scale(score_scale(shape)));
   p.output(dq, shape.heads);
   p.output(dk, shape.kv_heads);
   p.output(dv, shape.kv_heads);
-  entry->second = build(handle_->cudnn, std::move(p), workspace_bytes);
-  return entry->second.get();
+  return answer = build(handle_->cudnn, std::move(p), workspace_bytes);
 }
 
 }  // namespace trine::cuda

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/dtype.h"
@@ -25,20 +26,28 @@ class SdpaGraph {
 
 class Sdpa {
  public:
-  Sdpa();  // opens the library
+  // The graph, or a clause that says why there is none: f32, odd strides, a head_dim beyond cuDNN's limits (256 on
+  // Hopper, 128 before), more workspace than there is, an old GPU.
+  struct Answer {
+    std::unique_ptr<SdpaGraph> graph;
+    std::string why_not;
+  };
+
+  // Opens the library; an Error if it cannot be. `deterministic`: of backward.
+  explicit Sdpa(bool deterministic);
   ~Sdpa();
-  // Null where cuDNN has no kernel: f32, odd strides, a head_dim beyond its limits (256 on Hopper, 128 before),
-  // more workspace than there is, an old GPU. strides: elements between tokens, in the order of run() but without
-  // lse, which is f32 [batch, heads, seq] here. Equal problems share a graph.
-  SdpaGraph* forward(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides,
-                     int64_t workspace_bytes);
-  SdpaGraph* backward(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides,
-                      int64_t workspace_bytes);
+  // strides: elements between tokens, in the order of run() but without lse, which is f32 [batch, heads, seq] here.
+  // Equal problems share an answer.
+  const Answer& forward(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides,
+                        int64_t workspace_bytes);
+  const Answer& backward(DType dtype, const AttentionShape& shape, std::span<const int64_t> strides,
+                         int64_t workspace_bytes);
 
  private:
   struct Handle;
+  const bool deterministic_;
   std::unique_ptr<Handle> handle_;
-  std::map<std::vector<int64_t>, std::unique_ptr<SdpaGraph>> graphs_;
+  std::map<std::vector<int64_t>, Answer> answers_;
 };
 
 }  // namespace trine::cuda

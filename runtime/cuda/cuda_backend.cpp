@@ -112,6 +112,7 @@ class CudaBackend final : public Backend {
     return DeviceRoom{static_cast<int64_t>(free), static_cast<int64_t>(total), kOutsidePlanBytes};
   }
   std::string identity() const override { return identity_of(context_->properties.uuid.bytes); }
+  std::vector<std::string> notices() const override { return {context_->notices.begin(), context_->notices.end()}; }
 
  private:
   const ContextPtr context_;
@@ -123,8 +124,8 @@ class CudaBackend final : public Backend {
 }  // namespace
 }  // namespace cuda
 
-std::unique_ptr<Backend> make_cuda_backend(int device) {
-  return std::make_unique<cuda::CudaBackend>(cuda::make_context(device));
+std::unique_ptr<Backend> make_cuda_backend(int device, const KernelOptions& options) {
+  return std::make_unique<cuda::CudaBackend>(cuda::make_context(device, options));
 }
 
 int find_cuda_devices() {

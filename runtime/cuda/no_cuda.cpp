@@ -6,8 +6,8 @@
 
 namespace trine {
 
-std::unique_ptr<Backend> make_cuda_backend(int device) {
-  cuda::make_context(device);
+std::unique_ptr<Backend> make_cuda_backend(int device, const KernelOptions& options) {
+  cuda::make_context(device, options);
   TRINE_CHECK(false, "a context without CUDA");
   return nullptr;
 }

@@ -46,5 +46,8 @@ inline unsigned long long atomicAdd(unsigned long long* address, unsigned long l
   trine::on_cpu::trap(place);
 }
 
+// As on a GPU, the address must be a multiple of 16: undefined behaviour ends the test.
+inline void __stwb(uint4* address, uint4 value) { *address = value; }
+
 inline float __expf(float x) { return expf(x); }  // the GPU's is less exact
 inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }

@@ -21,7 +21,7 @@ __global__ void rope_kernel(int64_t n, int64_t heads, int64_t head_dim, ConstRow
   const int64_t count = half - at.angle, first = angles.position == nullptr ? 0 : *angles.position;
   require(first >= 0 && first + smaller(n, angles.seq) <= angles.positions);
   for (int64_t i = blockIdx.y; i < n; i += gridDim.y) {
-    const int64_t table = (first + i % angles.seq) * half + at.angle;
+    const int64_t table = (first + divide(i, angles.seq).remainder) * half + at.angle;
     const Values<N> cos = load<whole, N>(angles.cos + table, count),
                     sin = load<whole, N>(angles.sin + table, count);
     const T* const from = row<T>(x, i) + at.column;

@@ -17,9 +17,9 @@ template <typename T, bool whole>
 __global__ void repeat_heads_kernel(int64_t n, int64_t kv_heads, int64_t copies, int64_t head_dim, ConstRows x,
                                     Rows y) {
   constexpr int N = kPack<T>;
-  const int64_t item = item_of_row(), per_head = ceil_div(head_dim, N), head = item / per_head;
+  const auto [head, pack] = divide(item_of_row(), ceil_div(head_dim, N));
   if (head >= kv_heads * copies) return;
-  const int64_t j = item % per_head * N, from = head / copies * head_dim + j, to = head * head_dim + j;
+  const int64_t j = pack * N, from = divide(head, copies).quotient * head_dim + j, to = head * head_dim + j;
   for (int64_t i = blockIdx.y; i < n; i += gridDim.y)
     store<whole>(row<T>(y, i) + to, load<whole, N>(row<T>(x, i) + from, head_dim - j), head_dim - j);
 }
@@ -28,9 +28,9 @@ template <typename T, bool whole>
 __global__ void repeat_heads_grad_kernel(int64_t n, int64_t kv_heads, int64_t copies, int64_t head_dim,
                                          ConstRows dy, Rows dx) {
   constexpr int N = kPack<T>;
-  const int64_t item = item_of_row(), per_head = ceil_div(head_dim, N), head = item / per_head;
+  const auto [head, pack] = divide(item_of_row(), ceil_div(head_dim, N));
   if (head >= kv_heads) return;
-  const int64_t j = item % per_head * N;
+  const int64_t j = pack * N;
   for (int64_t i = blockIdx.y; i < n; i += gridDim.y) {
     const T* const first = row<T>(dy, i) + head * copies * head_dim + j;
     Values<N> sum = load<whole, N>(first, head_dim - j);

@@ -68,7 +68,15 @@ __device__ __forceinline__ void store(T* p, const Values<N>& x, int64_t count) {
     Stored<T, N> raw;
 #pragma unroll
     for (int i = 0; i < N; ++i) raw.v[i] = narrow<T>(x[i]);
-    *reinterpret_cast<Stored<T, N>*>(p) = raw;
+    if constexpr (sizeof raw % sizeof(uint4) == 0) {
+      // Assigned, the compiler may write the members of a struct one by one (scripts/check_ptx.py looks).
+      uint4 words[sizeof raw / sizeof(uint4)];
+      memcpy(words, &raw, sizeof raw);
+#pragma unroll
+      for (size_t i = 0; i < sizeof raw / sizeof(uint4); ++i) __stwb(reinterpret_cast<uint4*>(p) + i, words[i]);
+    } else {
+      *reinterpret_cast<Stored<T, N>*>(p) = raw;
+    }
   } else {
 #pragma unroll
     for (int i = 0; i < N; ++i)
