@@ -11,7 +11,8 @@ TEST(RopeAngles, AreFoundByTheFrequenciesThemselves) {
   const auto context = cuda::make_context(0);
   const KernelTable kernels = cuda::make_cuda_kernels(context);
   const auto prepare = [&](std::shared_ptr<const std::vector<double>> frequencies) {
-    const Rope op(4, 4, std::move(frequencies));
+    Rope op;
+    op.seq = op.head_dim = 4, op.inverse_frequencies = std::move(frequencies);
     const Mesh mesh;
     alignas(16) static std::byte memory[4 * 4 * sizeof(float)];
     const TensorView rows{memory, DType::kF32, 4, 4, 4};
