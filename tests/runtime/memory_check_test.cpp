@@ -23,6 +23,7 @@ constexpr const char* kFlags = "--layers 2 --hidden 32 --heads 4 --kv-heads 2 --
 class DeviceOf final : public Backend {
  public:
   DeviceOf(int64_t free_bytes, int64_t outside_bytes) : room_{free_bytes, free_bytes, outside_bytes} {}
+  DeviceKind device() const override { return DeviceKind::kCuda; }
   std::string describe() const override { return cpu_->describe(); }
   const KernelTable& kernels() const override { return cpu_->kernels(); }
   Timeline& timeline() override { return cpu_->timeline(); }
