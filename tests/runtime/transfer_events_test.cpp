@@ -42,6 +42,7 @@ class JumpingTimeline final : public Timeline {
 class JumpingBackend final : public Backend {
  public:
   explicit JumpingBackend(const Jumps& jumps) : timeline_(cpu_->timeline(), jumps) {}
+  DeviceKind device() const override { return cpu_->device(); }
   std::string describe() const override { return cpu_->describe(); }
   const KernelTable& kernels() const override { return cpu_->kernels(); }
   Timeline& timeline() override { return timeline_; }
