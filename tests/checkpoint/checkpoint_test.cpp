@@ -156,7 +156,8 @@ TEST(CheckpointFiles, H5pyReadsThem) {
                                             {"i64", {9}, -1, DType::kI64}};
   const ScratchFolder scratch;
   ASSERT_TRUE(save(scratch.path(), 1, {2, 2, 3, true}, {}, tensors).ok);
-  const fs::path script = fs::path(__FILE__).parent_path() / "read_with_h5py.py", out = scratch / "out";
+  const fs::path script = fs::path(TRINE_TEST_DATA).parent_path() / "checkpoint" / "read_with_h5py.py",
+                 out = scratch / "out";
   fs::create_directory(out);
   const std::string command =
       fmt::format("cd / && {} {} {} {} > {}", kPython, script.string(), (scratch / "step-000001").string(),
@@ -179,7 +180,7 @@ TEST(CheckpointFiles, H5pyWidensBf16) {
   const ScratchFolder scratch;
   const Slice slice{"b", TensorKind::kWeight, DType::kBF16, {4}, {{{0}, {4}}}, values.data()};
   ASSERT_TRUE(save_checkpoint(job_at(scratch.path(), 1), {&slice, 1}).ok);
-  const fs::path script = fs::path(__FILE__).parent_path() / "read_with_h5py.py";
+  const fs::path script = fs::path(TRINE_TEST_DATA).parent_path() / "checkpoint" / "read_with_h5py.py";
   const std::string folder = scratch.path().string();
   ASSERT_EQ(
       std::system(fmt::format("{} {} {}/step-000001 {} > {}/list", kPython, script.string(), folder, folder, folder)

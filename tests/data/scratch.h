@@ -45,7 +45,7 @@ class ScratchFolder {
 };
 
 inline std::filesystem::path fixture(const std::string& name) {
-  return std::filesystem::path(__FILE__).parent_path() / name;  // tests/data
+  return std::filesystem::path(TRINE_TEST_DATA) / name;
 }
 
 inline void write_file(const std::filesystem::path& path, std::string_view contents) {

@@ -17,7 +17,7 @@ namespace {
 using nlohmann::json;
 
 std::filesystem::path fixture(const char* name) {
-  return std::filesystem::path(__FILE__).parent_path().parent_path() / "data" / "hf_llama" / name;
+  return std::filesystem::path(TRINE_TEST_DATA) / "hf_llama" / name;
 }
 
 // As people have it for LLaMA-2-7B: no head_dim, no kv heads, no rope_theta.

@@ -48,7 +48,7 @@ class TemporaryFile {
 };
 
 std::filesystem::path fixture(const char* name) {
-  return std::filesystem::path(__FILE__).parent_path().parent_path() / "data" / "hf_llama" / name;
+  return std::filesystem::path(TRINE_TEST_DATA) / "hf_llama" / name;
 }
 
 #define EXPECT_HAS(text, part) \
