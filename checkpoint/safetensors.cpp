@@ -262,7 +262,7 @@ namespace {
 std::string header_of(const std::vector<SafetensorsEntry>& entries,
                       const std::map<std::string, std::string>& metadata) {
   std::string text = "{";
-  const auto add = [&](const std::string& key, const Json& value) {
+  const auto add = [&](const std::string& key, const nlohmann::ordered_json& value) {
     text += (text.size() > 1 ? "," : "") + Json(key).dump() + ":" + value.dump();
   };
   if (!metadata.empty()) add("__metadata__", metadata);

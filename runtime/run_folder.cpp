@@ -44,7 +44,8 @@ bool has_metrics(const fs::path& path) {
 
 fs::path without_slash(const fs::path& path) {
   if (path.empty()) throw ConfigError("[run folder] its name is empty. Give --out a folder.");
-  return (path / "").lexically_normal().parent_path();
+  const fs::path clean = (path / "").lexically_normal().parent_path();
+  return clean.empty() ? fs::path(".") : clean;
 }
 
 [[noreturn]] void cannot_be_made(const fs::path& path, const std::string& reason) {

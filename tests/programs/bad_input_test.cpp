@@ -127,7 +127,7 @@ TEST_F(BadInput, FullDiskWarnsOnceAndTrainingGoesOn) {
   size_t warnings = 0;
   for (size_t at = ran.text.find("warning:"); at != std::string::npos; at = ran.text.find("warning:", at + 1))
     ++warnings;
-  EXPECT_LE(warnings, 2u) << ran.text;  // one for each file
+  EXPECT_LE(warnings, 3u) << ran.text;  // one for each file
   EXPECT_GE(warnings, 1u) << ran.text;
 }
 
