@@ -182,9 +182,17 @@ TEST_F(CheckpointTool, CarriesTheTokenizerOver) {
   std::filesystem::create_directory(folder_ / "hf");
   const SafetensorsFile fixture(hf("mha") + "/model.safetensors");
   const std::vector<std::byte> zeros(kVocab * 64 * sizeof(float));
+  std::vector<std::vector<float>> values;
+  values.reserve(fixture.tensors().size());
   std::vector<SafetensorsEntry> entries;
   for (auto [name, tensor] : fixture.tensors()) {
-    if (tensor.shape[0] == 97) tensor.shape = {kVocab, 64}, tensor.bytes = zeros;
+    if (tensor.shape[0] == 97) {
+      tensor.shape = {kVocab, 64}, tensor.bytes = zeros;
+    } else {
+      values.push_back(to_vector<float>(tensor));
+      tensor.bytes = std::as_bytes(std::span<const float>(values.back()));
+    }
+    tensor.file = nullptr;
     entries.push_back({name, tensor});
   }
   write_safetensors(folder_ / "hf/model.safetensors", std::move(entries));
