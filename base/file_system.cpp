@@ -45,6 +45,13 @@ PathKind kind_of(const fs::path& path) {
   return S_ISDIR(info.st_mode) ? PathKind::kFolder : PathKind::kOther;
 }
 
+bool is_taken(const fs::path& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) == 0) return true;
+  if (errno == ENOENT || errno == ENOTDIR) return false;
+  throw_file_error("[file]", path, "looking at it");
+}
+
 std::optional<std::vector<std::string>> names_in(const fs::path& folder) {
   const auto close = [](DIR* opened) { ::closedir(opened); };
   const std::unique_ptr<DIR, decltype(close)> opened(::opendir(folder.c_str()), close);

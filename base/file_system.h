@@ -33,6 +33,9 @@ inline bool is_there(const std::filesystem::path& path) { return kind_of(path) !
 inline bool is_file(const std::filesystem::path& path) { return kind_of(path) == PathKind::kFile; }
 inline bool is_folder(const std::filesystem::path& path) { return kind_of(path) == PathKind::kFolder; }
 
+// Whether anything stands at a path itself, a link that leads nowhere included: what a rename would replace.
+bool is_taken(const std::filesystem::path& path);
+
 // The names in a folder, in their order, without "." and ".."; nullopt if there is no such folder. All of them, or
 // an IoError; DataError for what is no folder.
 std::optional<std::vector<std::string>> names_in(const std::filesystem::path& folder);

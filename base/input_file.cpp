@@ -101,4 +101,12 @@ std::string read_text_file(const std::filesystem::path& path, int64_t max_bytes)
   return text;
 }
 
+std::string beginning_of(const std::filesystem::path& path, int64_t bytes) {
+  if (!is_file(path)) return {};
+  const InputFile file(path);
+  std::string text(static_cast<size_t>(std::min(bytes, file.size())), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
 }  // namespace trine

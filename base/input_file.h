@@ -72,5 +72,7 @@ class NumbersInFile {
 
 // The whole of a file that fits in memory easily. DataError if it is larger than `max_bytes`.
 std::string read_text_file(const std::filesystem::path& path, int64_t max_bytes = int64_t{1} << 30);
+// The first `bytes` of a file, or all of a shorter one. Empty for what is no regular file, and where there is none.
+std::string beginning_of(const std::filesystem::path& path, int64_t bytes);
 
 }  // namespace trine

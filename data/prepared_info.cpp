@@ -1,7 +1,5 @@
 #include "data/prepared_info.h"
 
-#include <fstream>
-
 #include "base/error.h"
 #include "base/input_file.h"
 #include "base/json.h"
@@ -14,17 +12,17 @@ namespace {
 constexpr std::string_view kFormat = "trine prepared data";
 
 bool is_ours(const fs::path& info) {
-  std::ifstream file(info, std::ios::binary);
-  const Json json = Json::parse(file, nullptr, /*allow_exceptions=*/false);
-  return json.is_object() && json.contains("format") && json["format"].is_string() &&
-         json["format"].get<std::string>().starts_with(kFormat);
+  if (!is_file(info)) return false;
+  try {
+    const Json json = parse_json(read_text_file(info));
+    return json.is_object() && json.contains("format") && json["format"].is_string() &&
+           json["format"].get<std::string>().starts_with(kFormat);
+  } catch (const JsonError&) {
+    return false;
+  }
 }
 
-bool is_token_index(const fs::path& path) {
-  std::string begin(7, '\0');
-  std::ifstream(path, std::ios::binary).read(begin.data(), std::ssize(begin));
-  return begin == "MMIDIDX";
-}
+bool is_token_index(const fs::path& path) { return beginning_of(path, 7) == "MMIDIDX"; }
 
 }  // namespace
 
@@ -61,9 +59,8 @@ PreparedInfo read_prepared_info(const fs::path& file) {
 
 void require_own_outputs(const fs::path& prefix) {
   const auto suffixed = [&](const char* suffix) { return fs::path(prefix) += suffix; };
-  std::error_code error;
   const auto refuse_if = [&](bool foreign, const fs::path& path) {
-    if (foreign && fs::exists(fs::symlink_status(path, error)))
+    if (foreign && is_taken(path))
       throw ConfigError(
           fmt::format("[--out] {} is there and was not written by prepare_data: it is not replaced. "
                       "Choose another --out, or remove it.",

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/atomic_file.h"
+#include "base/input_file.h"
 #include "base/text.h"
 #include "graph/printer.h"
 #include "models/llama.h"
@@ -112,12 +112,7 @@ namespace {
 
 // A picture from before may be replaced, anything else of that name may not.
 void require_own_picture(const std::filesystem::path& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(std::filesystem::symlink_status(path, error))) return;
-  std::string begin(512, '\0');
-  if (std::filesystem::is_regular_file(path, error))
-    std::ifstream(path, std::ios::binary).read(begin.data(), std::ssize(begin));
-  if (begin.find("<title>pp ") == begin.npos)
+  if (is_taken(path) && beginning_of(path, 512).find("<title>pp ") == std::string::npos)
     throw ConfigError(fmt::format(
         "[flags] {} is no picture of a schedule: it is not replaced. Choose another --out.", path.string()));
 }

@@ -5,8 +5,10 @@
 #include <chrono>
 #include <cstring>
 #include <fmt/format.h>
-#include <fstream>
 #include <unistd.h>
+#include <vector>
+
+#include "base/input_file.h"
 
 namespace trine {
 namespace fs = std::filesystem;
@@ -71,25 +73,29 @@ std::optional<int64_t> step_of(std::string_view head) {
   return std::nullopt;
 }
 
-// How many bytes the whole frames up to a step take.
+// How many bytes the whole frames up to a step take. IoError: what cannot be read is not cut away.
 int64_t bytes_until(const fs::path& path, int64_t step) {
-  std::ifstream file(path, std::ios::binary);
-  std::error_code error;
-  const auto size = static_cast<uint64_t>(fs::file_size(path, error));
+  if (!is_file(path)) return 0;
+  const InputFile file(path);
+  const auto read = [&](uint64_t at, auto& bytes, uint64_t count) {
+    file.read(static_cast<int64_t>(at), std::as_writable_bytes(std::span(bytes)).first(count));
+  };
+  const auto size = static_cast<uint64_t>(file.size());
   uint64_t at = 0;
-  while (file && !error) {
-    std::array<char, kLengthBytes + kCrcBytes> header{};
+  std::array<char, kLengthBytes + kCrcBytes> header{};
+  while (size - at >= header.size()) {
     std::array<char, kLongestHead> head{};
     uint64_t length = 0;
     uint32_t crc = 0;
-    if (!file.seekg(static_cast<std::streamoff>(at)).read(header.data(), header.size())) break;
+    read(at, header, header.size());
     std::memcpy(&length, header.data(), sizeof length);
     std::memcpy(&crc, header.data() + kLengthBytes, sizeof crc);
     if (crc != masked_crc32c({header.data(), kLengthBytes})) break;
     const uint64_t end = at + header.size() + length + kCrcBytes;
     if (length > size || end > size) break;  // a last event without its end was cut off
-    file.read(head.data(), static_cast<std::streamsize>(std::min<uint64_t>(length, head.size())));
-    const auto of = step_of({head.data(), static_cast<size_t>(file.gcount())});
+    const uint64_t of_head = std::min<uint64_t>(length, head.size());
+    read(at + header.size(), head, of_head);
+    const auto of = step_of({head.data(), of_head});
     if (!of || *of > step) break;
     at = end;
   }
@@ -109,10 +115,8 @@ double now_s() {
 // TensorBoard takes any file with "tfevents" in its name; other readers want time and host behind it.
 fs::path event_file_in(const fs::path& folder) {
   std::string newest;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    if (const std::string name = it->path().filename().string(); name.starts_with(kFileName) && name > newest)
-      newest = name;
+  for (const std::string& name : names_in(folder).value_or(std::vector<std::string>()))  // in their order
+    if (name.starts_with(kFileName)) newest = name;
   if (newest.empty()) newest = fmt::format("{}{:010}.{}", kFileName, static_cast<int64_t>(now_s()), host_name());
   return folder / newest;
 }

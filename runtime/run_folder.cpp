@@ -1,46 +1,44 @@
 #include "runtime/run_folder.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/file_system.h"
+#include "base/input_file.h"
+#include "base/json.h"
 
 namespace trine {
 namespace fs = std::filesystem;
 namespace {
 
 bool has_entry(const fs::path& folder, const auto& wanted) {
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    if (wanted(it->path().filename().string())) return true;
-  return false;
+  const auto names = is_folder(folder) ? names_in(folder) : std::nullopt;
+  return names && std::ranges::any_of(*names, wanted);
 }
 
 // What a run writes has the names of flags; a model's config.json, which has the same name, has none of these. An
 // empty object is nobody's loss.
 enum class ConfigKind { kMissing, kRun, kDamaged, kOther };
 ConfigKind config_kind(const fs::path& path) {
-  std::error_code error;
-  if (!fs::exists(fs::symlink_status(path, error))) return ConfigKind::kMissing;
-  std::ifstream file(path, std::ios::binary);
-  const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return ConfigKind::kDamaged;
-  const bool is_run =
-      json.is_object() && (json.empty() || (json.contains("global-batch") && json.contains("micro-batch")));
-  return is_run ? ConfigKind::kRun : ConfigKind::kOther;
+  if (!is_taken(path)) return ConfigKind::kMissing;
+  if (!is_file(path)) return ConfigKind::kDamaged;
+  try {
+    const nlohmann::json json = parse_json(read_text_file(path));
+    const bool is_run =
+        json.is_object() && (json.empty() || (json.contains("global-batch") && json.contains("micro-batch")));
+    return is_run ? ConfigKind::kRun : ConfigKind::kOther;
+  } catch (const JsonError&) {
+    return ConfigKind::kDamaged;
+  }
 }
 
-bool has_metrics(const fs::path& path) {
-  std::string begin(12, '\0');
-  std::ifstream(path, std::ios::binary).read(begin.data(), std::ssize(begin));
-  return begin.starts_with("{\"version\":");
-}
+bool has_metrics(const fs::path& path) { return beginning_of(path, 12).starts_with("{\"version\":"); }
 
 fs::path without_slash(const fs::path& path) {
   if (path.empty()) throw ConfigError("[run folder] its name is empty. Give --out a folder.");
@@ -92,13 +90,14 @@ void RunFolder::remove_traces(int64_t first_step) const {
 }
 
 FolderKind folder_kind(const fs::path& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status) && !fs::is_symlink(fs::symlink_status(path, error))) return FolderKind::kMissing;
-  if (!fs::is_directory(status)) return FolderKind::kOther;
-  if (fs::is_empty(path, error) && !error) return FolderKind::kEmpty;
-  const bool only_lock = !has_entry(path, [](const std::string& name) { return name != "lock"; });
-  if (only_lock && fs::file_size(path / "lock", error) == 0) return FolderKind::kEmpty;  // of one killed right then
+  const PathKind kind = kind_of(path);
+  if (kind == PathKind::kNothing && !is_taken(path)) return FolderKind::kMissing;
+  if (kind != PathKind::kFolder) return FolderKind::kOther;
+  const auto names = names_in(path);
+  if (!names || names->empty()) return FolderKind::kEmpty;
+  const fs::path lock = path / "lock";
+  if (*names == std::vector<std::string>{"lock"} && is_file(lock) && InputFile(lock).size() == 0)
+    return FolderKind::kEmpty;  // of one killed right then
   const RunFolder folder(path);
   const ConfigKind config = config_kind(folder.config());
   const bool is_run =

@@ -42,8 +42,8 @@ enum class FolderKind {
   kRun,    // by its config.json, its checkpoints, its metrics or its lock
   kOther,  // anything else, which is not touched
 };
-FolderKind folder_kind(const std::filesystem::path& path);
-void require_for_run(const std::filesystem::path& path);  // ConfigError if it is kOther
+FolderKind folder_kind(const std::filesystem::path& path);  // IoError where the system does not let us know
+void require_for_run(const std::filesystem::path& path);    // ConfigError if it is kOther; IoError
 
 // A folder that this job has for itself as long as this lives. What it made is removed again if nothing came into
 // it.

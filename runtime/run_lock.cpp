@@ -5,12 +5,12 @@
 #include <cstring>
 #include <ctime>
 #include <fcntl.h>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/own_file.h"
 #include "runtime/process_state.h"
 
@@ -47,23 +47,27 @@ std::string lock_text(const Holder& holder) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
-std::string read_all(int fd) {
+// Nullopt: errno says why not. That is not a lock that nobody has.
+std::optional<std::string> read_all(int fd) {
   std::string text(kMostBytes, '\0');
   const ssize_t size = ::pread(fd, text.data(), text.size(), 0);
-  text.resize(static_cast<size_t>(std::max<ssize_t>(size, 0)));
+  if (size < 0) return std::nullopt;
+  text.resize(static_cast<size_t>(size));
   return text;
 }
 
 std::optional<Holder> parse_lock(const std::string& text) {
-  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   Holder holder;
   try {
+    const nlohmann::json json = parse_json(text);
     holder.process = {json.at("pid").get<pid_t>(), json.at("start_time").get<uint64_t>(),
                       json.at("host").get<std::string>(), json.at("space").get<std::string>()};
     holder.started = json.at("started").get<std::string>();
     const auto number = json.at("number").get<std::string>();
     const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), holder.number, 16);
     if (error != std::errc{} || number.size() != 16 || end != number.data() + number.size()) return std::nullopt;
+  } catch (const JsonError&) {
+    return std::nullopt;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;
   }
@@ -73,7 +77,8 @@ std::optional<Holder> parse_lock(const std::string& text) {
 std::optional<Holder> read_lock(const fs::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return std::nullopt;
-  const std::optional<Holder> holder = is_regular(fd) ? parse_lock(read_all(fd)) : std::nullopt;
+  const std::optional<std::string> text = is_regular(fd) ? read_all(fd) : std::nullopt;
+  const std::optional<Holder> holder = text ? parse_lock(*text) : std::nullopt;
   ::close(fd);
   return holder;
 }
@@ -95,7 +100,8 @@ bool is_touched(const fs::path& path, int fd, milliseconds patience) {
   while (std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::min(patience, milliseconds(100)));
     const int again = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (again < 0) return false;  // it is gone
+    if (again < 0 && errno == ENOENT) return false;  // it is gone
+    if (again < 0) return true;                      // nobody can say; who waits for it loses nothing
     const bool touched = !same_time(stat_of(again).st_mtim, before);
     ::close(again);
     if (touched) return true;
@@ -114,7 +120,7 @@ bool is_touched(const fs::path& path, int fd, milliseconds patience) {
 }
 
 [[noreturn]] void fail(const fs::path& path, const std::string& problem) {
-  throw DataError(fmt::format("[run folder] {} cannot be written: {}. Mend that, or choose another --out.",
+  throw DataError(fmt::format("[run folder] {} cannot be used: {}. Mend that, or choose another --out.",
                               path.string(), problem));
 }
 
@@ -127,13 +133,18 @@ RunLock::RunLock(const fs::path& folder, milliseconds patience) : path_(folder /
     if (fd < 0) fail(path_, problem);
     // flock: who decides about the lock does so alone, and who has it keeps that.
     bool held = ::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    const std::string text = read_all(fd);
-    const std::optional<Holder> holder = parse_lock(text);
+    const std::optional<std::string> text = read_all(fd);
+    if (!text) {
+      problem = std::strerror(errno);
+      ::close(fd);
+      fail(path_, "it cannot be read: " + problem);
+    }
+    const std::optional<Holder> holder = parse_lock(*text);
     if (!held && holder) {
       const ProcessState state = process_state(holder->process);
       held = state == ProcessState::kElsewhere ? is_touched(path_, fd, patience) : state != ProcessState::kDead;
     }
-    if (!held && !holder && !text.empty()) {
+    if (!held && !holder && !text->empty()) {
       ::close(fd);
       throw ConfigError(
           fmt::format("[run folder] {} is not Trine's: nothing is written over it. Remove it, or "

@@ -127,8 +127,7 @@ void RunStart::choose() {
 void RunStart::lock_saves() {
   if (!config_.saves()) return;
   const fs::path saves = saves_of(config_, run_->path());
-  std::error_code ignored;
-  if (config_.save.empty() && !fs::is_symlink(saves, ignored)) return;
+  if (config_.save.empty() && !fs::is_symlink(saves)) return;
   // Those within a run's folder are under that one's lock.
   const fs::path above = (saves / "").lexically_normal().parent_path().parent_path();
   const fs::path& place = !config_.save.empty() && folder_kind(above) == FolderKind::kRun ? above : saves;

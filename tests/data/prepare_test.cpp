@@ -384,5 +384,11 @@ TEST(Datasets, FilesSplitAsTheTrainerSays) {
   });
 }
 
+TEST(Prepare, OutputsThatCannotBeLookedAtAreNotReplaced) {
+  const ScratchFolder folder;
+  expect_error(ExitCode::kData, {"File name too long"},
+               [&] { require_own_outputs(folder / std::string(300, 'x')); });
+}
+
 }  // namespace
 }  // namespace trine

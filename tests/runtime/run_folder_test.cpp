@@ -136,6 +136,19 @@ TEST(RunFolder, KnowsItsFiles) {
   EXPECT_EQ(folder.stop_file(), scratch / "run" / "stop");
 }
 
+// A name that the system does not take is not a name that is free.
+TEST(RunFolder, AnErrorOfTheFileSystemIsNotAMissingFolder) {
+  const ScratchFolder scratch;
+  const std::filesystem::path too_long = scratch / std::string(300, 'x');
+  expect_error(ExitCode::kData, {"File name too long"}, [&] { folder_kind(too_long); });
+  expect_error(ExitCode::kData, {"File name too long"}, [&] { require_for_run(too_long); });
+  // A config.json of brackets alone has a depth that no reader follows: the folder is refused like any other's.
+  const std::filesystem::path deep = scratch / "deep";
+  std::filesystem::create_directories(deep);
+  testing::write_file(deep / "config.json", std::string(1 << 20, '['));
+  EXPECT_EQ(folder_kind(deep), FolderKind::kOther);
+}
+
 TEST(RunFolder, SaysWhyItCannotBeMade) {
   const ScratchFolder scratch;
   testing::write_file(scratch / "file", "");
