@@ -11,8 +11,8 @@
 #include "base/text.h"
 #include "base/trace_event.h"
 #include "models/presets.h"
-#include "runtime/generator.h"
-#include "runtime/trace_recorder.h"
+#include "runtime/generation/generator.h"
+#include "runtime/step/trace_recorder.h"
 
 namespace trine {
 namespace {

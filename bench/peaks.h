@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/product.h"
-#include "runtime/trace_recorder.h"
+#include "runtime/step/trace_recorder.h"
 
 namespace trine::bench {
 

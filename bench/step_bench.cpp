@@ -17,9 +17,9 @@
 #include "data/sampler.h"
 #include "models/presets.h"
 #include "plan/plan.h"
-#include "runtime/executor.h"
-#include "runtime/parameters.h"
-#include "runtime/process_memory.h"
+#include "runtime/device/process_memory.h"
+#include "runtime/state/parameters.h"
+#include "runtime/step/executor.h"
 
 namespace trine {
 namespace {

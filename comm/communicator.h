@@ -17,7 +17,7 @@ namespace trine {
 class Communicator;
 
 // While one lives, this thread may not talk: any collective or message is a CheckError. For what some ranks alone
-// may fail in, so that none of them is missed in the middle of it (runtime/agreement.h).
+// may fail in, so that none of them is missed in the middle of it (runtime/job/agreement.h).
 class Silence {
  public:
   Silence();
@@ -52,8 +52,9 @@ class Request {
   Purpose purpose_{};
 };
 
-// Told what a rank waits for, by the thread that waits: for messages about failures (runtime/rank_status.h). Not
-// called for what is complete at once, and after an error the wait does not end. Must be quick and not throw.
+// Told what a rank waits for, by the thread that waits: for messages about failures
+// (runtime/failure/rank_status.h). Not called for what is complete at once, and after an error the wait does not
+// end. Must be quick and not throw.
 class WaitObserver {
  public:
   virtual ~WaitObserver() = default;

@@ -16,13 +16,13 @@
 #include "data/text_stream.h"
 #include "examples/flags_error.h"
 #include "examples/version.h"
-#include "runtime/agreement.h"
-#include "runtime/connection.h"
-#include "runtime/devices.h"
-#include "runtime/generator.h"
-#include "runtime/model_folder.h"
-#include "runtime/process_memory.h"
-#include "runtime/sampling.h"
+#include "runtime/device/devices.h"
+#include "runtime/device/process_memory.h"
+#include "runtime/generation/generator.h"
+#include "runtime/generation/model_folder.h"
+#include "runtime/generation/sampling.h"
+#include "runtime/job/agreement.h"
+#include "runtime/job/connection.h"
 
 namespace trine {
 namespace {

@@ -1,4 +1,4 @@
-// What the flags ask about folders and tokenizers that later layers read (runtime/model_folder.h).
+// What the flags ask about folders and tokenizers that later layers read (runtime/generation/model_folder.h).
 #pragma once
 
 #include <functional>

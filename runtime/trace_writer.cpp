@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "runtime/trace_recorder.h"
+#include "runtime/step/trace_recorder.h"
 
 namespace trine {
 namespace {

@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "runtime/backend.h"
+#include "runtime/device/backend.h"
 #include "tests/cuda_on_cpu/runtime.h"
 
 namespace trine {

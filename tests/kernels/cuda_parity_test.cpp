@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cuda/cuda_kernels.h"
-#include "runtime/backend.h"
+#include "runtime/device/backend.h"
 #include "tests/kernels/parity.h"
 
 namespace trine::reference {

@@ -1,8 +1,8 @@
 // What a user sees when a rank comes to harm: how soon the job is gone, the one message, the exit code, that no
 // process is left, and that metrics.jsonl is whole. And that wishes to stop are no harm.
 //
-// The moment is chosen by what the rank itself says that it does (runtime/rank_status.h): it is stopped there and
-// then.
+// The moment is chosen by what the rank itself says that it does (runtime/failure/rank_status.h): it is stopped
+// there and then.
 #include <gmock/gmock.h>
 #include <random>
 

@@ -8,7 +8,7 @@
 #include <optional>
 #include <thread>
 
-#include "runtime/rank_status.h"
+#include "runtime/failure/rank_status.h"
 #include "tests/programs/run.h"
 
 namespace trine {

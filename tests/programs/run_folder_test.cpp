@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 
-#include "runtime/run_lock.h"
+#include "runtime/job/run_lock.h"
 #include "tests/programs/resume.h"
 
 namespace trine {

@@ -1,4 +1,4 @@
-#include "runtime/agreement.h"
+#include "runtime/job/agreement.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

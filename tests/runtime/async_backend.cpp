@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "comm/lane_thread.h"
 #include "comm/pipeline_lane.h"
-#include "runtime/trace_recorder.h"
+#include "runtime/step/trace_recorder.h"
 
 namespace trine {
 namespace {

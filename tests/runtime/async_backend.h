@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "comm/device_group.h"
-#include "runtime/backend.h"
+#include "runtime/device/backend.h"
 
 namespace trine {
 

@@ -7,7 +7,7 @@
 #include "data/sampler.h"
 #include "models/presets.h"
 #include "plan/plan.h"
-#include "runtime/executor.h"
+#include "runtime/step/executor.h"
 #include "tests/runtime/local_training.h"
 
 namespace trine {

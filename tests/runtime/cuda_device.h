@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "runtime/backend.h"
+#include "runtime/device/backend.h"
 
 namespace trine {
 

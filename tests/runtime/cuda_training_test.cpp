@@ -4,7 +4,7 @@
 
 #include "data/sampler.h"
 #include "plan/plan.h"
-#include "runtime/executor.h"
+#include "runtime/step/executor.h"
 #include "tests/runtime/cuda_device.h"
 #include "tests/runtime/local_training.h"
 

@@ -1,4 +1,4 @@
-#include "runtime/device_watch.h"
+#include "runtime/device/device_watch.h"
 
 #include <atomic>
 #include <gtest/gtest.h>

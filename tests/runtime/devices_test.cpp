@@ -1,4 +1,4 @@
-#include "runtime/devices.h"
+#include "runtime/device/devices.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

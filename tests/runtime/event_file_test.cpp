@@ -1,5 +1,5 @@
 // TensorBoard's event files, against bytes that TensorBoard's own writer made and a reader written here.
-#include "runtime/event_file.h"
+#include "runtime/training/event_file.h"
 
 #include <cmath>
 #include <cstring>
@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 
-#include "runtime/metrics.h"
+#include "runtime/training/metrics.h"
 #include "tests/data/scratch.h"
 #include "tests/runtime/event_reader.h"
 #include "tests/runtime/file_limit.h"

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/event_file.h"
+#include "runtime/training/event_file.h"
 
 namespace trine {
 

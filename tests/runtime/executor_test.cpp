@@ -1,4 +1,4 @@
-#include "runtime/executor.h"
+#include "runtime/step/executor.h"
 
 #include <cmath>
 #include <gtest/gtest.h>
@@ -7,8 +7,8 @@
 #include "data/sampler.h"
 #include "models/llama.h"
 #include "models/presets.h"
-#include "runtime/parameters.h"
-#include "runtime/process_memory.h"
+#include "runtime/device/process_memory.h"
+#include "runtime/state/parameters.h"
 
 namespace trine {
 namespace {

@@ -8,9 +8,9 @@
 
 #include "comm/mpi/mpi_session.h"
 #include "comm/world.h"
-#include "runtime/failure_report.h"
-#include "runtime/failure_watch.h"
-#include "runtime/rank_status.h"
+#include "runtime/failure/failure_report.h"
+#include "runtime/failure/failure_watch.h"
+#include "runtime/failure/rank_status.h"
 
 namespace trine {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/failure_report.h"
+#include "runtime/failure/failure_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // Ranks are forked processes without a launcher here; under mpirun: tests/programs/failure_test.cpp.
-#include "runtime/failure_watch.h"
+#include "runtime/failure/failure_watch.h"
 
 #include <chrono>
 #include <gtest/gtest.h>

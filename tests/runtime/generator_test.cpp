@@ -1,6 +1,6 @@
 // Generation against Hugging Face transformers (tests/data/hf_llama), and against itself: one pass, blocks, one
 // token at a time, any tp.
-#include "runtime/generator.h"
+#include "runtime/generation/generator.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,8 +11,8 @@
 #include "checkpoint/safetensors.h"
 #include "comm/local/local_ranks.h"
 #include "comm/world.h"
-#include "runtime/model_folder.h"
-#include "runtime/sampling.h"
+#include "runtime/generation/model_folder.h"
+#include "runtime/generation/sampling.h"
 
 namespace trine {
 namespace {

@@ -7,9 +7,9 @@
 #include "checkpoint/safetensors.h"
 #include "plan/learning_rate.h"
 #include "plan/plan.h"
-#include "runtime/devices.h"
-#include "runtime/executor.h"
-#include "runtime/parameters.h"
+#include "runtime/device/devices.h"
+#include "runtime/state/parameters.h"
+#include "runtime/step/executor.h"
 #include "tests/runtime/cuda_device.h"
 
 namespace trine {

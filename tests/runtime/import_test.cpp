@@ -8,8 +8,8 @@
 #include "checkpoint/export_hugging_face.h"
 #include "checkpoint/hugging_face.h"
 #include "plan/plan.h"
-#include "runtime/checkpointing.h"
-#include "runtime/parameters.h"
+#include "runtime/state/checkpointing.h"
+#include "runtime/state/parameters.h"
 
 namespace trine {
 namespace {

@@ -12,8 +12,8 @@
 #include "parallel/buckets.h"
 #include "plan/flags.h"
 #include "plan/plan.h"
-#include "runtime/comm_lanes.h"
-#include "runtime/executor.h"
+#include "runtime/step/comm_lanes.h"
+#include "runtime/step/executor.h"
 
 namespace trine {
 

@@ -7,7 +7,7 @@
 
 #include "comm/device_group.h"
 #include "plan/config.h"
-#include "runtime/parameters.h"
+#include "runtime/state/parameters.h"
 
 namespace trine {
 

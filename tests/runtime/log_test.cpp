@@ -1,4 +1,4 @@
-#include "runtime/log.h"
+#include "runtime/job/log.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

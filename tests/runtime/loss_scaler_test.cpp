@@ -1,4 +1,4 @@
-#include "runtime/loss_scaler.h"
+#include "runtime/training/loss_scaler.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Whether all ranks of a host fit, before any allocates: arena, snapshot and pinned buffers together.
-#include "runtime/memory_check.h"
+#include "runtime/job/memory_check.h"
 
 #include <atomic>
 #include <gmock/gmock.h>

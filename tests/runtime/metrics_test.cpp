@@ -1,4 +1,4 @@
-#include "runtime/metrics.h"
+#include "runtime/training/metrics.h"
 
 #include <cmath>
 #include <fstream>

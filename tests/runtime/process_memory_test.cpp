@@ -1,4 +1,4 @@
-#include "runtime/process_memory.h"
+#include "runtime/device/process_memory.h"
 
 #include <cstring>
 #include <gtest/gtest.h>

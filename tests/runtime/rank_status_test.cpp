@@ -1,4 +1,4 @@
-#include "runtime/rank_status.h"
+#include "runtime/failure/rank_status.h"
 
 #include <atomic>
 #include <gtest/gtest.h>

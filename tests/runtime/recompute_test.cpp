@@ -4,8 +4,8 @@
 #include "data/sampler.h"
 #include "models/presets.h"
 #include "plan/flag_values.h"
-#include "runtime/executor.h"
-#include "runtime/parameters.h"
+#include "runtime/state/parameters.h"
+#include "runtime/step/executor.h"
 
 namespace trine {
 namespace {

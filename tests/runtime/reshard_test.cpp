@@ -12,8 +12,8 @@
 #include "comm/local/local_ranks.h"
 #include "plan/flags.h"
 #include "plan/plan.h"
-#include "runtime/checkpointing.h"
-#include "runtime/comm_lanes.h"
+#include "runtime/state/checkpointing.h"
+#include "runtime/step/comm_lanes.h"
 #include "tests/runtime/local_training.h"
 
 namespace trine {

@@ -1,4 +1,4 @@
-#include "runtime/run_folder.h"
+#include "runtime/job/run_folder.h"
 
 #include <gtest/gtest.h>
 #include <set>

@@ -1,4 +1,4 @@
-#include "runtime/run_lock.h"
+#include "runtime/job/run_lock.h"
 
 #include <csignal>
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "runtime/process_state.h"
+#include "runtime/failure/process_state.h"
 #include "tests/data/scratch.h"
 
 namespace trine {

@@ -1,4 +1,4 @@
-#include "runtime/run_start.h"
+#include "runtime/job/run_start.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-#include "runtime/sampling.h"
+#include "runtime/generation/sampling.h"
 
 #include <cmath>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "runtime/saver.h"
+#include "runtime/training/saver.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "runtime/stop_signal.h"
+#include "runtime/training/stop_signal.h"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>

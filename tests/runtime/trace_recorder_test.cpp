@@ -1,4 +1,4 @@
-#include "runtime/trace_recorder.h"
+#include "runtime/step/trace_recorder.h"
 
 #include <gtest/gtest.h>
 

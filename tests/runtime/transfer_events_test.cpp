@@ -6,7 +6,7 @@
 
 #include "comm/local/local_ranks.h"
 #include "runtime/accounting.h"
-#include "runtime/executor.h"
+#include "runtime/step/executor.h"
 #include "tests/runtime/local_training.h"
 
 namespace trine {

@@ -1,0 +1,39 @@
+// The messages of a pipeline rank, from and to its device's memory. Three ways: straight from memory that the host
+// shares, staged through host memory, or from device to device.
+#pragma once
+
+#include <memory>
+
+#include "comm/device_group.h"
+#include "comm/pipeline_lane.h"
+#include "runtime/device/backend.h"
+
+namespace trine {
+
+// Calls come from one thread.
+class PipelineEdges {
+ public:
+  using Ticket = int64_t;
+
+  virtual ~PipelineEdges() = default;
+  // The message takes its bytes once `ready` is reached, and owns them until wait_sent().
+  virtual Ticket send(PipelineEdge edge, const std::byte* data, int64_t bytes, Mark ready) = 0;
+  // The message may write `data` once `ready` is reached.
+  virtual Ticket receive(PipelineEdge edge, std::byte* data, int64_t bytes, Mark ready) = 0;
+  // What is enqueued in the compute lane from now on may write what was sent.
+  virtual void wait_sent(Ticket ticket) = 0;
+  // What is enqueued in the compute lane from now on may read what was received. Returns when it had arrived.
+  virtual Mark wait_received(Ticket ticket) = 0;
+  // Blocks until every message has left the host; on the device it may still be under way.
+  virtual void wait_all() = 0;
+};
+
+// The device works in the host's memory. `group`: the ranks along pp, nobody else's; outlives this, as the others
+// do.
+std::unique_ptr<PipelineEdges> make_host_edges(Communicator& group);
+// Through host memory: one buffer for each buffer of the device.
+std::unique_ptr<PipelineEdges> make_staged_edges(Communicator& group, Backend& backend);
+// Each directed edge has a queue of its own, so that none waits for another.
+std::unique_ptr<PipelineEdges> make_device_edges(DeviceWorld& world, Backend& backend);
+
+}  // namespace trine

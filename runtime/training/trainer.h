@@ -1,0 +1,97 @@
+// The training loop of one rank: data in, steps, validation, metrics, stopping.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/manifest.h"
+#include "data/sampler.h"
+#include "data/tokenizer.h"
+#include "runtime/failure/rank_status.h"
+#include "runtime/job/agreement.h"
+#include "runtime/job/log.h"
+#include "runtime/job/run_folder.h"
+#include "runtime/step/executor.h"
+#include "runtime/trace_writer.h"
+#include "runtime/training/loss_scaler.h"
+#include "runtime/training/metrics.h"
+#include "runtime/training/progress.h"
+#include "runtime/training/stop_signal.h"
+
+namespace trine {
+
+class Saver;
+
+// How the training ended; an error is thrown instead.
+struct TrainingEnd {
+  std::string stop_reason;     // empty: all steps done
+  bool saved = false;          // the last step is in a checkpoint
+  bool save_failed = false;    // the last save
+  bool output_failed = false;  // metrics or trace could not be written whole
+};
+
+class Trainer {
+ public:
+  // Of one rank: `lanes` connect it to the others (nullptr: it is alone). All outlive the trainer. All calls are
+  // collective but data_facts(). An error that all ranks throw is an AgreedError (runtime/job/agreement.h); others,
+  // such as the DataError of who reads a broken part, are of one rank.
+  Trainer(const Plan& plan, Log& log, CommLanes* lanes = nullptr);
+  ~Trainer();
+
+  // Tokenizer and data.
+  void open_data();
+  // What all ranks must have found the same, once the data is open.
+  Facts data_facts() const;
+  // Takes memory and sets weights (and opens the data, if that was not done); after it, files and memory are known
+  // to be good. False if a stop was asked for meanwhile: then nothing else may be called. As in train(), only rank
+  // 0 is asked for `stop`.
+  bool prepare(StopSignal* stop = nullptr);
+  // `folder` and `header` label the outputs. Only rank 0 is asked for `stop`, so others may have none. `status`
+  // (nullptr: none) is told what runs.
+  TrainingEnd train(const RunFolder& folder, const MetricsHeader& header, StopSignal* stop,
+                    StatusWriter* status = nullptr);
+  // --eval-only: the validation loss.
+  double validate();
+  bool has_validation() const { return valid_ != nullptr; }
+  Executor& executor() { return *executor_; }
+
+ private:
+  Communicator* world() { return lanes_ ? &lanes_->world()[Group::kWorld] : nullptr; }
+  int rank() const { return config_.mesh.rank(coordinate_); }
+  const StagePlan& stage() const { return plan_.stages[static_cast<size_t>(coordinate_.pp)]; }
+  void open_own_data();
+  void load();
+  void resume();
+  TrainingState state(int64_t step) const;
+  void exchange(StepMetrics& metrics, bool& stop);
+  HostStep load_samples(const BatchReader& reader, int64_t first_sample);
+  // `stop`: this rank's wish, and then everybody's.
+  StepMetrics run_step(int64_t index, bool& stop, StatusWriter* status);
+  void save(Saver& saver, int64_t step);
+  StepResult run_until_finite_or_skipped(const HostStep& host, int step, bool& skipped);
+  [[noreturn]] void stop_non_finite(const HostStep& host, int step, const StepResult& result);
+  void report_outside_memory();
+  void warn_output(OutputFile& file);
+
+  const Plan& plan_;
+  const Config& config_;
+  Log& log_;
+  CommLanes* const lanes_;
+  const Coordinate coordinate_;
+  TraceRecorder trace_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<Saver> saver_;  // not within train(): an error is reported before a save is waited for
+  std::unique_ptr<BatchReader> train_, valid_;
+  LossScaler scaler_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::string train_identity_, valid_identity_;  // of the tokens; empty: never validated
+  int64_t first_step_ = 1, next_sample_ = 0, tokens_ = 0;
+  std::optional<double> best_valid_loss_;
+  std::vector<int32_t> ids_, labels_;
+  int64_t step_begin_ns_ = 0;
+};
+
+}  // namespace trine
