@@ -8,8 +8,8 @@
 #include "checkpoint/hugging_face.h"
 #include "checkpoint/new_checkpoint.h"
 #include "checkpoint/saved_model.h"
-#include "plan/flag_table.h"
-#include "plan/flags.h"
+#include "plan/config/flag_table.h"
+#include "plan/config/flags.h"
 
 namespace trine {
 namespace fs = std::filesystem;

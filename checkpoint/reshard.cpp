@@ -4,7 +4,7 @@
 #include "checkpoint/new_checkpoint.h"
 #include "checkpoint/owned_tensors.h"
 #include "checkpoint/saved_model.h"
-#include "plan/layouts.h"
+#include "plan/config/layouts.h"
 #include "plan/plan.h"
 
 namespace trine {

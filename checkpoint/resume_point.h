@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "plan/flags.h"
+#include "plan/config/flags.h"
 
 namespace trine {
 

@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 #include "models/llama.h"
-#include "plan/flag_table.h"
-#include "plan/layouts.h"
+#include "plan/config/flag_table.h"
+#include "plan/config/layouts.h"
 
 namespace trine {
 namespace {

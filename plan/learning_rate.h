@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "plan/config.h"
+#include "plan/config/config.h"
 
 namespace trine {
 

@@ -4,7 +4,7 @@
 
 #include "base/shape.h"
 #include "base/text.h"
-#include "plan/flag_values.h"
+#include "plan/config/flag_values.h"
 
 namespace trine {
 namespace {

@@ -9,7 +9,7 @@
 #include "graph/pass.h"
 #include "parallel/schedules/schedule.h"
 #include "parallel/stages.h"
-#include "plan/config.h"
+#include "plan/config/config.h"
 #include "plan/memory_plan.h"
 
 namespace trine {

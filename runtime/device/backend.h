@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "kernels/kernel.h"
-#include "plan/config.h"
+#include "plan/config/config.h"
 #include "plan/memory_plan.h"
 #include "runtime/device/timeline.h"
 

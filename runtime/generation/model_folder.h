@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "models/llama_config.h"
-#include "plan/folder_facts.h"
+#include "plan/config/folder_facts.h"
 #include "runtime/state/parameters.h"
 
 namespace trine {
@@ -20,7 +20,7 @@ struct ModelFolder {
   std::vector<std::string> passed_over = {};  // damaged checkpoints newer than the one that is read, and why
 };
 
-// The configuration (plan/flags.h) of the training that saved a folder find_checkpoints() knows; nothing for
+// The configuration (plan/config/flags.h) of the training that saved a folder find_checkpoints() knows; nothing for
 // others. Reads manifests alone. Error with ExitCode::kNoCheckpoint if none is good.
 std::optional<nlohmann::json> saved_config(const std::filesystem::path& folder);
 

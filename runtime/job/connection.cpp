@@ -3,7 +3,7 @@
 #include "base/exit_code.h"
 #include "comm/cores.h"
 #include "comm/world.h"
-#include "plan/flag_values.h"
+#include "plan/config/flag_values.h"
 #include "runtime/job/agreement.h"
 #include "runtime/job/launch_peers.h"
 #include "runtime/job/log.h"

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/file_system.h"
-#include "plan/flags.h"
+#include "plan/config/flags.h"
 #include "runtime/job/agreement.h"
 #include "runtime/training/saver.h"
 

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "comm/communicator.h"
-#include "plan/config.h"
+#include "plan/config/config.h"
 #include "runtime/job/run_folder.h"
 
 namespace trine {

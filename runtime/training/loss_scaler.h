@@ -1,7 +1,7 @@
 // The factor that fp16 multiplies the loss with, so that small gradients do not vanish (Micikevicius et al. 2018).
 #pragma once
 
-#include "plan/config.h"
+#include "plan/config/config.h"
 
 namespace trine {
 

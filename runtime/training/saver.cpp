@@ -13,8 +13,8 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/hash.h"
 #include "checkpoint/save_owner.h"
-#include "plan/flag_table.h"
-#include "plan/flags.h"
+#include "plan/config/flag_table.h"
+#include "plan/config/flags.h"
 #include "runtime/job/agreement.h"
 #include "runtime/state/checkpointing.h"
 

@@ -1,4 +1,4 @@
-#include "plan/config.h"
+#include "plan/config/config.h"
 
 #include <filesystem>
 #include <fmt/core.h>
@@ -8,8 +8,8 @@
 #include <set>
 #include <unistd.h>
 
-#include "plan/flag_table.h"
-#include "plan/flags.h"
+#include "plan/config/flag_table.h"
+#include "plan/config/flags.h"
 #include "plan/learning_rate.h"
 
 namespace trine {

@@ -1,11 +1,11 @@
 // Which tokenizer a run has, and with it begin and end of text, where the flags leave it to folders.
-#include "plan/folder_facts.h"
+#include "plan/config/folder_facts.h"
 
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "plan/flags.h"
+#include "plan/config/flags.h"
 
 namespace trine {
 namespace {

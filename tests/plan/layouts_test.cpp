@@ -1,10 +1,10 @@
 // Layouts that cannot be: what is said, and that each layout which is offered instead is accepted.
-#include "plan/layouts.h"
+#include "plan/config/layouts.h"
 
 #include <gmock/gmock.h>
 #include <sstream>
 
-#include "plan/flags.h"
+#include "plan/config/flags.h"
 
 namespace trine {
 namespace {

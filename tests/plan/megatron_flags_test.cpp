@@ -1,5 +1,5 @@
 // Command lines as the field's public scripts have them, beside what the same training is called here.
-#include "plan/megatron_flags.h"
+#include "plan/config/megatron_flags.h"
 
 #include <filesystem>
 #include <fstream>
@@ -9,7 +9,7 @@
 #include <sstream>
 #include <unistd.h>
 
-#include "plan/flags.h"
+#include "plan/config/flags.h"
 
 namespace trine {
 namespace {

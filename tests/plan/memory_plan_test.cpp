@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "models/presets.h"
-#include "plan/flag_values.h"
+#include "plan/config/flag_values.h"
 #include "plan/packing.h"
 #include "plan/plan.h"
 #include "tests/plan/shadow_execution.h"

@@ -24,7 +24,7 @@
 #include "models/presets.h"
 #include "plan/memory_budget.h"
 #include "plan/plan.h"
-#include "plan/report.h"
+#include "plan/printing/plan_text.h"
 
 namespace trine {
 namespace {

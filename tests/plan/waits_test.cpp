@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "models/presets.h"
-#include "plan/flag_values.h"
+#include "plan/config/flag_values.h"
 #include "plan/plan.h"
 
 namespace trine {

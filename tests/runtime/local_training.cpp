@@ -10,7 +10,7 @@
 #include "comm/local/local_ranks.h"
 #include "data/sampler.h"
 #include "parallel/buckets.h"
-#include "plan/flags.h"
+#include "plan/config/flags.h"
 #include "plan/plan.h"
 #include "runtime/step/comm_lanes.h"
 #include "runtime/step/executor.h"

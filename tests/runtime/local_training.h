@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "comm/device_group.h"
-#include "plan/config.h"
+#include "plan/config/config.h"
 #include "runtime/state/parameters.h"
 
 namespace trine {

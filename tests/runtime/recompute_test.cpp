@@ -3,7 +3,7 @@
 
 #include "data/sampler.h"
 #include "models/presets.h"
-#include "plan/flag_values.h"
+#include "plan/config/flag_values.h"
 #include "runtime/state/parameters.h"
 #include "runtime/step/executor.h"
 

@@ -10,7 +10,7 @@
 #include "checkpoint/hash.h"
 #include "checkpoint/save.h"
 #include "comm/local/local_ranks.h"
-#include "plan/flags.h"
+#include "plan/config/flags.h"
 #include "plan/plan.h"
 #include "runtime/state/checkpointing.h"
 #include "runtime/step/comm_lanes.h"

@@ -6,7 +6,7 @@
 #include "base/hub_name.h"
 #include "base/text.h"
 #include "models/presets.h"
-#include "plan/flag_table.h"
+#include "plan/config/flag_table.h"
 
 namespace trine {
 namespace {

@@ -1,5 +1,5 @@
-#include "plan/config.h"
-#include "plan/layouts.h"
+#include "plan/config/config.h"
+#include "plan/config/layouts.h"
 
 namespace trine {
 namespace {

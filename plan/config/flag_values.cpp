@@ -1,4 +1,4 @@
-#include "plan/flag_values.h"
+#include "plan/config/flag_values.h"
 
 #include "base/text.h"
 

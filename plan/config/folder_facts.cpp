@@ -1,4 +1,4 @@
-#include "plan/folder_facts.h"
+#include "plan/config/folder_facts.h"
 
 #include <algorithm>
 #include <filesystem>

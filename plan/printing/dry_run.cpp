@@ -8,12 +8,12 @@
 #include "base/text.h"
 #include "models/llama.h"
 #include "parallel/schedules/check.h"
-#include "plan/flag_values.h"
-#include "plan/flags.h"
+#include "plan/config/flag_values.h"
+#include "plan/config/flags.h"
+#include "plan/config/layouts.h"
 #include "plan/host_memory.h"
-#include "plan/layout_grid.h"
-#include "plan/layouts.h"
-#include "plan/report.h"
+#include "plan/printing/layout_grid.h"
+#include "plan/printing/plan_text.h"
 #include "plan/step_cost.h"
 
 namespace trine {

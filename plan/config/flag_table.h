@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "plan/flag_values.h"
+#include "plan/config/flag_values.h"
 
 namespace trine {
 

@@ -1,8 +1,8 @@
-#include "plan/megatron_flags.h"
+#include "plan/config/megatron_flags.h"
 
 #include <algorithm>
 
-#include "plan/megatron_meanings.h"
+#include "plan/config/megatron_meanings.h"
 
 namespace trine {
 namespace {

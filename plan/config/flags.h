@@ -8,8 +8,8 @@
 #include <string>
 #include <variant>
 
-#include "plan/config.h"
-#include "plan/folder_facts.h"
+#include "plan/config/config.h"
+#include "plan/config/folder_facts.h"
 
 namespace trine {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "plan/flag_table.h"
+#include "plan/config/flag_table.h"
 
 namespace trine {
 

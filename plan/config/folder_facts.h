@@ -7,7 +7,7 @@
 #include <string>
 
 #include "models/text_ids.h"
-#include "plan/flag_table.h"
+#include "plan/config/flag_table.h"
 
 namespace trine {
 

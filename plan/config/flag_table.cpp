@@ -1,4 +1,4 @@
-#include "plan/flag_table.h"
+#include "plan/config/flag_table.h"
 
 #include <algorithm>
 #include <cmath>

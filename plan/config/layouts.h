@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "plan/config.h"
+#include "plan/config/config.h"
 
 namespace trine {
 

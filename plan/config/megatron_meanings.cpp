@@ -1,4 +1,4 @@
-#include "plan/megatron_meanings.h"
+#include "plan/config/megatron_meanings.h"
 
 #include "base/text.h"
 

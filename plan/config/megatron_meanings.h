@@ -2,7 +2,7 @@
 // megatron_flags.cpp.
 #pragma once
 
-#include "plan/megatron_flags.h"
+#include "plan/config/megatron_flags.h"
 
 namespace trine::megatron {
 

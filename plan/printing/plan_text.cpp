@@ -1,4 +1,4 @@
-#include "plan/report.h"
+#include "plan/printing/plan_text.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,7 +11,7 @@
 #include "models/llama.h"
 #include "parallel/schedules/check.h"
 #include "parallel/schedules/picture.h"
-#include "plan/flag_values.h"
+#include "plan/config/flag_values.h"
 #include "plan/host_memory.h"
 #include "plan/step_cost.h"
 

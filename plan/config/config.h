@@ -1,5 +1,5 @@
 // Everything a run is made of, resolved: the one description that plan, data, training and the run folder read.
-// Flags (plan/flags.h) and presets (models/presets.h) fill it; nothing else is looked up later.
+// Flags (plan/config/flags.h) and presets (models/presets.h) fill it; nothing else is looked up later.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-#include "plan/layouts.h"
+#include "plan/config/layouts.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "plan/layout_grid.h"
+#include "plan/printing/layout_grid.h"
 
 #include <algorithm>
 #include <fmt/format.h>

@@ -1,12 +1,12 @@
-#include "plan/flags.h"
+#include "plan/config/flags.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
 #include "base/text.h"
-#include "plan/flag_table.h"
-#include "plan/megatron_flags.h"
+#include "plan/config/flag_table.h"
+#include "plan/config/megatron_flags.h"
 
 namespace trine {
 namespace {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/text.h"
-#include "plan/config.h"
+#include "plan/config/config.h"
 
 namespace trine {
 

@@ -2,7 +2,7 @@
 //
 // L layers, h hidden, H and G heads of queries and of keys and values, d their size, f ffn, V vocab; s tokens of a
 // sequence, b sequences of a microbatch, m microbatches; t, p, n ranks on tp, pp, dp.
-#include "plan/report.h"
+#include "plan/printing/plan_text.h"
 
 #include <filesystem>
 #include <fstream>
@@ -13,7 +13,7 @@
 
 #include "base/text.h"
 #include "models/llama.h"
-#include "plan/flags.h"
+#include "plan/config/flags.h"
 #include "plan/host_memory.h"
 #include "plan/step_cost.h"
 
