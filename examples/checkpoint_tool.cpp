@@ -18,7 +18,7 @@
 #include "data/byte_tokenizer_files.h"
 #include "data/text_marks.h"
 #include "data/tokenizer.h"
-#include "examples/flags_error.h"
+#include "examples/program_flags.h"
 #include "examples/version.h"
 
 namespace trine {

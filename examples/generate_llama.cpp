@@ -14,7 +14,7 @@
 #include "comm/local/local_ranks.h"
 #include "comm/world.h"
 #include "data/text_stream.h"
-#include "examples/flags_error.h"
+#include "examples/program_flags.h"
 #include "examples/version.h"
 #include "runtime/device/devices.h"
 #include "runtime/device/process_memory.h"

@@ -10,7 +10,7 @@
 #include "base/terminal.h"
 #include "base/text.h"
 #include "data/prepare.h"
-#include "examples/flags_error.h"
+#include "examples/program_flags.h"
 
 namespace trine {
 namespace {

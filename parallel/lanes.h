@@ -1,5 +1,5 @@
-// Who waits for whom. A lane is a queue in which a rank's work runs in order, beside the other lanes: compute, and
-// one for the communication of each mesh axis.
+// Who waits for whom: three passes, a file each (lanes.cpp, overlap.cpp, waits.cpp). A lane is a queue in which a
+// rank's work runs in order, beside the other lanes: compute, and one for the communication of each mesh axis.
 #pragma once
 
 #include "graph/graph.h"

@@ -42,23 +42,22 @@ ElementRange held_range(const Graph& graph, Coordinate at, Slot slot, StateRole 
   const int64_t begin = sharded ? split_begin(elements, mesh.dp, at.dp) : 0;
   const int64_t offset = graph[slot.parameter].offset;  // of the parameter in the bucket
   const int64_t num_elements = local_shape(graph[slot.parameter].type, mesh, at).num_elements();
-  ElementRange range{std::max<int64_t>(0, begin - offset), std::min(num_elements, begin + held - offset)};
-  range.end = std::max(range.first, range.end);
-  return range;
+  const int64_t first = std::max<int64_t>(0, begin - offset);
+  const int64_t end = std::max(first, std::min(num_elements, begin + held - offset));
+  return {first, end, offset + first - begin};
 }
 
 ElementRange saved_range(const Graph& graph, Coordinate at, Slot slot, StateRole role) {
   ElementRange range = held_range(graph, at, slot, role);
   if (range.empty()) return range;
   const bool split_over_tp = graph[slot.parameter].type.on(Axis::kTp).is(PlacementKind::kSplit);
-  if (!split_over_tp && at.tp > 0) return {range.first, range.first};
+  if (!split_over_tp && at.tp > 0) return {};
   const int64_t dp = graph.mesh().dp;
   const StateId state = graph.companion(slot.bucket, role);
   if (graph[state].type.on(Axis::kDp).is(PlacementKind::kSplit) || dp == 1) return range;
   const int64_t count = range.end - range.first, part = div_up(count, dp);
-  range.end = range.first + std::min(count, part * (at.dp + 1));
-  range.first += std::min(count, part * at.dp);
-  return range;
+  const int64_t begin = std::min(count, part * at.dp), end = std::min(count, part * (at.dp + 1));
+  return {range.first + begin, range.first + end, range.offset + begin};
 }
 
 }  // namespace trine

@@ -26,9 +26,10 @@ struct ShardBox {
 };
 ShardBox shard_of(const Graph& graph, Coordinate at, StateId parameter);
 
-// Elements [first, end) of a shard, row-major.
+// Elements [first, end) of a shard, row-major, of which the first one stands at element `offset` of what the rank
+// has of the bucket's state.
 struct ElementRange {
-  int64_t first = 0, end = 0;
+  int64_t first = 0, end = 0, offset = 0;
   bool empty() const { return first == end; }
 };
 // The part of a parameter's masters or moments that the rank has. Empty for the copy of a tied embedding.

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
-#include "base/text.h"
+#include "base/unknown_flags.h"
 #include "plan/config/flag_table.h"
 #include "plan/config/megatron_flags.h"
 
@@ -16,32 +16,14 @@ using nlohmann::json;
 constexpr const char* kDescription =
     "Trains a LLaMA model. Without flags: the preset tiny on Debian's jargon-text.";
 
-std::string did_you_mean(std::string_view word, std::string_view dashes, bool on_command_line) {
-  std::vector<std::string> names = {"config", "help", "help-megatron", "version"};
-  if (!on_command_line) names.clear();
+std::vector<std::string> flag_names(bool on_command_line) {
+  std::vector<std::string> names;
+  if (on_command_line) names = {"config", "help", "help-megatron", "version"};
   for (const Flag& flag : flag_table()) {
     names.emplace_back(flag.name);
     names.insert(names.end(), flag.aliases.begin(), flag.aliases.end());
   }
-  const std::optional<std::string> guess = nearest(word, names);
-  return guess ? fmt::format(" Did you mean {}{}?", dashes, *guess) : "";
-}
-
-// What CLI11 did not recognise: unknown flags, and values that belong to none.
-void complain_about_extras(const std::vector<std::string>& extras, Problems& problems) {
-  bool after_flag = false;  // its value is not worth a second complaint
-  for (const std::string& extra : extras) {
-    const bool is_flag = extra.size() > 1 && extra[0] == '-';
-    if (is_flag) {
-      const std::string spelled = extra.substr(0, extra.find('='));
-      const std::string guess = did_you_mean(spelled.substr(spelled.find_first_not_of('-')), "--", true);
-      problems.add("flags", "{} is not a flag.{}{}", spelled, guess,
-                   guess.empty() ? " --help lists them all." : "");
-    } else if (!after_flag) {
-      problems.add("flags", "'{}' belongs to no flag. --help lists them all.", extra);
-    }
-    after_flag = is_flag;
-  }
+  return names;
 }
 
 // The texts of a JSON value, as they would stand on a command line; nothing if its type is wrong for the flag.
@@ -108,7 +90,7 @@ void read_flags(const json& object, const std::string& path, GivenFlags& given, 
     if (const MegatronFlag* other = flag ? nullptr : find_megatron_flag(key)) {
       read_megatron_flag(*other, value, path, megatron, problems);
     } else if (!flag) {
-      problems.add(path, "'{}' is not a flag.{}", key, did_you_mean(key, "", false));
+      problems.add(path, "{}", not_a_flag(key, flag_names(false), ""));
     } else if (auto texts = texts_of(*flag, value)) {
       if (!given.try_emplace(std::string(flag->name), GivenFlag{std::move(*texts), path}).second)
         problems.add(path, "'{}' is there twice, as {} and by another name. Keep one.", flag->name, key);
@@ -279,7 +261,7 @@ CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInf
   Parser parser(version_text);
   if (auto request = parser.parse(argc, argv)) return *request;
   Problems problems;
-  complain_about_extras(parser.extras(), problems);
+  complain_about_extras(parser.extras(), flag_names(true), problems);
   GivenFlags file;
   if (!parser.config_file().empty()) read_config_file(parser.config_file(), file, problems);
   GivenFlags given = merge(parser.given(problems), std::move(file));

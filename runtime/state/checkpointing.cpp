@@ -37,13 +37,13 @@ void load_weight(Executor& executor, Checkpoint& checkpoint, Slot slot) {
 std::vector<Slice> owned_slices(const Executor& executor) {
   std::vector<Slice> slices;
   for (OwnedTensor& tensor : owned_tensors(executor.stage().graph, executor.coordinate())) {
-    const StateRange held = range_of(executor, tensor.slot, state_role(tensor.kind));
+    const StateId state = executor.stage().graph.companion(tensor.slot.bucket, state_role(tensor.kind));
     slices.push_back({.name = std::move(tensor.name),
                       .kind = tensor.kind,
                       .dtype = DType::kF32,
                       .shape = std::move(tensor.shape),
                       .boxes = std::move(tensor.boxes),
-                      .data = held.data + (tensor.range.first - held.first) * 4});
+                      .data = executor.view(state).data + tensor.range.offset * 4});
   }
   return slices;
 }

@@ -7,11 +7,7 @@ StateRange range_of(const Executor& executor, Slot slot, StateRole role) {
   const StateId state = graph.companion(slot.bucket, role);
   if (!state.valid()) return {};
   const ElementRange held = held_range(graph, executor.coordinate(), slot, role);
-  const bool sharded = graph[state].type.on(Axis::kDp).is(PlacementKind::kSplit);
-  const int64_t elements = local_shape(graph[slot.bucket].type, graph.mesh()).num_elements();
-  const int64_t begin = sharded ? split_begin(elements, graph.mesh().dp, executor.coordinate().dp) : 0;
-  const int64_t offset = graph[slot.parameter].offset + held.first - begin;  // in what is here of the bucket
-  return {held.first, held.end, executor.view(state).data + offset * 4};
+  return {held.first, held.end, executor.view(state).data + held.offset * 4};
 }
 
 void store_rounded(const Backend& backend, std::span<const float> values, DType dtype, std::byte* to) {

@@ -1,10 +1,10 @@
-#include "examples/flags_error.h"
+#include "examples/program_flags.h"
 
 #include <algorithm>
 
 #include "base/input_file.h"
 #include "base/json.h"
-#include "base/text.h"
+#include "base/unknown_flags.h"
 #include "examples/version.h"
 
 namespace trine {
@@ -16,12 +16,6 @@ std::vector<std::string> flag_names(const CLI::App& app) {
     for (const std::string& name : option->get_lnames()) names.push_back(name);
   }
   return names;
-}
-
-std::string not_a_flag(const CLI::App& app, const std::string& word, const char* dashes) {
-  const auto guess = nearest(word, flag_names(app));
-  return fmt::format("{}{} is not a flag. {}", dashes, word,
-                     guess ? fmt::format("Did you mean {}{}?", dashes, *guess) : "--help lists them all.");
 }
 
 // {"valid-fraction": 0.1, "texts": ["a", "b"]}: CLI11 knows TOML and INI by itself, this teaches it JSON.
@@ -39,7 +33,7 @@ class JsonFlags final : public CLI::Config {
     std::vector<CLI::ConfigItem> flags;
     for (const auto& [name, value] : json.items()) {
       if (std::find(names.begin(), names.end(), name) == names.end())
-        problems.add(file, "{}", not_a_flag(app_, name, ""));
+        problems.add(file, "{}", not_a_flag(name, names, ""));
       CLI::ConfigItem& flag = flags.emplace_back();
       flag.name = name;
       for (const auto& one : value.is_array() ? value : nlohmann::json::array({value})) {
@@ -74,18 +68,7 @@ bool parse_flags(CLI::App& app, int argc, const char* const* argv, Problems& pro
   } catch (const CLI::ParseError& error) {
     throw ConfigError(fmt::format("[flags] {}. --help shows what it needs.", error.what()));
   }
-  bool after_flag = false;  // the value of an unknown flag is not worth a second complaint
-  for (const std::string& extra : app.remaining()) {
-    const bool is_flag = extra.size() > 1 && extra[0] == '-';
-    if (is_flag) {
-      const std::string word = extra.substr(0, extra.find('='));
-      problems.add("flags", "{}",
-                   not_a_flag(app, word.substr(std::min(word.size(), word.find_first_not_of('-'))), "--"));
-    } else if (!after_flag) {
-      problems.add("flags", "'{}' belongs to no flag. --help lists them all.", extra);
-    }
-    after_flag = is_flag;
-  }
+  complain_about_extras(app.remaining(), flag_names(app), problems);
   return true;
 }
 
