@@ -1,6 +1,6 @@
 // Collectives: from device to device where the ranks have a DeviceGroup, else staged through pinned host memory and
-// the communicator of the axis, with the CPU's bits; the rest are copies. A staged kernel waits for its queue: it
-// has a host thread of its own.
+// the communicator of the axis, with the CPU's bits, in pieces whose copies and exchange overlap; the rest are
+// copies. A staged kernel waits for its queue: it has a host thread of its own.
 #include "ops/collective.h"
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include "base/shape.h"
 #include "comm/communicator.h"
 #include "comm/device_group.h"
+#include "comm/staged_pieces.h"
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/device/functions.h"
 #include "ops/pipeline.h"
@@ -23,9 +24,24 @@ int64_t bytes_of(const TensorView& view) {
   return view.num_elements() * static_cast<int64_t>(size_bytes(view.dtype));
 }
 
-// Memory that the collectives of a lane share, which run one after another.
+// Elements of a piece take about this much: long enough for a copy engine's full speed.
+constexpr int64_t kPieceBytes = int64_t{4} << 20;
+
+// The way in beside a lane's own stream, which is the way out; and when pieces were out.
+struct Ways {
+  Stream in;
+  std::array<Event, StagedPieces::kAhead> out;
+  Event begun, arrived;
+};
+
+// What the collectives of a lane share, which run one after another.
 class LaneBuffers {
  public:
+  void reserve_ways(Lane lane) {
+    auto& ways = ways_[static_cast<size_t>(lane)];
+    if (!ways) ways = std::make_unique<Ways>();
+  }
+  const Ways& ways(Lane lane) const { return *ways_[static_cast<size_t>(lane)]; }
   // Kernels are made by one thread, before any runs.
   void reserve_host(Lane lane, int64_t bytes) { reserve(host_, lane, bytes); }
   void reserve_device(Lane lane, int64_t bytes) { reserve(device_, lane, bytes); }
@@ -40,6 +56,7 @@ class LaneBuffers {
   }
   std::array<PinnedBuffer, kLanes.size()> host_;
   std::array<DeviceBuffer, kLanes.size()> device_;
+  std::array<std::unique_ptr<Ways>, kLanes.size()> ways_;
 };
 
 // What a kernel needs of its surroundings.
@@ -56,7 +73,35 @@ struct Site {
     TRINE_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream()));
   }
   void wait() const { TRINE_CUDA(cudaStreamSynchronize(stream())); }
+
+  // out(piece, stream) and in(piece, stream) enqueue copies between device and host, exchange(piece) talks. What
+  // the lane's stream does later comes after all of them.
+  template <typename Out, typename Exchange, typename In>
+  void staged(const StagedPieces& pieces, Out&& out, Exchange&& exchange, In&& in) const {
+    const Ways& ways = buffers->ways(lane);
+    const auto event = [&](int64_t piece) -> const Event& {
+      return ways.out[static_cast<size_t>(piece % StagedPieces::kAhead)];
+    };
+    ways.begun.record(stream());  // what is written was free before
+    ways.begun.block(ways.in.get());
+    pieces.run([&](int64_t piece) { out(piece, stream()), event(piece).record(stream()); },
+               [&](int64_t piece) { event(piece).synchronize(); }, exchange,
+               [&](int64_t piece) { in(piece, ways.in.get()); });
+    ways.arrived.record(ways.in.get());
+    ways.arrived.block(stream());
+  }
 };
+
+void copy_async(cudaStream_t stream, void* to, const void* from, int64_t bytes) {
+  TRINE_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream));
+}
+
+// A stretch of `bytes` from each of `ranks` places.
+void copy_strided(cudaStream_t stream, void* to, int64_t to_pitch, const void* from, int64_t from_pitch,
+                  int64_t bytes, int ranks) {
+  TRINE_CUDA(cudaMemcpy2DAsync(to, static_cast<size_t>(to_pitch), from, static_cast<size_t>(from_pitch),
+                               static_cast<size_t>(bytes), static_cast<size_t>(ranks), cudaMemcpyDefault, stream));
+}
 
 void check_contiguous(const KernelRequest& request) {
   for (const auto& views : {request.inputs, request.outputs})
@@ -71,6 +116,7 @@ struct Split {
   int64_t begin = 0, size = 0;
   int64_t element_bytes = 0;
 
+  int64_t row_bytes() const { return unit * element_bytes; }
   int64_t begin_bytes() const { return begin * unit * element_bytes; }
   int64_t own_bytes() const { return size * unit * element_bytes; }
   int64_t bytes() const { return count * unit * element_bytes; }
@@ -172,17 +218,52 @@ Kernel all_reduce(const Site& site, const KernelRequest& request) {
       site.device_group->all_reduce(y.data, y.num_elements(), y.dtype, ReduceOp::kSum, site.stream());
     };
   site.buffers->reserve_host(site.lane, bytes_of(request.outputs[0]));
+  site.buffers->reserve_ways(site.lane);
   return [site, bf16](const KernelCall& call) {
     const TensorView &x = call.inputs[0], &y = call.outputs[0];
-    site.copy(site.host(), x.data, bytes_of(x));
-    site.wait();
-    if (bf16)
-      site.group->all_reduce_bf16(reinterpret_cast<float*>(site.host()), y.num_elements());
-    else
-      site.group->all_reduce(site.host(), y.num_elements(), y.dtype);
-    site.copy(y.data, site.host(), bytes_of(y));
+    const auto element = static_cast<int64_t>(size_bytes(y.dtype));
+    const StagedPieces pieces{y.num_elements(), kPieceBytes / element};
+    const auto at = [&](std::byte* data, int64_t piece) { return data + pieces.begin(piece) * element; };
+    site.staged(
+        pieces,
+        [&](int64_t piece, cudaStream_t stream) {
+          copy_async(stream, at(site.host(), piece), at(x.data, piece), pieces.size(piece) * element);
+        },
+        [&](int64_t piece) {
+          if (bf16)
+            site.group->all_reduce_bf16(reinterpret_cast<float*>(at(site.host(), piece)), pieces.size(piece));
+          else
+            site.group->all_reduce(at(site.host(), piece), pieces.size(piece), y.dtype);
+        },
+        [&](int64_t piece, cudaStream_t stream) {
+          copy_async(stream, at(y.data, piece), at(site.host(), piece), pieces.size(piece) * element);
+        });
   };
 }
+
+// Pieces of a split: the same rows of every rank's shard, which lie side by side on the host. Where shards differ
+// in length there is one piece, with the shards in their places.
+struct SplitPieces {
+  Split split;
+  int ranks = 1, rank = 0;
+  bool even = false;
+  StagedPieces rows;
+
+  SplitPieces(const Split& of, const Communicator& group)
+      : split(of), ranks(group.size()), rank(group.rank()), even(of.count % group.size() == 0) {
+    rows = {of.size,
+            even ? std::max<int64_t>(1, kPieceBytes / (of.row_bytes() * ranks)) : std::max<int64_t>(1, of.size)};
+    if (!even) rows.count = rows.length = 1;  // of whatever size
+  }
+  int64_t count(int64_t piece) const { return even ? rows.size(piece) * ranks : split.count; }  // of all ranks
+  int64_t own_bytes(int64_t piece) const { return even ? rows.size(piece) * split.row_bytes() : split.own_bytes(); }
+  int64_t shard_bytes() const { return split.own_bytes(); }  // of any rank, if even
+  int64_t in_shard(int64_t piece) const { return even ? rows.begin(piece) * split.row_bytes() : 0; }
+  int64_t on_host(int64_t piece) const { return even ? rows.begin(piece) * ranks * split.row_bytes() : 0; }
+  int64_t own_on_host(int64_t piece) const {
+    return on_host(piece) + (even ? rank * own_bytes(piece) : split.begin_bytes());
+  }
+};
 
 Kernel all_gather(const Site& site, const KernelRequest& request) {
   check_contiguous(request);
@@ -193,12 +274,26 @@ Kernel all_gather(const Site& site, const KernelRequest& request) {
                                     split.unit, site.stream());
     };
   site.buffers->reserve_host(site.lane, split.bytes());
-  return [site, split](const KernelCall& call) {
-    std::byte* const own = site.host() + split.begin_bytes();
-    site.copy(own, call.inputs[0].data, split.own_bytes());
-    site.wait();
-    site.group->all_gather(own, site.host(), split.count, call.outputs[0].dtype, split.unit);
-    site.copy(call.outputs[0].data, site.host(), split.bytes());
+  site.buffers->reserve_ways(site.lane);
+  return [site, pieces = SplitPieces(split, *site.group)](const KernelCall& call) {
+    const TensorView &shard = call.inputs[0], &whole = call.outputs[0];
+    std::byte* const host = site.host();
+    site.staged(
+        pieces.rows,
+        [&](int64_t piece, cudaStream_t stream) {
+          copy_async(stream, host + pieces.own_on_host(piece), shard.data + pieces.in_shard(piece),
+                     pieces.own_bytes(piece));
+        },
+        [&](int64_t piece) {
+          site.group->all_gather(host + pieces.own_on_host(piece), host + pieces.on_host(piece),
+                                 pieces.count(piece), whole.dtype, pieces.split.unit);
+        },
+        [&](int64_t piece, cudaStream_t stream) {
+          if (!pieces.even) return copy_async(stream, whole.data, host, pieces.split.bytes());
+          copy_strided(stream, whole.data + pieces.in_shard(piece), pieces.shard_bytes(),
+                       host + pieces.on_host(piece), pieces.own_bytes(piece), pieces.own_bytes(piece),
+                       pieces.ranks);
+        });
   };
 }
 
@@ -217,16 +312,31 @@ Kernel reduce_scatter(const Site& site, const KernelRequest& request) {
                                         call.inputs[0].dtype, split.unit, site.stream());
     };
   site.buffers->reserve_host(site.lane, split.bytes());
-  return [site, split, bf16](const KernelCall& call) {
-    std::byte* const own = site.host() + split.begin_bytes();
-    site.copy(site.host(), call.inputs[0].data, split.bytes());
-    site.wait();
-    if (bf16)
-      site.group->reduce_scatter_bf16(reinterpret_cast<const float*>(site.host()), reinterpret_cast<float*>(own),
-                                      split.count);
-    else
-      site.group->reduce_scatter(site.host(), own, split.count, call.inputs[0].dtype, ReduceOp::kSum, split.unit);
-    site.copy(call.outputs[0].data, own, split.own_bytes());
+  site.buffers->reserve_ways(site.lane);
+  return [site, bf16, pieces = SplitPieces(split, *site.group)](const KernelCall& call) {
+    const TensorView &whole = call.inputs[0], &shard = call.outputs[0];
+    std::byte* const host = site.host();
+    site.staged(
+        pieces.rows,
+        [&](int64_t piece, cudaStream_t stream) {
+          if (!pieces.even) return copy_async(stream, host, whole.data, pieces.split.bytes());
+          copy_strided(stream, host + pieces.on_host(piece), pieces.own_bytes(piece),
+                       whole.data + pieces.in_shard(piece), pieces.shard_bytes(), pieces.own_bytes(piece),
+                       pieces.ranks);
+        },
+        [&](int64_t piece) {
+          std::byte *const from = host + pieces.on_host(piece), *const own = host + pieces.own_on_host(piece);
+          if (bf16)
+            site.group->reduce_scatter_bf16(reinterpret_cast<const float*>(from), reinterpret_cast<float*>(own),
+                                            pieces.count(piece));
+          else
+            site.group->reduce_scatter(from, own, pieces.count(piece), whole.dtype, ReduceOp::kSum,
+                                       pieces.split.unit);
+        },
+        [&](int64_t piece, cudaStream_t stream) {
+          copy_async(stream, shard.data + pieces.in_shard(piece), host + pieces.own_on_host(piece),
+                     pieces.own_bytes(piece));
+        });
   };
 }
 

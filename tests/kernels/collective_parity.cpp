@@ -123,6 +123,10 @@ std::vector<CollectiveCase> collective_cases() {
           {"reduce_scatter_uneven", P, S(0), {11, 3}},
           {"reduce_scatter_few_rows", P, S(0), {2, 3}},
           {"reduce_scatter_vector", P, S(0), {19}},
+          // Long enough for several pieces where they are staged.
+          {"all_reduce_in_pieces", P, I, {3, 700001}},
+          {"all_gather_in_pieces", S(0), R, {12, 300007}},
+          {"reduce_scatter_in_pieces", P, S(0), {12, 300007}},
           {"slice_columns", R, S(1), {6, 12}, 5},
           {"slice_rows", I, S(0), {11, 4}, 3},
           {"slice_uneven_columns", R, S(1), {4, 11}},
