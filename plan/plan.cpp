@@ -150,6 +150,10 @@ Plan build_all(const Config& config, std::ostream* dump) {
 
 }  // namespace
 
+bool may_talk_on_device(const Config& config) {
+  return config.device == DeviceKind::kCuda && config.comm != CommKind::kMpi && config.mesh.num_ranks() > 1;
+}
+
 Plan build_plan(const Config& config, std::ostream* dump) {
   return build_within_budget(config, [dump](const Config& c) { return build_all(c, dump); });
 }

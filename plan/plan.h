@@ -11,6 +11,7 @@
 #include "parallel/stages.h"
 #include "plan/config/config.h"
 #include "plan/memory_plan.h"
+#include "plan/step_program.h"
 
 namespace trine {
 
@@ -30,6 +31,13 @@ struct Plan {
   std::vector<StagePlan> stages;
   std::vector<std::string> warnings;  // what would be an error if it were not only looked at
 };
+
+// What a rank of this stage does in a step.
+inline StepProgram step_program(const StagePlan& stage, StepMode mode, bool device_to_device) {
+  return {stage.graph, stage.schedule, mode, device_to_device, &stage.memory};
+}
+// Whether messages of a run go from device to device, if its GPUs have the library for it.
+bool may_talk_on_device(const Config& config);
 
 // REQUIRES: a validated configuration. `dump` is where --dump-pass prints.
 Plan build_plan(const Config& config, std::ostream* dump = nullptr);

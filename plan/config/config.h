@@ -167,11 +167,14 @@ struct Config {
   bool print_graph = false;
   bool print_memory = false;
   bool print_schedule = false;
+  bool print_program = false;
   bool print_plan = false;
   std::vector<std::string> dump_passes;
   std::vector<std::string> disabled_passes;
 
-  bool looks_only() const { return dry_run || print_graph || print_memory || print_schedule || print_plan; }
+  bool looks_only() const {
+    return dry_run || print_graph || print_memory || print_schedule || print_program || print_plan;
+  }
   std::chrono::milliseconds timeout() const { return to_timeout(timeout_s); }
   bool saves() const { return save_interval.has_value() || !save.empty(); }
   int64_t num_microbatches() const { return global_batch / (micro_batch * mesh.dp); }  // per dp rank and step

@@ -200,6 +200,8 @@ std::vector<Flag> make_table() {
   add("print-memory", {}, "", "the memory of each pipeline rank, by name", FIELD(print_memory));
   add("print-schedule", {}, "", "the pipeline's actions, and a picture in schedule.svg (in --out, else here)",
       FIELD(print_schedule));
+  add("print-program", {}, "", "what each pipeline rank does in a training step, command by command",
+      FIELD(print_program));
   add("print-plan", {}, "", "all of the plan", FIELD(print_plan));
   add("dump-pass", {}, "NAME...", "print the graph before and after these passes", FIELD(dump_passes));
   add("disable-pass", {}, "NAME...", "leave these passes out", FIELD(disabled_passes));

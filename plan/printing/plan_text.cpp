@@ -100,6 +100,15 @@ std::string print_schedule(const Plan& plan) {
   return text;
 }
 
+void print_program(const Plan& plan, std::ostream& out) {
+  const bool on_device = may_talk_on_device(plan.config);
+  for (size_t rank = 0; rank < plan.stages.size(); ++rank) {
+    out << fmt::format("pp {}: command, node, op, microbatch{}\n", rank,
+                       on_device ? "; messages go from device to device" : "");
+    print(step_program(plan.stages[rank], StepMode::kTrain, on_device), out);
+  }
+}
+
 std::string schedule_picture(const Plan& plan) {
   return schedule_svg(schedules(plan), action_costs(plan), theory_of_bubble(plan.config));
 }
@@ -124,6 +133,7 @@ void print_report(const Plan& plan, std::ostream& out) {
   if (c.print_graph) out << print_graph(plan);
   if (c.print_memory) out << print_memory(plan);
   if (c.print_plan) out << print_plan(plan);
+  if (c.print_program) print_program(plan, out);
   if (c.print_schedule) {
     const std::filesystem::path path = schedule_picture_path(c);
     std::error_code ignored;  // the file's own error says it

@@ -14,8 +14,9 @@ std::string print_plan(const Plan& plan);      // --print-plan: the passes, the 
 std::string print_memory(const Plan& plan);    // --print-memory: a summary, then by pipeline rank the table by name
 std::string print_graph(const Plan& plan);     // --print-graph
 std::string print_schedule(const Plan& plan);  // --print-schedule: who works when, and each rank's actions
-std::string print_dry_run(const Plan& plan);   // --dry-run
-nlohmann::ordered_json dry_run_json(const Plan& plan);  // --dry-run --json: the same numbers
+void print_program(const Plan& plan, std::ostream& out);  // --print-program: a training step, by command
+std::string print_dry_run(const Plan& plan);              // --dry-run
+nlohmann::ordered_json dry_run_json(const Plan& plan);    // --dry-run --json: the same numbers
 
 // --print-schedule's picture: an SVG document, with stages as long as their FLOPs say.
 std::string schedule_picture(const Plan& plan);
