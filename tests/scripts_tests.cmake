@@ -5,6 +5,9 @@ foreach(script check_layers install_packages gpu_table cuda_rewrite update_docs)
   add_test(NAME scripts.${script} COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/${script}_test.py)
 endforeach()
 if(NOT TRINE_SANITIZE)  # with all programs
+  add_test(NAME scripts.gpu_check COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/gpu_check_test.py
+                                          ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+  set_tests_properties(scripts.gpu_check PROPERTIES TIMEOUT 300)
   add_test(NAME docs COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/scripts/update_docs.py --check
                              --bin ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
   set_tests_properties(docs PROPERTIES TIMEOUT 300)

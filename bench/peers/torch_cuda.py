@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """The training step of a LLaMA in PyTorch on a GPU, as scripts/gpu_table.py's peer: torch.compile, flash attention
-(scaled_dot_product_attention), fused AdamW over f32 masters. The model and the optimizer are torch_llama.py's.
+(scaled_dot_product_attention), bf16 weights with fused AdamW over f32 masters. The model and the optimizer are
+torch_llama.py's.
 
-  torch_cuda.py '{"layers": 16, "hidden": 2048, ...}'      one JSON line for each setting that runs: tokens_per_s
+  torch_cuda.py '{"layers": 16, "hidden": 2048, ...}'      one JSON line: tokens_per_s
+  torch_cuda.py --autocast '{...}'                         f32 weights under autocast, too: one more to compile
 """
 import json
 import statistics
@@ -14,7 +16,7 @@ import torch.nn.functional as F
 
 import torch_llama
 
-WARMUP, STEPS = 5, 10
+WARMUP, STEPS = 3, 5
 
 
 def make_step(m, autocast):
@@ -62,9 +64,9 @@ def measure(m, autocast):
 
 
 def main():
-    m = json.loads(sys.argv[1])
+    m = json.loads(sys.argv[-1])
     torch.manual_seed(1234)
-    for autocast in (False, True):
+    for autocast in (False, True) if "--autocast" in sys.argv else (False,):
         try:
             print(json.dumps(measure(m, autocast)), flush=True)
         except torch.OutOfMemoryError as error:

@@ -65,7 +65,14 @@ LtProduct::LtProduct(ContextPtr context, MatrixLayout a, MatrixLayout b, MatrixL
   c_layout_ = describe(lt, c);
 }
 
-std::optional<cublasLtMatmulAlgo_t> LtProduct::choose(const Alignments& alignments) const {
+LtProduct::Alignments LtProduct::alignments_of(const std::byte* a, const std::byte* b, const std::byte* c) const {
+  const auto alignment = [](const std::byte* data, const MatrixLayout& m) {
+    return alignment_of(reinterpret_cast<uint64_t>(data), m.stride * item_bytes(m));
+  };
+  return {alignment(a, a_), alignment(b, b_), alignment(c, c_)};
+}
+
+std::vector<cublasLtMatmulAlgo_t> LtProduct::candidates(const Alignments& alignments, int most) const {
   const BlasLt& lt = context_->blas_lt();
   cublasLtMatmulPreference_t preference = nullptr;
   TRINE_CUDA(lt.MatmulPreferenceCreate(&preference));
@@ -79,34 +86,39 @@ std::optional<cublasLtMatmulAlgo_t> LtProduct::choose(const Alignments& alignmen
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignments[0]);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignments[2]);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignments[2]);
-  cublasLtMatmulHeuristicResult_t result{};
+  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
   int found = 0;
   const cublasStatus_t status =
       lt.MatmulAlgoGetHeuristic(lt.handle(), product_.get(), b_layout_.get(), a_layout_.get(), c_layout_.get(),
-                                c_layout_.get(), preference, 1, &result, &found);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && found == 0)) return {};
+                                c_layout_.get(), preference, most, results.data(), &found);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
   check(status, "cublasLtMatmulAlgoGetHeuristic");
-  return result.algo;
+  std::vector<cublasLtMatmulAlgo_t> algorithms;
+  for (const cublasLtMatmulHeuristicResult_t& result : std::span(results).first(static_cast<size_t>(found)))
+    if (result.state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(result.algo);
+  return algorithms;
+}
+
+void LtProduct::run_by(const cublasLtMatmulAlgo_t& algorithm, const std::byte* a, const std::byte* b, std::byte* c,
+                       bool accumulate, std::byte* workspace) const {
+  const BlasLt& lt = context_->blas_lt();
+  const float alpha = 1, beta = accumulate ? 1 : 0;
+  TRINE_CUDA(lt.Matmul(lt.handle(), product_.get(), &alpha, b, b_layout_.get(), a, a_layout_.get(), &beta, c,
+                       c_layout_.get(), c, c_layout_.get(), &algorithm, workspace, static_cast<size_t>(kWorkspace),
+                       context_->compute()));
 }
 
 void LtProduct::run(const std::byte* a, const std::byte* b, std::byte* c, bool accumulate,
                     std::byte* workspace) const {
-  const auto alignment = [](const std::byte* data, const MatrixLayout& m) {
-    return alignment_of(reinterpret_cast<uint64_t>(data), m.stride * item_bytes(m));
-  };
-  const Alignments alignments = {alignment(a, a_), alignment(b, b_), alignment(c, c_)};
+  const Alignments alignments = alignments_of(a, b, c);
   const auto [entry, is_new] = algorithms_.try_emplace(alignments);
-  if (is_new) entry->second = choose(alignments);
-  if (!entry->second) {
+  if (is_new)
+    if (const auto proposed = candidates(alignments, 1); !proposed.empty()) entry->second = proposed[0];
+  if (entry->second)
+    run_by(*entry->second, a, b, c, accumulate, workspace);
+  else
     plain_product(context_->compute(), a_.dtype, c_.dtype, c_.rows, c_.columns, a_.columns, strided(a_, a),
                   strided(b_, b), {c, c_.stride}, accumulate);
-    return;
-  }
-  const BlasLt& lt = context_->blas_lt();
-  const float alpha = 1, beta = accumulate ? 1 : 0;
-  TRINE_CUDA(lt.Matmul(lt.handle(), product_.get(), &alpha, b, b_layout_.get(), a, a_layout_.get(), &beta, c,
-                       c_layout_.get(), c, c_layout_.get(), &*entry->second, workspace,
-                       static_cast<size_t>(kWorkspace), context_->compute()));
 }
 
 Product::Product(ContextPtr context, const std::vector<std::pair<MatrixLayout, MatrixLayout>>& terms,

@@ -29,10 +29,15 @@ class LtProduct {
   // REQUIRES: workspace is a multiple of 256 and kWorkspace bytes long.
   void run(const std::byte* a, const std::byte* b, std::byte* c, bool accumulate, std::byte* workspace) const;
 
- private:
   using Alignments = std::array<uint32_t, 3>;  // of a, b, c, in bytes
-  std::optional<cublasLtMatmulAlgo_t> choose(const Alignments& alignments) const;
+  Alignments alignments_of(const std::byte* a, const std::byte* b, const std::byte* c) const;
+  // At most so many algorithms, the library's favourite first; none if it refuses the problem.
+  std::vector<cublasLtMatmulAlgo_t> candidates(const Alignments& alignments, int most) const;
+  // As run(), by this algorithm.
+  void run_by(const cublasLtMatmulAlgo_t& algorithm, const std::byte* a, const std::byte* b, std::byte* c,
+              bool accumulate, std::byte* workspace) const;
 
+ private:
   ContextPtr context_;
   MatrixLayout a_, b_, c_;
   std::shared_ptr<cublasLtMatmulDescOpaque_t> product_;

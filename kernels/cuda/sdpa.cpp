@@ -87,6 +87,11 @@ class Graph final : public SdpaGraph {
       : handle_(handle), problem_(std::move(problem)), workspace_bytes_(workspace_bytes) {}
 
   int64_t workspace_bytes() const override { return workspace_bytes_; }
+  std::string plan() const override {
+    std::string name;
+    check(problem_.graph->get_plan_name(name), "get_plan_name");
+    return name;
+  }
 
   void run(cudaStream_t stream, std::span<std::byte* const> operands, std::byte* workspace) override {
     TRINE_CHECK(std::ssize(operands) == problem_.num_operands(), "{} operands, {} needed", operands.size(),

@@ -19,6 +19,7 @@ class SdpaGraph {
  public:
   virtual ~SdpaGraph() = default;
   virtual int64_t workspace_bytes() const = 0;
+  virtual std::string plan() const = 0;  // cuDNN's name for what runs
   // REQUIRES: of Sdpa::forward the addresses q, k, v, o, lse; of backward q, k, v, o, lse, do, dq, dk, dv. All are
   // multiples of 16 bytes. Enqueues only.
   virtual void run(cudaStream_t stream, std::span<std::byte* const> operands, std::byte* workspace) = 0;

@@ -16,6 +16,7 @@
 #include "tests/checkpoint/fault_injection.h"
 #include "tests/checkpoint/saved_model.h"
 #include "tests/data/scratch.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -156,7 +157,7 @@ TEST(CheckpointFiles, H5pyReadsThem) {
                                             {"i64", {9}, -1, DType::kI64}};
   const ScratchFolder scratch;
   ASSERT_TRUE(save(scratch.path(), 1, {2, 2, 3, true}, {}, tensors).ok);
-  const fs::path script = fs::path(TRINE_TEST_DATA).parent_path() / "checkpoint" / "read_with_h5py.py",
+  const fs::path script = fs::path(test_data()).parent_path() / "checkpoint" / "read_with_h5py.py",
                  out = scratch / "out";
   fs::create_directory(out);
   const std::string command =
@@ -180,7 +181,7 @@ TEST(CheckpointFiles, H5pyWidensBf16) {
   const ScratchFolder scratch;
   const Slice slice{"b", TensorKind::kWeight, DType::kBF16, {4}, {{{0}, {4}}}, values.data()};
   ASSERT_TRUE(save_checkpoint(job_at(scratch.path(), 1), {&slice, 1}).ok);
-  const fs::path script = fs::path(TRINE_TEST_DATA).parent_path() / "checkpoint" / "read_with_h5py.py";
+  const fs::path script = fs::path(test_data()).parent_path() / "checkpoint" / "read_with_h5py.py";
   const std::string folder = scratch.path().string();
   ASSERT_EQ(
       std::system(fmt::format("{} {} {}/step-000001 {} > {}/list", kPython, script.string(), folder, folder, folder)

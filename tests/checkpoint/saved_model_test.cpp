@@ -8,6 +8,7 @@
 #include "checkpoint/compare.h"
 #include "checkpoint/export_hugging_face.h"
 #include "checkpoint/reshard.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -18,7 +19,7 @@ class SavedModelTest : public testing::Test {
  protected:
   SavedModelTest() {
     fs::remove_all(folder_);
-    path_ = import_hugging_face(fs::path(TRINE_TEST_DATA) / "hf_llama/mha", folder_, {"", "00"});
+    path_ = import_hugging_face(fs::path(test_data()) / "hf_llama/mha", folder_, {"", "00"});
   }
   ~SavedModelTest() override { fs::remove_all(folder_); }
 
@@ -36,7 +37,7 @@ class SavedModelTest : public testing::Test {
 
 TEST_F(SavedModelTest, IsThatOfTheConfig) {
   const SavedModel model = saved_model(Checkpoint(path_));
-  EXPECT_EQ(model.config, read_hugging_face_config(fs::path(TRINE_TEST_DATA) / "hf_llama/mha"));
+  EXPECT_EQ(model.config, read_hugging_face_config(fs::path(test_data()) / "hf_llama/mha"));
   EXPECT_EQ(model.dtype, DType::kF32);
   EXPECT_EQ(model.parameters.size(), 9u * 2 + 3);
   EXPECT_EQ(model.parameters[0].name, "model.embed_tokens.weight");

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "checkpoint/hugging_face.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -18,7 +19,7 @@ using Weights = std::map<std::string, Shape>;
 using Rename = std::function<std::string(const std::string&)>;
 
 LlamaConfig fixture(const char* name) {
-  return read_hugging_face_config(fs::path(TRINE_TEST_DATA) / "hf_llama" / name);
+  return read_hugging_face_config(fs::path(test_data()) / "hf_llama" / name);
 }
 
 // All tensors of the model, renamed.

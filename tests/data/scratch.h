@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tests/test_data.h"
 
 namespace trine::testing {
 
@@ -44,9 +45,7 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-inline std::filesystem::path fixture(const std::string& name) {
-  return std::filesystem::path(TRINE_TEST_DATA) / name;
-}
+inline std::filesystem::path fixture(const std::string& name) { return std::filesystem::path(test_data()) / name; }
 
 inline void write_file(const std::filesystem::path& path, std::string_view contents) {
   std::ofstream(path, std::ios::binary).write(contents.data(), static_cast<std::streamsize>(contents.size()));

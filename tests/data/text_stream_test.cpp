@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "data/utf8.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -11,8 +12,8 @@ const std::string kText = "The quick brown fox; naïve café, 東京 and 🙂�
 
 class TextStreams : public testing::TestWithParam<const char*> {
  protected:
-  const std::unique_ptr<Tokenizer> tokenizer_ = make_tokenizer(
-      std::string(GetParam()) == "bytes" ? "bytes" : std::string(TRINE_TEST_DATA) + "/tokenizers/" + GetParam());
+  const std::unique_ptr<Tokenizer> tokenizer_ =
+      make_tokenizer(std::string(GetParam()) == "bytes" ? "bytes" : test_data() + "/tokenizers/" + GetParam());
 };
 
 // What is given piece by piece is what is decoded at once, and every piece is whole characters.

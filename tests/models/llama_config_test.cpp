@@ -10,15 +10,14 @@
 
 #include "models/presets.h"
 #include "tests/data/scratch.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
 
 using nlohmann::json;
 
-std::filesystem::path fixture(const char* name) {
-  return std::filesystem::path(TRINE_TEST_DATA) / "hf_llama" / name;
-}
+std::filesystem::path fixture(const char* name) { return std::filesystem::path(test_data()) / "hf_llama" / name; }
 
 // As people have it for LLaMA-2-7B: no head_dim, no kv heads, no rope_theta.
 json plain_config() {

@@ -15,11 +15,12 @@
 #include "parallel/buckets.h"
 #include "parallel/optimizer.h"
 #include "tests/reference/interpreter.h"
+#include "tests/test_data.h"
 
 namespace trine::reference {
 namespace {
 
-const std::filesystem::path kData = std::filesystem::path(TRINE_TEST_DATA) / "hf_llama";
+const std::filesystem::path kData = std::filesystem::path(test_data()) / "hf_llama";
 constexpr const char* kModels[] = {"mha", "gqa_tied_llama3", "head_dim", "deep"};
 
 Tensor load(const SafetensorsFile& file, const std::string& name) {

@@ -7,6 +7,8 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include "tests/test_data.h"
+
 namespace trine {
 namespace {
 
@@ -22,7 +24,7 @@ TEST(SchedulePicture, Rows) {
 
 // The pictures in docs/schedules.md are those of the program.
 TEST(SchedulePicture, Docs) {
-  std::ifstream file(std::string(TRINE_TEST_DATA) + "/../../docs/schedules.md");
+  std::ifstream file(test_data() + "/../../docs/schedules.md");
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   for (const auto kind :
        {PipelineKind::kGpipe, PipelineKind::k1F1B, PipelineKind::kInterleaved, PipelineKind::kZeroBubble}) {

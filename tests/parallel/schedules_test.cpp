@@ -9,6 +9,7 @@
 #include "parallel/schedules/check.h"
 #include "parallel/schedules/execute.h"
 #include "parallel/schedules/schedule.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -172,7 +173,7 @@ TEST(Schedules, OrdersOfThePapers) {
 }
 
 TEST(Schedules, OrdersOfPyTorch) {
-  std::ifstream file(std::string(TRINE_TEST_DATA) + "/torch_schedules/orders.txt");
+  std::ifstream file(test_data() + "/torch_schedules/orders.txt");
   int lines = 0;
   for (std::string line; std::getline(file, line); ++lines) {
     SCOPED_TRACE(line);

@@ -11,6 +11,7 @@
 #include "plan/config/flag_table.h"
 #include "plan/config/flags.h"
 #include "plan/learning_rate.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -47,9 +48,7 @@ class TemporaryFile {
   std::string path_;
 };
 
-std::filesystem::path fixture(const char* name) {
-  return std::filesystem::path(TRINE_TEST_DATA) / "hf_llama" / name;
-}
+std::filesystem::path fixture(const char* name) { return std::filesystem::path(test_data()) / "hf_llama" / name; }
 
 #define EXPECT_HAS(text, part) \
   EXPECT_NE((text).find(part), std::string::npos) << "no \"" << part << "\" in:\n" << text

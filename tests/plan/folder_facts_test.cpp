@@ -6,11 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "plan/config/flags.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
 
-const std::string kModel = std::string(TRINE_TEST_DATA) + "/hf_llama/head_dim";  // ids 1 and 2, a vocabulary of 320
+const std::string kModel = test_data() + "/hf_llama/head_dim";  // ids 1 and 2, a vocabulary of 320
 
 FolderFacts facts() {
   return {

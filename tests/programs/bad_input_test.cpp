@@ -1,5 +1,6 @@
 // Bad input: each has its exit code and a message that names the culprit, and nothing is lost.
 #include "tests/programs/run.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -15,7 +16,7 @@ class BadInput : public ProgramTest {
   void write(const char* name, const std::string& contents) const {
     std::ofstream(folder_ / name, std::ios::binary) << contents;
   }
-  static std::string hf(const char* model) { return std::string(TRINE_TEST_DATA) + "/hf_llama/" + model; }
+  static std::string hf(const char* model) { return test_data() + "/hf_llama/" + model; }
   void copy_model(const char* model) const {
     std::filesystem::copy(hf(model), folder_ / "model", std::filesystem::copy_options::recursive);
   }

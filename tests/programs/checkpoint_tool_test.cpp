@@ -5,6 +5,7 @@
 #include "checkpoint/hash.h"
 #include "checkpoint/safetensors.h"
 #include "tests/programs/run.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -29,7 +30,7 @@ class CheckpointTool : public ProgramTest {
     stream.seekp(20'000);
     stream.put(static_cast<char>(byte ^ 4));
   }
-  static std::string hf(const char* model) { return std::string(TRINE_TEST_DATA) + "/hf_llama/" + model; }
+  static std::string hf(const char* model) { return test_data() + "/hf_llama/" + model; }
 };
 
 TEST_F(CheckpointTool, CommandsAndFlagsAreChecked) {
@@ -178,7 +179,7 @@ TEST_F(CheckpointTool, ExportsWhatItImported) {
 // The fixtures have no tokenizer: one of them with as many tokens as tests/data/tokenizers/bpe.json.
 TEST_F(CheckpointTool, CarriesTheTokenizerOver) {
   constexpr int64_t kVocab = 704;
-  const std::filesystem::path tokenizers = std::filesystem::path(TRINE_TEST_DATA) / "tokenizers";
+  const std::filesystem::path tokenizers = std::filesystem::path(test_data()) / "tokenizers";
   std::filesystem::create_directory(folder_ / "hf");
   const SafetensorsFile fixture(hf("mha") + "/model.safetensors");
   const std::vector<std::byte> zeros(kVocab * 64 * sizeof(float));

@@ -4,13 +4,14 @@
 
 #include "base/json.h"
 #include "tests/programs/run.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
 
 class Generate : public ProgramTest {
  protected:
-  static std::string hf(const std::string& model) { return std::string(TRINE_TEST_DATA) + "/hf_llama/" + model; }
+  static std::string hf(const std::string& model) { return test_data() + "/hf_llama/" + model; }
 
   // A copy of a model with the weights that its generate.json is about (README there): attention times 4.
   void copy_scaled(const std::string& model) const {

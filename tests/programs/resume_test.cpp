@@ -4,6 +4,7 @@
 
 #include "checkpoint/hash.h"
 #include "tests/runtime/event_reader.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -104,7 +105,7 @@ TEST_F(ResumeTest, WhatMayNotChangeIsNamed) {
   ASSERT_EQ(in_folder("rm text.json").code, 0);  // which would refuse another tokenizer before
   expect(std::string(kTiny) + "--steps 4 --vocab 800", 0);
   const std::string resume = "train_llama --resume --threads 1 --out out --steps 8 ";
-  const std::string unigram = std::string(TRINE_TEST_DATA) + "/tokenizers/unigram.model";
+  const std::string unigram = test_data() + "/tokenizers/unigram.model";
   expect(resume + "--layers 3", 2, {"--layers was 2", "is 3 now"});
   expect(resume + "--ffn 65 --kv-heads 4", 2, {"--ffn was 64", "--kv-heads was 2"});
   expect(resume + "--seq 16", 2, {"--seq was 32"});
@@ -310,7 +311,8 @@ TEST_F(ResumeTest, WeightsBringTheirModel) {
   expect(train + "--load-weights out --layers 1", 3, {"model.layers.1.", "is no parameter"});
   expect(train + "--load-weights out --model bench-s", 3, {"has shape"});
   expect(train + "--load-weights nowhere", 2, {"nowhere"});
-  expect(train + "--load-weights " TRINE_TEST_DATA "/hf_llama/deep --out new", 0, {"model  " TRINE_TEST_DATA});
+  expect(train + "--load-weights " + test_data() + "/hf_llama/deep --out new", 0,
+         {("model  " + test_data()).c_str()});
   damage(checkpoint(4) / "rank-0000.h5");
   expect(train + "--load-weights out", 7, {"step-000004", "XXH3"});
 }

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "tests/programs/mpirun.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -37,8 +38,7 @@ TEST_F(StartUp, WhatOneRankAloneFindsWrongEndsAll) {
   std::filesystem::create_symlink("text-train.idx", folder_ / "0.idx");
   expect(on_each(2, std::string(kSmall) + "--tp 2 --data \\$R"), 3,
          {"[data] 1: no such file", "(Only rank 1 of 2"});
-  std::filesystem::copy(std::string(TRINE_TEST_DATA) + "/hf_llama/deep", folder_ / "0",
-                        std::filesystem::copy_options::recursive);
+  std::filesystem::copy(test_data() + "/hf_llama/deep", folder_ / "0", std::filesystem::copy_options::recursive);
   expect(on_each(2, "generate_llama --tp 2 --prompt-ids 1,2 --print-ids --model \\$R"), 3,
          {"[--model] 1 is no folder", "(Only rank 1 of 2"});
 }
@@ -58,9 +58,9 @@ TEST_F(StartUp, RanksThatMeanDifferentRunsAreRefused) {
             0);
   expect(on_each(2, std::string(kSmall) + "--tp 2 --data \\$R/text-train"), 2,
          {"[ranks] the training data is ", " on rank 1.\n"});
-  std::filesystem::copy(std::string(TRINE_TEST_DATA) + "/hf_llama/deep", folder_ / "0/model",
+  std::filesystem::copy(test_data() + "/hf_llama/deep", folder_ / "0/model",
                         std::filesystem::copy_options::recursive);
-  std::filesystem::copy(std::string(TRINE_TEST_DATA) + "/hf_llama/mha", folder_ / "1/model",
+  std::filesystem::copy(test_data() + "/hf_llama/mha", folder_ / "1/model",
                         std::filesystem::copy_options::recursive);
   expect(on_each(2, "generate_llama --tp 2 --prompt-ids 1,2 --print-ids --model \\$R/model"), 2,
          {"[ranks] the weight of the last norm (a hash) is "});

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "tests/programs/run.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -11,7 +12,7 @@ class TokenizerFolder : public ProgramTest {
  protected:
   // The model "deep" with a byte-level tokenizer.json of its 259 ids: bytes, their merges to "th", begin and end.
   TokenizerFolder() {
-    const std::filesystem::path data = TRINE_TEST_DATA;
+    const std::filesystem::path data = test_data();
     std::filesystem::copy(data / "hf_llama/deep", folder_ / "model");
     nlohmann::json json = read_json_file(data / "tokenizers/bpe.json");
     nlohmann::json vocab = nlohmann::json::object();

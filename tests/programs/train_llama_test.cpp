@@ -1,5 +1,6 @@
 // train_llama as a user meets it: what it leaves behind, and that the same run gives the same numbers.
 #include "tests/programs/mpirun.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -98,7 +99,7 @@ TEST_F(TrainLlama, LooksWithoutTraining) {
 }
 
 TEST_F(TrainLlama, LoadsHuggingFaceWeights) {
-  const std::string model = std::string(TRINE_TEST_DATA) + "/hf_llama/deep";
+  const std::string model = test_data() + "/hf_llama/deep";
   prepare("--valid-fraction 0.2");
   const Ran ran = in_folder(
       "train_llama --load-weights " + model +

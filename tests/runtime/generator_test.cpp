@@ -13,13 +13,14 @@
 #include "comm/world.h"
 #include "runtime/generation/model_folder.h"
 #include "runtime/generation/sampling.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
 
 constexpr const char* kModels[] = {"mha", "gqa_tied_llama3", "head_dim", "deep"};
 
-std::string folder_of(const std::string& model) { return std::string(TRINE_TEST_DATA) + "/hf_llama/" + model; }
+std::string folder_of(const std::string& model) { return test_data() + "/hf_llama/" + model; }
 
 // The weights that generate.json is about (README there).
 ParameterSource with_strong_attention(const ParameterSource& weights) {

@@ -6,6 +6,7 @@
 #include "plan/learning_rate.h"
 #include "plan/plan.h"
 #include "tests/runtime/local_training.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -44,7 +45,7 @@ BatchSource batches_of(const SafetensorsFile& training, const Config& config) {
 
 TEST_P(HuggingFaceLayouts, TrainingCurve) {
   const Layout& layout = GetParam();
-  const std::string folder = std::string(TRINE_TEST_DATA) + "/hf_llama/" + layout.model;
+  const std::string folder = test_data() + "/hf_llama/" + layout.model;
   const SafetensorsFile training(folder + "/training.safetensors"), reference(folder + "/reference.safetensors");
   const Shape ids = reference.tensor("ids").shape;
   const Config config = config_of(

@@ -11,6 +11,7 @@
 #include "runtime/state/parameters.h"
 #include "runtime/step/executor.h"
 #include "tests/runtime/cuda_device.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -68,7 +69,7 @@ std::string case_name(const testing::TestParamInfo<Case>& info) {
 class HuggingFaceParity : public testing::TestWithParam<Case> {
  protected:
   HuggingFaceParity()
-      : folder_(std::string(TRINE_TEST_DATA) + "/hf_llama/" + GetParam().model),
+      : folder_(test_data() + "/hf_llama/" + GetParam().model),
         reference_(folder_ + "/reference.safetensors"),
         training_(folder_ + "/training.safetensors") {
     config_.model = read_hugging_face_config(folder_);

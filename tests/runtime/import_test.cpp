@@ -10,6 +10,7 @@
 #include "plan/plan.h"
 #include "runtime/state/checkpointing.h"
 #include "runtime/state/parameters.h"
+#include "tests/test_data.h"
 
 namespace trine {
 namespace {
@@ -29,7 +30,7 @@ class Import : public testing::TestWithParam<const char*> {
     return export_hugging_face(checkpoint, folder_ / name, options);
   }
 
-  const fs::path fixture_ = fs::path(TRINE_TEST_DATA) / "hf_llama" / GetParam();
+  const fs::path fixture_ = fs::path(test_data()) / "hf_llama" / GetParam();
   const fs::path folder_ = fs::temp_directory_path() / fmt::format("trine-import-{}", ::getpid());
 };
 
@@ -123,7 +124,7 @@ class ImportTypes : public testing::Test {
     return Checkpoint(import_hugging_face(folder_ / "hf", folder_ / "all", {"", "00"}));
   }
 
-  const fs::path fixture_ = fs::path(TRINE_TEST_DATA) / "hf_llama" / "mha";
+  const fs::path fixture_ = fs::path(test_data()) / "hf_llama" / "mha";
   const fs::path folder_ = fs::temp_directory_path() / fmt::format("trine-import-types-{}", ::getpid());
 };
 

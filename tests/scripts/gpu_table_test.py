@@ -1,8 +1,7 @@
-"""Tests of what scripts/gpu_check.sh compares and prints; none needs a GPU."""
+"""Tests of what scripts/gpu_check.sh compares and prints (gpu_table.py); none needs a GPU."""
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,34 +40,28 @@ class Compare(unittest.TestCase):
         self.assertEqual(self.run_with([5.0], [5.0], 0).returncode, 0)
 
 
-class Check(unittest.TestCase):
-    @unittest.skipIf(shutil.which("nvidia-smi"), "this machine has a GPU")
-    def test_without_a_gpu(self):
-        done = subprocess.run(["/bin/bash", SCRIPTS / "gpu_check.sh", "--no-results"], text=True, check=False,
-                              stderr=subprocess.PIPE)
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("no GPU", done.stderr)
-
-    def test_unknown_flag(self):
-        for script in ("gpu_check.sh", "offline_bundle.sh"):
-            done = subprocess.run(["/bin/bash", SCRIPTS / script, "--what"], text=True, check=False,
-                                  stderr=subprocess.PIPE)
-            self.assertEqual(done.returncode, 2)
-            self.assertIn("--what is none of", done.stderr)
-
-
-class OpTable(unittest.TestCase):
-    def test_mean_of_steps(self):
-        events = [{"cat": "kernel", "name": "linear", "dur": 2000.0, "args": {"step": s, "flops": 989e9, "bytes": 0}}
-                  for s in (1, 2)]
+class Tables(unittest.TestCase):
+    def test_mean_of_steps_by_op_and_by_scope(self):
+        events = [{"cat": "kernel", "name": name, "dur": 1000.0,
+                   "args": {"step": step, "flops": 989e9 / 2, "bytes": 0, "scope": scope}}
+                  for step in (1, 2)
+                  for name, scope in (("linear", "layers.0.mlp"), ("linear", "layers.11.mlp"), ("clear", ""))]
         with tempfile.TemporaryDirectory() as folder:
             trace = pathlib.Path(folder) / "trace.json"
             trace.write_text(json.dumps({"traceEvents": events + [{"cat": "cpu_op", "name": "data"}]}))
-            script = f"import gpu_table, pathlib; gpu_table.op_table(pathlib.Path({str(trace)!r}), 'NVIDIA H200')"
+            script = f"import gpu_table, pathlib; gpu_table.tables(pathlib.Path({str(trace)!r}), 'NVIDIA H200')"
             done = subprocess.run([sys.executable, "-c", script], cwd=SCRIPTS, stdout=subprocess.PIPE, text=True,
                                   check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
         # 989 GFLOP in 2 ms: half of 989 TFLOP/s.
-        self.assertIn("| linear | 1 | 2.00 | 100.0 % | 494.5 | 0 | 50 |", done.stdout)
+        for row in ("| linear | 2 | 2.00 | 66.7 % | 494.5 | 0 | 50 |", "| layers.*.mlp | 2 | 2.00 | 66.7 % | 494.5 | 0 | 50 |",
+                    "| - | 1 | 1.00 | 33.3 % | 494.5 | 0 | 50 |"):
+            self.assertIn(row, done.stdout)
+
+    def test_the_largest_model_that_fits(self):
+        for free_gb, name in ((23.6, "LLaMA 0.5B"), (79, "LLaMA 1.2B"), (140, "8B-shaped, 12 layers")):
+            self.assertEqual(gpu_table.model_for(free_gb * 1e9 / 2**20), name)
+        with self.assertRaises(SystemExit):
+            gpu_table.model_for(1000)
 
     def test_models_have_all_that_both_sides_need(self):
         for m in gpu_table.MODELS.values():
