@@ -1,5 +1,6 @@
 #include "base/program.h"
 
+#include <array>
 #include <csignal>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,6 +20,12 @@ void begin_program() {
 void say(std::FILE* stream, std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stream);
   std::fflush(stream);
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  ::gethostname(name.data(), name.size() - 1);
+  return name.data();
 }
 
 void check_said(std::FILE* stream) {

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <fmt/core.h>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -20,6 +21,8 @@ template <typename... Args>
 requires(sizeof...(Args) > 0) void say(std::FILE* stream, fmt::format_string<Args...> format, Args&&... args) {
   say(stream, std::string_view(fmt::format(format, std::forward<Args>(args)...)));
 }
+
+std::string host_name();  // of the machine, as its system says it
 
 // For programs whose work is what they print. DataError if `stream` could not take all of it: a full disk. A reader
 // that had enough and closed its pipe is no error.

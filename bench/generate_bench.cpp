@@ -8,11 +8,11 @@
 #include <iostream>
 #include <numeric>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "base/trace_event.h"
 #include "models/presets.h"
 #include "runtime/generation/generator.h"
-#include "runtime/step/trace_recorder.h"
 
 namespace trine {
 namespace {

@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "base/clock.h"
 #include "kernels/cpu/product.h"
-#include "runtime/step/trace_recorder.h"
 
 namespace trine::bench {
 

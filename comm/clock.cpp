@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <limits>
@@ -14,11 +13,6 @@ namespace trine {
 namespace {
 
 constexpr int kTag = 0;
-
-int64_t steady_now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 // Rank 0's side of ask().
 void answer(Communicator& group, int peer, const std::function<int64_t()>& now_ns, int num_rounds) {
@@ -62,7 +56,7 @@ std::vector<int> first_of_same_clock(Communicator& group, const std::string& own
 }  // namespace
 
 RankClock host_clock() {
-  RankClock clock{steady_now_ns, {}};
+  RankClock clock{now_ns, {}};
   std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), clock.identity);
   if (clock.identity.empty()) return clock;
   // Linux before 5.6 has no time namespaces, and no such link.

@@ -6,14 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "comm/communicator.h"
 
 namespace trine {
-
-struct ClockOffset {
-  int64_t offset_ns = 0;  // to be added to this rank's clock for rank 0's
-  int64_t error_ns = 0;   // the offset is right within this much, at the time it was measured
-};
 
 // What a rank reads its time from.
 struct RankClock {
@@ -22,7 +18,7 @@ struct RankClock {
   std::string identity;
 };
 
-// steady_clock, which all processes of one boot of a host share that are in the same time namespace.
+// now_ns(), which all processes of one boot of a host share that are in the same time namespace.
 RankClock host_clock();
 
 // Ranks that read rank 0's clock get exactly zero. Of each other clock the first rank asks rank 0, and those that

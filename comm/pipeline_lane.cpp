@@ -4,6 +4,7 @@
 #include <chrono>
 #include <pthread.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace trine {
@@ -12,8 +13,6 @@ namespace {
 // Between two looks at messages that do not move: a compromise of latency and of what polling costs 16 ranks on two
 // cores.
 constexpr std::chrono::microseconds kShortest{50}, kLongest{800};
-
-int64_t steady_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
 }  // namespace
 
@@ -63,7 +62,7 @@ int64_t PipelineLane::wait(Ticket ticket) {
   mine.splice(mine.begin(), outstanding_, found);
   lock.unlock();
   mine.front().request.wait();
-  return steady_ns();
+  return now_ns();
 }
 
 void PipelineLane::wait_all() {
@@ -86,7 +85,7 @@ bool PipelineLane::test_all() {
       ++it;
       continue;
     }
-    completed_.emplace_back(it->ticket, steady_ns());
+    completed_.emplace_back(it->ticket, now_ns());
     it = outstanding_.erase(it);
     moved = true;
   }

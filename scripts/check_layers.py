@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks that includes point one way.
 
-base -> graph -> ops -> parallel -> models -> plan -> {comm -> kernels -> runtime}, analysis, checkpoint, data
-     -> examples, tests, bench
+base -> graph -> ops -> parallel -> models -> plan -> trace -> {comm -> kernels -> runtime}, analysis, checkpoint,
+     data -> examples, tests, bench
 
 Also: only folders from comm on name MPI, CUDA or oneDNN, only checkpoint names HDF5, and no file chooses CUDA with
 the preprocessor (a backend is a folder, chosen when linking).
@@ -13,10 +13,11 @@ import pathlib
 import re
 import sys
 
-CORE = ["base", "graph", "ops", "parallel", "models", "plan"]
+CORE = ["base", "graph", "ops", "parallel", "models", "plan", "trace"]
 PROGRAMS = ["examples", "tests", "bench"]
 LAYERS = {folder: set(CORE[:i]) for i, folder in enumerate(CORE)}
-LAYERS |= {folder: set(CORE) for folder in ("comm", "analysis", "checkpoint", "data")}
+LAYERS["analysis"] = set(CORE)
+LAYERS |= {folder: set(CORE) - {"trace"} for folder in ("comm", "checkpoint", "data")}
 LAYERS["kernels"] = {*CORE, "comm"}
 LAYERS["runtime"] = {*CORE, "comm", "kernels", "checkpoint", "data"}
 LAYERS |= {folder: {*LAYERS} for folder in PROGRAMS}

@@ -1,11 +1,11 @@
 #include <cstring>
 #include <sys/mman.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "runtime/device/backend.h"
-#include "runtime/step/trace_recorder.h"
 
 namespace trine {
 namespace {

@@ -9,6 +9,7 @@
 #include <thread>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/exit_code.h"
 #include "runtime/job/log.h"
 
@@ -178,9 +179,7 @@ Failure about_itself(const std::exception& error) { return {exit_code_of(error),
 
 Failure about_peers(const StatusWriter& own, const Error* error) {
   const std::vector<RankStatus> ranks = read_all_status(own.run_folder(), own.num_ranks(), own.run());
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  const int64_t now_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
-  Failure failure = diagnose(ranks, own.rank(), error, now_ns);
+  Failure failure = diagnose(ranks, own.rank(), error, now_ns());
   std::this_thread::sleep_for(kTurn * std::min(kMostTurns, lower_ranks_alive(ranks, own.rank())));
   return failure;
 }

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cerrno>
 #include <charconv>
-#include <chrono>
 #include <cstring>
 #include <exception>
 #include <fcntl.h>
@@ -14,6 +13,7 @@
 #include <type_traits>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "base/own_file.h"
@@ -109,11 +109,6 @@ struct StatusPage {
   SharedValue<Progress> progress;
   std::array<SharedValue<Wait>, kGroups.size()> waits;
 };
-
-int64_t monotonic_ns() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
-}
 
 std::filesystem::path status_file(const std::filesystem::path& run_folder, int rank) {
   return status_folder(run_folder) / fmt::format("rank-{:04}", rank);
@@ -216,7 +211,7 @@ class StatusWriter::WaitSlot final : public WaitObserver {
   void wait_begins(std::string_view op, int64_t sequence, int peer) override {
     wait_.change([&](Wait& wait) {
       wait.sequence = sequence;
-      wait.since_ns = monotonic_ns();
+      wait.since_ns = now_ns();
       wait.peer = peer;
       wait.op = op;
     });

@@ -4,33 +4,13 @@
 #include <fmt/core.h>
 
 #include "base/error.h"
-#include "runtime/step/trace_recorder.h"
+#include "trace/classify.h"
 
 namespace trine {
 namespace {
 
 // Of the times of an edge's messages.
 int times_tag(PipelineEdge edge) { return edge.backward ? 3 : 2; }
-
-EventKind comm_kind(Lane lane) {
-  return lane == Lane::kTp ? EventKind::kCommTp : lane == Lane::kDp ? EventKind::kCommDp : EventKind::kCommPp;
-}
-
-// [t0, t1) as `before` until `when`, and as `after` from then on.
-void push_split(std::vector<TraceEvent>& events, TraceEvent event, int64_t when, EventKind before,
-                EventKind after) {
-  const int64_t end = event.t1_ns;
-  when = std::clamp(when, event.t0_ns, end);
-  if (when > event.t0_ns) {
-    TraceEvent wait = event;
-    wait.t1_ns = when, wait.kind = before, wait.bytes = 0;
-    events.push_back(wait);
-  }
-  if (when < end || event.bytes > 0) {
-    event.t0_ns = when, event.kind = after;
-    events.push_back(event);
-  }
-}
 
 }  // namespace
 
@@ -179,10 +159,13 @@ void CommLanes::exchange_send_times() {
 void CommLanes::split_collectives(const LaneState& lane, std::vector<TraceEvent>& events) const {
   size_t next = 0;
   for (const Record& record : lane.records) {
-    const EventKind kind = comm_kind(record.event.lane);
-    const EventKind wait = record.event.lane == Lane::kPp ? EventKind::kBubble : EventKind::kWait;
-    const int64_t ready = record.collective ? lane.entries[next++] - clock_.offset_ns : record.event.t0_ns;
-    push_split(events, record.event, ready, wait, kind);
+    TraceEvent event = record.event;
+    int64_t last_ready = event.t0_ns;
+    if (record.collective) {
+      event.sequence = static_cast<int32_t>(next);
+      last_ready = lane.entries[next++] - clock_.offset_ns;
+    }
+    classify_collective(event, last_ready, events);
   }
 }
 
@@ -190,14 +173,9 @@ void CommLanes::split_receptions(std::vector<TraceEvent>& events) const {
   for (const auto& [edge, list] : receptions_) {
     const std::vector<int64_t>& sent = sender_ns_.at(edge);
     for (size_t i = 0; i < list.size(); ++i) {
-      const Reception& reception = list[i];
-      const int64_t sent_ns = sent[i] - clock_.offset_ns;
-      TraceEvent waited = reception.waited;
-      push_split(events, waited, sent_ns, EventKind::kBubble, EventKind::kCommPp);
-      if (reception.complete_ns < waited.t0_ns && sent_ns < reception.complete_ns) {  // it came while we computed
-        waited.t0_ns = sent_ns, waited.t1_ns = reception.complete_ns, waited.kind = EventKind::kCommPp;
-        events.push_back(waited);
-      }
+      TraceEvent waited = list[i].waited;
+      waited.peer = edge.peer, waited.sequence = static_cast<int32_t>(i);
+      classify_reception(waited, sent[i] - clock_.offset_ns, list[i].complete_ns, events);
     }
   }
 }

@@ -51,15 +51,19 @@ class CommLanes {
   // Pipeline messages (runtime/step/pipeline_edges.h).
   PipelineEdges::Ticket send(const std::byte* data, int64_t bytes, PipelineEdge edge, Mark ready);
   PipelineEdges::Ticket receive(std::byte* data, int64_t bytes, PipelineEdge edge, Mark ready);
+  // How many messages of this step went out on an edge.
+  int32_t num_sent(PipelineEdge edge) const {
+    const auto sent = sent_ns_.find(edge);
+    return sent == sent_ns_.end() ? 0 : static_cast<int32_t>(sent->second.size());
+  }
   void wait_sent(PipelineEdges::Ticket ticket) { edges_->wait_sent(ticket); }
   // Receives of an edge are waited for in their order. `event` labels the time in which the compute lane waits.
   void wait_received(PipelineEdges::Ticket ticket, PipelineEdge edge, TraceEvent event);
 
   // Waits for everything under way, on the device too.
   void join();
-  // join(), then exchanges with the other ranks when each was ready, and returns the step's events: of a collective
-  // the part before the last rank came is a wait (between stages: the pipeline's bubble), the rest is its axis'
-  // communication; of a wait for a pipeline message the part before it was sent is bubble. Collective.
+  // join(), then exchanges with the other ranks when each was ready, and returns the step's events, told apart into
+  // waiting and moving bytes (trace/classify.h). Collective.
   std::vector<TraceEvent> finish_step();
   void discard_step();  // join(), and forgets the step's events
 

@@ -5,10 +5,12 @@
 #include <numeric>
 #include <set>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "models/llama.h"
 #include "ops/collective.h"
 #include "ops/pipeline.h"
+#include "trace/node_label.h"
 
 namespace trine {
 namespace {
@@ -281,12 +283,14 @@ void Executor::run_schedule() {
   };
   for (size_t i = 0; i < schedule.size(); ++i) {
     if (mode_ == Mode::kEvaluate && schedule[i].kind != ActionKind::kForward) continue;
+    action_ = static_cast<int32_t>(i);
     wait_for_send_slots(schedule[i]);
     if (i == 0 || mode_ == Mode::kEvaluate) post_receives(schedule[i]);
     if (!on_device) post_next(i);
     run_action(schedule[i]);
     if (on_device) post_next(i);
   }
+  action_ = -1;
   posted_.clear();
   sent_.clear();
 }
@@ -318,15 +322,12 @@ void Executor::wait_for_send_slots(const Action& action) {
 
 // What the compute lane did since its last event was for a message: posting it, or waiting until its bytes may be
 // written. Else it would count as the next node's. The bytes are those of the receiver's event.
-void Executor::record_transfer(size_t index, int microbatch) {
+void Executor::record_transfer(size_t index, int microbatch, int32_t sequence) {
   const Mark end = timeline_.mark(Lane::kCompute);
-  events_.push_back({.t0_ns = clock_,
-                     .t1_ns = end,
-                     .step = step_,
-                     .node = static_cast<int32_t>(index),
-                     .microbatch = microbatch,
-                     .lane = Lane::kPp,
-                     .kind = EventKind::kCommPp});
+  TraceEvent event = event_of(index, microbatch);
+  event.t0_ns = clock_, event.t1_ns = end, event.sequence = sequence;
+  event.lane = Lane::kPp, event.kind = EventKind::kCommPp;
+  events_.push_back(event);
   clock_ = end;
 }
 
@@ -346,6 +347,18 @@ void Executor::run_action(const Action& action) {
   timeline_.pop();
 }
 
+// What is known of a node's event before it runs.
+TraceEvent Executor::event_of(size_t index, int microbatch) const {
+  const Node& node = stage_.graph.nodes()[index];
+  return {.step = step_,
+          .node = static_cast<int32_t>(index),
+          .microbatch = microbatch,
+          .action = action_,
+          .peer = peer_of(node, config_.mesh.pp),
+          .chunk = static_cast<int16_t>(node.region == Region::kMicrobatch ? node.chunk : -1),
+          .lane = node.lane};
+}
+
 PipelineEdge Executor::edge_of(const Node& node) const {
   if (const auto* send = dynamic_cast<const Send*>(node.op.get()))
     return {send->to_stage % config_.mesh.pp, send->backward};
@@ -356,13 +369,9 @@ PipelineEdge Executor::edge_of(const Node& node) const {
 void Executor::receive(size_t index, int microbatch) {
   const auto posted = posted_.find({index, microbatch});
   TRINE_CHECK(posted != posted_.end(), "node {} of microbatch {} was not posted", index, microbatch);
-  const int64_t bytes = instructions_[index].cost.bytes_written;
-  lanes_->wait_received(posted->second, edge_of(stage_.graph.nodes()[index]),
-                        {.bytes = bytes,
-                         .step = step_,
-                         .node = static_cast<int32_t>(index),
-                         .microbatch = microbatch,
-                         .lane = Lane::kPp});
+  TraceEvent event = event_of(index, microbatch);
+  event.bytes = instructions_[index].cost.bytes_written, event.lane = Lane::kPp;
+  lanes_->wait_received(posted->second, edge_of(stage_.graph.nodes()[index]), event);
   posted_.erase(posted);
   clock_ = timeline_.mark(Lane::kCompute);
 }
@@ -376,7 +385,7 @@ void Executor::send(size_t index, int microbatch) {
   sent_[{index, pool ? pool->slot(microbatch) : 0}] =
       lanes_->send(from.data, from.num_elements() * static_cast<int64_t>(size_bytes(from.dtype)), edge_of(node),
                    timeline_.mark(Lane::kCompute));
-  record_transfer(index, microbatch);
+  record_transfer(index, microbatch, lanes_->num_sent(edge_of(node)) - 1);
 }
 
 // What the compute lane does from now on comes after another lane's node.
@@ -419,15 +428,11 @@ void Executor::run_node(size_t index, int microbatch) {
   run_kernel(instruction, microbatch);
   timeline_.pop();
   const Mark end = timeline_.mark(Lane::kCompute);
-  events_.push_back({.t0_ns = clock_,
-                     .t1_ns = end,
-                     .flops = instruction.cost.flops,
-                     .bytes = instruction.cost.bytes_read + instruction.cost.bytes_written,
-                     .step = step_,
-                     .node = static_cast<int32_t>(index),
-                     .microbatch = microbatch,
-                     .lane = node.lane,
-                     .kind = instruction.kind});
+  TraceEvent event = event_of(index, microbatch);
+  event.t0_ns = clock_, event.t1_ns = end, event.flops = instruction.cost.flops;
+  event.bytes = instruction.cost.bytes_read + instruction.cost.bytes_written;
+  event.kind = instruction.kind;
+  events_.push_back(event);
   clock_ = end;
   if (mode_ == Mode::kCheck) check_outputs(index, microbatch);
   if (mode_ == Mode::kTrain && microbatch + 1 == config_.num_microbatches()) start_early_collectives(index);
@@ -438,6 +443,7 @@ void Executor::run_on_lane(size_t index, int microbatch) {
   const Node& node = stage_.graph.nodes()[index];
   bind(index, microbatch);
   instructions_[index].ready = timeline_.mark(Lane::kCompute);
+  instructions_[index].event = event_of(index, microbatch);
   if (lanes_->on_device()) {
     execute_on_lane(index, microbatch);
   } else {
@@ -475,13 +481,8 @@ void Executor::execute_on_lane(size_t index, int microbatch) {
   timeline_.pop();
   lane_end = timeline_.mark(node.lane);
   instruction.done = lane_end;
-  const TraceEvent event{.t0_ns = begin,
-                         .t1_ns = lane_end,
-                         .bytes = instruction.cost.wire_bytes,
-                         .step = step_,
-                         .node = static_cast<int32_t>(index),
-                         .microbatch = microbatch,
-                         .lane = node.lane};
+  TraceEvent event = instruction.event;
+  event.t0_ns = begin, event.t1_ns = lane_end, event.bytes = instruction.cost.wire_bytes;
   lanes_->record({event, instruction.ready, dynamic_cast<const Collective*>(node.op.get()) != nullptr});
 }
 

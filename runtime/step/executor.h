@@ -81,9 +81,10 @@ class Executor {
     std::vector<TensorView> inputs, outputs;
     Cost cost;
     EventKind kind = EventKind::kCompute;
-    // Of another lane's node: its last execution, when it might begin, and its end.
+    // Of another lane's node: its last execution, when it might begin, its event as known then, and its end.
     LaneThread::Ticket ticket = 0;
     Mark ready = 0;
+    TraceEvent event;
     std::optional<Mark> done;  // none yet in this step
   };
   // What one action runs: a phase of a chunk.
@@ -114,7 +115,8 @@ class Executor {
   void execute_on_lane(size_t index, int microbatch);
   void receive(size_t index, int microbatch);
   void send(size_t index, int microbatch);
-  void record_transfer(size_t index, int microbatch);
+  TraceEvent event_of(size_t index, int microbatch) const;
+  void record_transfer(size_t index, int microbatch, int32_t sequence = -1);
   void start_early_collectives(size_t index);
   void wait_for_lanes(const Node& node);
   void wait_for_lane_node(size_t index);
@@ -143,7 +145,8 @@ class Executor {
   // Of the step that runs now.
   const HostStep* host_ = nullptr;
   int step_ = 0;
-  Mark clock_ = 0;  // until then the compute lane's time is in events, or was another lane's
+  int32_t action_ = -1;  // index in the schedule
+  Mark clock_ = 0;       // until then the compute lane's time is in events, or was another lane's
   Mode mode_ = Mode::kTrain;
   std::array<Mark, kLanes.size()> lane_end_{};  // of the last node, each written by its lane's thread
   std::vector<TraceEvent> events_;              // of the compute lane; their times are marks until the step ends

@@ -3,18 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <climits>
-#include <ctime>
 
 namespace trine {
 namespace {
 constexpr TraceEvent kEmptySlot{.step = INT_MIN};
 }  // namespace
-
-int64_t now_ns() {
-  timespec time;
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
 
 TraceRecorder::TraceRecorder(size_t capacity_events)
     : events_(std::bit_ceil(std::max<size_t>(capacity_events, 1)), kEmptySlot), mask_(events_.size() - 1) {}

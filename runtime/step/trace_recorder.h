@@ -9,8 +9,6 @@
 
 namespace trine {
 
-int64_t now_ns();  // monotonic
-
 // One writer, and readers on the writer's thread (one recorder per rank; with asynchronous lanes, one per lane).
 // The newest events stay, whatever their number.
 class TraceRecorder {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/input_file.h"
+#include "base/program.h"
 
 namespace trine {
 namespace fs = std::filesystem;
@@ -100,12 +101,6 @@ int64_t bytes_until(const fs::path& path, int64_t step) {
     at = end;
   }
   return static_cast<int64_t>(at);
-}
-
-std::string host_name() {
-  char name[256] = {};
-  ::gethostname(name, sizeof name - 1);
-  return name;
 }
 
 double now_s() {

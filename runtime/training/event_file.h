@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/output_file.h"
+#include "base/output_file.h"
 
 namespace trine {
 

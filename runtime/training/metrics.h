@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "base/mesh.h"
-#include "runtime/accounting.h"
-#include "runtime/output_file.h"
+#include "base/output_file.h"
 #include "runtime/training/event_file.h"
+#include "trace/accounting.h"
 
 namespace trine {
 

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <iterator>
 
-#include "runtime/step/trace_recorder.h"
+#include "base/clock.h"
 
 namespace trine {
 namespace {

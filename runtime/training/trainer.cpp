@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cmath>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/program.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/hash.h"
@@ -20,8 +22,8 @@
 #include "runtime/job/memory_check.h"
 #include "runtime/state/checkpointing.h"
 #include "runtime/state/parameters.h"
-#include "runtime/time_summary.h"
 #include "runtime/training/saver.h"
+#include "trace/time_summary.h"
 
 namespace trine {
 namespace {
@@ -208,23 +210,26 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   std::optional<MetricsWriter> metrics;
   std::optional<TraceWriter> trace;
   if (rank() == 0 && config_.trace.any() && first_step_ > 1) folder.remove_traces(first_step_);  // of other ranks
-  const int64_t base_ns = gather_all(world(), wall_clock_base_ns())[0];
+  struct Origin {
+    int64_t own_ns = now_ns(), unix_ns = own_ns + wall_clock_base_ns();
+  };
+  const Origin origin = gather_all(world(), Origin())[0];  // of all traces: rank 0's
   run_agreed(world(), [&] {
     if (rank() == 0)
       metrics.emplace(folder.metrics(), header, first_step_ > 1 ? std::optional(first_step_ - 1) : std::nullopt,
                       config_.tensorboard ? folder.tensorboard() : std::filesystem::path());
     if (config_.trace.any())
-      trace.emplace(
-          folder.trace(rank(), first_step_), rank(), config_.mesh.num_ranks(),
-          TraceLabels{.device = backend_->describe(),
-                      .coordinate = config_.mesh.num_ranks() == 1 ? ""
-                                                                  : fmt::format("pp {} dp {} tp {}", coordinate_.pp,
-                                                                                coordinate_.dp, coordinate_.tp),
-                      .backend = lanes_ && lanes_->on_device() ? "nccl"
-                                 : config_.local_ranks > 1     ? "local"
-                                                               : "mpi",
-                      .clock = lanes_ ? lanes_->clock() : ClockOffset{},
-                      .base_time_ns = base_ns});
+      trace.emplace(folder.trace(rank(), first_step_),
+                    TraceHeader{.mesh = config_.mesh,
+                                .rank = rank(),
+                                .backend = lanes_ && lanes_->on_device() ? "nccl"
+                                           : config_.local_ranks > 1     ? "local"
+                                                                         : "mpi",
+                                .host = host_name(),
+                                .device = backend_->describe(),
+                                .clock = lanes_ ? lanes_->clock() : ClockOffset{},
+                                .origin_unix_ns = origin.unix_ns,
+                                .nodes = node_labels(stage().graph)});
   });
   saver_ = std::make_unique<Saver>(config_, *executor_, folder, world(), log_);
   Saver& saver = *saver_;
@@ -251,7 +256,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
       progress.step(now);
     }
     if (trace && config_.trace.contains(step)) {
-      trace->write_step(stage().graph, trace_.step(static_cast<int>(step)));
+      trace->write_step(step_trace(step, origin.own_ns));
       warn_output(trace->file());
     }
     if (step == first_step_) report_outside_memory();
@@ -274,13 +279,24 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   end.saved = end.saved && !saver.failed();
   progress.finish();
   log_.info(summary.text());
-  if (trace) trace->close();
   if (trace_.dropped() > 0)
     log_.warn(fmt::format("{} trace events did not fit the ring: the times of metrics.jsonl miss them",
                           trace_.dropped()));
   const int failed = (metrics && metrics->failed()) || (trace && trace->file().failed()) ? 1 : 0;
   for (const int other : gather_all(world(), failed)) end.output_failed |= other != 0;
   return end;
+}
+
+// The step that has just run, in the trace's time.
+StepTrace Trainer::step_trace(int64_t step, int64_t origin_ns) const {
+  StepTrace trace{.step = static_cast<int32_t>(step),
+                  .begin_ns = last_step_.begin_ns,
+                  .end_ns = last_step_.end_ns,
+                  .clock = lanes_ ? lanes_->clock() : ClockOffset{},
+                  .events = trace_.step(static_cast<int>(step)),
+                  .memory = {}};
+  shift(trace, trace.clock.offset_ns - origin_ns);
+  return trace;
 }
 
 void Trainer::save(Saver& saver, int64_t step) {
@@ -314,6 +330,7 @@ StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
   next_sample_ += config_.global_batch;
   tokens_ += config_.tokens_per_step();
   const int64_t end_ns = step_begin_ns_ = now_ns();
+  last_step_ = {begin_ns, end_ns};
   const double tokens = static_cast<double>(config_.tokens_per_step());
   StepMetrics metrics{.step = step,
                       .loss = result.loss,

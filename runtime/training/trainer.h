@@ -14,11 +14,11 @@
 #include "runtime/job/log.h"
 #include "runtime/job/run_folder.h"
 #include "runtime/step/executor.h"
-#include "runtime/trace_writer.h"
 #include "runtime/training/loss_scaler.h"
 #include "runtime/training/metrics.h"
 #include "runtime/training/progress.h"
 #include "runtime/training/stop_signal.h"
+#include "trace/trace_writer.h"
 
 namespace trine {
 
@@ -69,6 +69,7 @@ class Trainer {
   HostStep load_samples(const BatchReader& reader, int64_t first_sample);
   // `stop`: this rank's wish, and then everybody's.
   StepMetrics run_step(int64_t index, bool& stop, StatusWriter* status);
+  StepTrace step_trace(int64_t step, int64_t origin_ns) const;
   void save(Saver& saver, int64_t step);
   StepResult run_until_finite_or_skipped(const HostStep& host, int step, bool& skipped);
   [[noreturn]] void stop_non_finite(const HostStep& host, int step, const StepResult& result);
@@ -92,6 +93,9 @@ class Trainer {
   std::optional<double> best_valid_loss_;
   std::vector<int32_t> ids_, labels_;
   int64_t step_begin_ns_ = 0;
+  struct {
+    int64_t begin_ns = 0, end_ns = 0;
+  } last_step_;
 };
 
 }  // namespace trine

@@ -6,10 +6,10 @@
 #include <deque>
 #include <mutex>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "comm/lane_thread.h"
 #include "comm/pipeline_lane.h"
-#include "runtime/step/trace_recorder.h"
 
 namespace trine {
 namespace {

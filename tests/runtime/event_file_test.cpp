@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/training/metrics.h"
+#include "tests/data/file_limit.h"
 #include "tests/data/scratch.h"
 #include "tests/runtime/event_reader.h"
-#include "tests/runtime/file_limit.h"
 
 namespace trine {
 namespace {

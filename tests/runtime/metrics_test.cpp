@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "tests/data/file_limit.h"
 #include "tests/data/scratch.h"
-#include "tests/runtime/file_limit.h"
 
 namespace trine {
 namespace {

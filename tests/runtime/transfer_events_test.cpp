@@ -5,9 +5,9 @@
 #include <set>
 
 #include "comm/local/local_ranks.h"
-#include "runtime/accounting.h"
 #include "runtime/step/executor.h"
 #include "tests/runtime/local_training.h"
+#include "trace/accounting.h"
 
 namespace trine {
 namespace {

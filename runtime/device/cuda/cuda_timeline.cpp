@@ -2,7 +2,7 @@
 
 #include <nvtx3/nvToolsExt.h>
 
-#include "runtime/step/trace_recorder.h"
+#include "base/clock.h"
 
 namespace trine::cuda {
 namespace {

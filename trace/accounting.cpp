@@ -1,4 +1,4 @@
-#include "runtime/accounting.h"
+#include "trace/accounting.h"
 
 #include <algorithm>
 #include <queue>

@@ -1,4 +1,4 @@
-#include "runtime/time_summary.h"
+#include "trace/time_summary.h"
 
 #include <gmock/gmock.h>
 

@@ -1,9 +1,9 @@
-#include "runtime/output_file.h"
+#include "base/output_file.h"
 
 #include <gtest/gtest.h>
 
+#include "tests/data/file_limit.h"
 #include "tests/data/scratch.h"
-#include "tests/runtime/file_limit.h"
 
 namespace trine {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/accounting.h"
+#include "trace/accounting.h"
 
 #include <gtest/gtest.h>
 #include <numeric>

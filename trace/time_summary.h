@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "runtime/accounting.h"
+#include "trace/accounting.h"
 
 namespace trine {
 
