@@ -5,8 +5,8 @@
 #include <fmt/core.h>
 #include <sys/prctl.h>
 
+#include "base/clock.h"
 #include "base/error.h"
-#include "runtime/step/trace_recorder.h"
 
 namespace trine {
 namespace {
