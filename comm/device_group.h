@@ -52,10 +52,12 @@ class DeviceWorld {
 };
 
 // NCCL's groups, made over the ranks of `world` in the same order everywhere; with `ring`, also the pipeline's
-// edges between its last rank and its first (interleaved schedules). Collective; the calling thread's device is
-// current. ConfigError where the program or the machine has no NCCL; HangError if a rank does not come within
-// `timeout` (0: wait for ever).
-std::unique_ptr<DeviceWorld> make_nccl_world(CommWorld& world, bool ring, std::chrono::milliseconds timeout);
+// edges between its last rank and its first (interleaved schedules). Without `peer_to_peer` GPUs do not reach into
+// each other's memory, for the rest of the process (NCCL_P2P_DISABLE, unless the environment has it). Collective;
+// the calling thread's device is current. ConfigError where the program or the machine has no NCCL; HangError if a
+// rank does not come within `timeout` (0: wait for ever).
+std::unique_ptr<DeviceWorld> make_nccl_world(CommWorld& world, bool ring, bool peer_to_peer,
+                                             std::chrono::milliseconds timeout);
 // "NCCL 2.27.7", empty where there is none.
 std::string nccl_version();
 

@@ -17,6 +17,7 @@
 #include "examples/program_flags.h"
 #include "examples/version.h"
 #include "runtime/device/devices.h"
+#include "runtime/device/outside_memory.h"
 #include "runtime/device/process_memory.h"
 #include "runtime/generation/generator.h"
 #include "runtime/generation/model_folder.h"
@@ -180,7 +181,7 @@ InferencePlan make_plan(const Job& job) {
 // refused.
 void check_memory(const InferencePlan& plan, const Backend& backend, int ranks_here) {
   const auto room = backend.room();
-  const int64_t own = plan.memory.total_bytes(), need = room ? own + room->outside_plan_bytes : own * ranks_here;
+  const int64_t own = plan.memory.total_bytes(), need = room ? own + outside_plan_estimate({}) : own * ranks_here;
   const int64_t have = room ? room->free_bytes : available_bytes();
   if (need > have)
     throw OutOfMemoryError(fmt::format(

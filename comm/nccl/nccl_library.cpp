@@ -1,5 +1,6 @@
 #include "comm/nccl/nccl_library.h"
 
+#include <cstdlib>
 #include <dlfcn.h>
 
 #include "base/error.h"
@@ -14,6 +15,10 @@ void* open() {
 }
 
 }  // namespace
+
+void forbid_peer_to_peer() {
+  [[maybe_unused]] static const int once = ::setenv("NCCL_P2P_DISABLE", "1", /*replace=*/0);
+}
 
 NcclLibrary::NcclLibrary(const std::string& file) : handle_(::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL)) {
   if (handle_ == nullptr) throw ConfigError(fmt::format("[nccl] {} cannot be opened ({})", file, ::dlerror()));

@@ -7,6 +7,10 @@
 
 namespace trine {
 
+// Tells NCCL, which reads it at the first communicator of the process, that GPUs must not reach into each other's
+// memory. A setting of the user's stays.
+void forbid_peer_to_peer();
+
 // ConfigError if it cannot be opened.
 class NcclLibrary {
   void* handle_;

@@ -175,7 +175,9 @@ class NcclWorld final : public DeviceWorld {
 
 }  // namespace
 
-std::unique_ptr<DeviceWorld> make_nccl_world(CommWorld& world, bool ring, std::chrono::milliseconds timeout) {
+std::unique_ptr<DeviceWorld> make_nccl_world(CommWorld& world, bool ring, bool peer_to_peer,
+                                             std::chrono::milliseconds timeout) {
+  if (!peer_to_peer) forbid_peer_to_peer();
   return std::make_unique<NcclWorld>(world, ring, timeout);
 }
 

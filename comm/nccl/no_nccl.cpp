@@ -4,7 +4,7 @@
 
 namespace trine {
 
-std::unique_ptr<DeviceWorld> make_nccl_world(CommWorld&, bool, std::chrono::milliseconds) {
+std::unique_ptr<DeviceWorld> make_nccl_world(CommWorld&, bool, bool, std::chrono::milliseconds) {
   throw ConfigError("[comm] this program was built without NCCL. Leave --comm out, or take --comm mpi.");
 }
 

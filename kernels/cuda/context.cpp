@@ -43,6 +43,12 @@ std::array<Stream, kLanes.size()> make_streams() {
   return {of(kLanes[0]), of(kLanes[1]), of(kLanes[2]), of(kLanes[3]), of(kLanes[4]), of(kLanes[5])};
 }
 
+int64_t free_bytes() {
+  size_t free = 0, total = 0;
+  TRINE_CUDA(cudaMemGetInfo(&free, &total));
+  return static_cast<int64_t>(free);
+}
+
 int selected(int device) {
   TRINE_CUDA(cudaSetDevice(device));
   return device;
@@ -119,13 +125,19 @@ CudaContext::CudaContext(int device_index, const KernelOptions& kernel_options)
 CudaContext::~CudaContext() = default;
 
 BlasLt& CudaContext::blas_lt() {
-  if (!blas_lt_) blas_lt_ = std::make_unique<BlasLt>();
+  if (!blas_lt_) {
+    const int64_t before = free_bytes();
+    blas_lt_ = std::make_unique<BlasLt>();
+    library_bytes["cuBLASLt"] = before - free_bytes();
+  }
   return *blas_lt_;
 }
 
 Sdpa* CudaContext::sdpa(std::string& why_not) {
   if (!sdpa_ && why_no_sdpa_.empty()) try {
+      const int64_t before = free_bytes();
       sdpa_ = std::make_unique<Sdpa>(options.deterministic);
+      library_bytes["cuDNN"] = before - free_bytes();
     } catch (const Error& error) {
       why_no_sdpa_ = error.what();
     }

@@ -133,7 +133,8 @@ struct CudaContext {
   Sdpa* sdpa(std::string& why_not);  // null where its libraries cannot be opened
   // By inverse frequencies and the number of positions.
   std::map<std::pair<std::vector<double>, int64_t>, std::shared_ptr<const RopeAngles>> rope_angles;
-  std::set<std::string> notices;  // Backend::notices()
+  std::set<std::string> notices;                 // Backend::notices()
+  std::map<std::string, int64_t> library_bytes;  // Backend::library_bytes()
 
  private:
   std::unique_ptr<BlasLt> blas_lt_;

@@ -33,8 +33,6 @@ class DeviceMemory {
 // Memory of a device apart from the host's.
 struct DeviceRoom {
   int64_t free_bytes = 0, total_bytes = 0;
-  // What libraries and kernels take besides the plan: an estimate, before anything is allocated.
-  int64_t outside_plan_bytes = 0;
 };
 
 class Backend {
@@ -64,6 +62,8 @@ class Backend {
 
   // Nullopt where the device works in the host's memory.
   virtual std::optional<DeviceRoom> room() const = 0;
+  // What its libraries took of it when they were opened so far: a name and bytes each.
+  virtual std::vector<std::pair<std::string, int64_t>> library_bytes() const { return {}; }
   // Names the device among all ranks' of this host; empty where there is none.
   virtual std::string identity() const = 0;
 

@@ -1,11 +1,11 @@
 #include "runtime/device/devices.h"
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "runtime/device/link_times.h"
 #include "runtime/failure/process_state.h"
 #include "runtime/job/agreement.h"
 
@@ -25,6 +25,11 @@ std::vector<std::string> gather_names(Communicator* world, const std::string& ow
 }
 
 std::string speed(double bytes_per_s) { return fmt::format("{:.1f} GB/s", bytes_per_s * 1e-9); }
+
+struct Failure {
+  bool failed = false;
+  char text[256] = {};
+};
 
 }  // namespace
 
@@ -47,45 +52,6 @@ std::unique_ptr<Backend> make_backend(DeviceKind device, int threads, Communicat
     backend = make_cuda_backend(static_cast<int>(local_rank) % find_cuda_devices(), options);
   });
   return backend;
-}
-
-LinkChoice choose_links(CommKind wish, const std::vector<std::string>& identities, const std::string& nccl_version,
-                        const std::vector<PeerLink>& links) {
-  std::map<std::string, size_t> first_on;
-  std::string shared;
-  for (size_t rank = 0; rank < identities.size() && shared.empty(); ++rank)
-    if (const auto [other, added] = first_on.emplace(identities[rank], rank); !added)
-      shared = fmt::format("ranks {} and {} share a GPU", other->second, rank);
-  if (wish == CommKind::kMpi) return {false, "--comm mpi"};
-  if (wish == CommKind::kNccl) {
-    if (!shared.empty())
-      throw ConfigError(
-          fmt::format("[comm] --comm nccl, but {}. Start as many ranks as there are GPUs, or take "
-                      "--comm mpi.",
-                      shared));
-    if (nccl_version.empty())
-      throw ConfigError("[comm] --comm nccl, but there is no NCCL. Install libnccl2, or take --comm mpi.");
-    return {true, "--comm nccl"};
-  }
-  if (!shared.empty()) return {false, shared};
-  if (nccl_version.empty()) return {false, "there is no NCCL"};
-  std::string untested;
-  double slowest = 0, latency = 0;
-  for (const PeerLink& link : links) {
-    const std::string pair = fmt::format("GPUs {} and {}", link.from, link.to);
-    if (!link.tested) {
-      untested = fmt::format("{} are not seen by one process, so their link is not tested", pair);
-      continue;
-    }
-    if (!link.access) return {false, pair + " can not reach each other's memory"};
-    if (!link.data_right) return {false, pair + " claim to reach each other's memory, but data came out wrong"};
-    slowest = slowest == 0 ? link.bytes_per_s : std::min(slowest, link.bytes_per_s);
-    latency = std::max(latency, link.latency_s);
-  }
-  if (!untested.empty()) return {true, untested};
-  if (links.empty()) return {true, "no two GPUs are on one host"};
-  return {true, fmt::format("peer access works with right data, at least {}, at most {:.1f} us", speed(slowest),
-                            latency * 1e6)};
 }
 
 namespace {
@@ -116,31 +82,72 @@ std::vector<PeerLink> test_links(const Config& config, const std::vector<std::st
   return links;
 }
 
+// NCCL's groups; null with the reason, the same on all ranks, if they cannot be had on some. A rank that waits for
+// others in vain throws.
+std::unique_ptr<DeviceWorld> try_nccl(const Config& config, CommWorld& world, bool peer_to_peer,
+                                      std::string& why_not) {
+  std::unique_ptr<DeviceWorld> nccl;
+  Failure own;
+  try {
+    nccl = make_nccl_world(world, config.vpp > 1, peer_to_peer, config.timeout());
+  } catch (const Error& error) {
+    if (error.code() == ExitCode::kHang || error.code() == ExitCode::kPeerLost) throw;
+    own.failed = true;
+    std::string(error.what()).copy(own.text, sizeof own.text - 1);
+  }
+  for (const Failure& of_rank : gather_all(&world[Group::kWorld], own))
+    if (of_rank.failed) {
+      why_not = of_rank.text;
+      return nullptr;
+    }
+  return nccl;
+}
+
+void say(const LinkChoice& choice, const std::string& nccl, Log& log) {
+  const std::string way = !choice.nccl          ? "mpi, staged through pinned host memory"
+                          : choice.peer_to_peer ? nccl
+                                                : nccl + " through the host's memory (NCCL_P2P_DISABLE=1)";
+  log.info(fmt::format("comm   {}: {}", way, choice.reason));
+}
+
 }  // namespace
 
-std::unique_ptr<DeviceWorld> connect_devices(const Config& config, const Backend& backend, CommWorld& world,
-                                             Log& log) {
+std::unique_ptr<DeviceWorld> connect_devices(const Config& config, const StepCost& step, Backend& backend,
+                                             CommWorld& world, Log& log) {
   if (config.device == DeviceKind::kCpu || world.mesh().num_ranks() == 1) return nullptr;
   Communicator& all = world[Group::kWorld];
   const std::vector<std::string> hosts = gather_names(&all, ProcessIdentity::own().host);
   const std::vector<std::string> identities = gather_names(&all, backend.identity());
   // All ranks must find NCCL: what one lacks, none uses.
-  std::string nccl = nccl_version();
-  for (const std::string& of_rank : gather_names(&all, nccl))
-    if (of_rank.empty()) nccl.clear();
+  std::string version = nccl_version();
+  for (const std::string& of_rank : gather_names(&all, version))
+    if (of_rank.empty()) version.clear();
   const bool one_each = std::set<std::string>(identities.begin(), identities.end()).size() == identities.size();
   std::vector<PeerLink> links;
-  if (config.comm == CommKind::kAuto && one_each && !nccl.empty())
+  if (config.comm != CommKind::kMpi && one_each && !version.empty())
     links = test_links(config, identities, hosts, world);
-  const LinkChoice choice = alike([&] { return choose_links(config.comm, identities, nccl, links); });
+  LinkChoice choice = alike([&] { return choose_links(config.comm, identities, version, links); });
   for (const PeerLink& link : links)
     if (link.tested)
       log.info(fmt::format("link   GPU {} -> {}: {}, {:.1f} us, {}", link.from, link.to, speed(link.bytes_per_s),
                            link.latency_s * 1e6, link.access ? "peer access" : "through the host"));
-  log.info(
-      fmt::format("comm   {}: {}", choice.nccl ? nccl : "mpi, staged through pinned host memory", choice.reason));
-  if (!choice.nccl) return nullptr;
-  return make_nccl_world(world, config.vpp > 1, config.timeout());
+  std::unique_ptr<DeviceWorld> nccl;
+  if (choice.nccl && config.comm == CommKind::kNccl) {
+    nccl = make_nccl_world(world, config.vpp > 1, choice.peer_to_peer, config.timeout());
+  } else if (choice.nccl) {
+    std::string why_not;
+    nccl = try_nccl(config, world, choice.peer_to_peer, why_not);
+    if (nccl) {
+      const std::vector<RunMessage> messages = messages_of(step, world);
+      choice = choose_faster(choice, messages, message_timer(backend, world, nccl.get(), config.timeout()),
+                             message_timer(backend, world, nullptr, config.timeout()));
+      if (!choice.nccl) nccl.reset();
+    } else {
+      choice = {.nccl = false, .reason = "NCCL does not start: " + why_not};
+    }
+  }
+  say(choice, version, log);
+  return nccl;
 }
 
 }  // namespace trine

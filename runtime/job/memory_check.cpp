@@ -1,10 +1,12 @@
 #include "runtime/job/memory_check.h"
 
 #include <functional>
+#include <set>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "plan/host_memory.h"
+#include "runtime/device/outside_memory.h"
 #include "runtime/failure/process_state.h"
 #include "runtime/job/agreement.h"
 
@@ -18,6 +20,13 @@ struct Need {
 };
 
 Need need_of(const std::string& memory, int64_t bytes) { return {std::hash<std::string>{}(memory), bytes}; }
+
+// Whether any two ranks have the same memory: then no NCCL is made. Collective.
+bool any_shares(const std::string& memory, Communicator& world) {
+  std::set<size_t> memories;
+  for (const size_t of_rank : gather_all(&world, std::hash<std::string>{}(memory))) memories.insert(of_rank);
+  return std::ssize(memories) < world.size();
+}
 
 // Nothing, or why all who share that memory do not fit. Collective.
 std::string problem_of(const Need& own, int64_t have, const char* where, Communicator* world) {
@@ -53,11 +62,13 @@ void check_memory(const Plan& plan, Coordinate at, const Backend& backend, Commu
   const int64_t arena = stage.memory.total_bytes(), host = host_memory(stage, plan.config, at).total_bytes();
   std::string problem;
   if (room) {
-    problem = problem_of(need_of(process.host + backend.identity(), arena + room->outside_plan_bytes),
-                         room->free_bytes, "this GPU", world);
+    const std::string device = process.host + backend.identity();
+    const bool by_nccl = plan.config.comm != CommKind::kMpi && world != nullptr && !any_shares(device, *world);
+    const int64_t outside =
+        outside_plan_estimate(by_nccl ? communicators_of(plan.config, at) : DeviceCommunicators{});
+    problem = problem_of(need_of(device, arena + outside), room->free_bytes, "this GPU", world);
     if (!problem.empty())
-      problem = fmt::format("{} per rank counted for what is outside the plan, {}",
-                            format_bytes(room->outside_plan_bytes), problem);
+      problem = fmt::format("{} per rank counted for what is outside the plan, {}", format_bytes(outside), problem);
   }
   const std::string of_host =
       problem_of(need_of(process.space, host + (room ? 0 : arena)), available_bytes, "this host", world);

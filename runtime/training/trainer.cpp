@@ -101,11 +101,14 @@ bool Trainer::prepare(StopSignal* stop) {
     if (!config_.eval_only) check_saves(config_);
   });
   backend_ = make_backend(config_.device, config_.threads, world(), config_.kernels);
+  outside_.note(*backend_, "context and other processes");
   check_memory(plan_, coordinate_, *backend_, world(), available_bytes());
   if (stopping()) return false;
   if (lanes_)
-    if (auto device = connect_devices(config_, *backend_, lanes_->world(), log_))
+    if (auto device = connect_devices(config_, step_cost(stage(), config_.num_microbatches()), *backend_,
+                                      lanes_->world(), log_))
       lanes_->talk_on_device(std::move(device), config_.timeout());
+  outside_.note(*backend_, "communicators");
   run_agreed(world(), [&] {
     try {
       executor_ = std::make_unique<Executor>(stage(), config_, coordinate_, *backend_, trace_, lanes_);
@@ -113,6 +116,8 @@ bool Trainer::prepare(StopSignal* stop) {
       throw out_of_memory(plan_, coordinate_, error.what());
     }
   });
+  for (const auto& [library, bytes] : backend_->library_bytes()) outside_.part(library, bytes);
+  outside_.note(*backend_, "kernels", static_cast<int64_t>(executor_->arena().size()));
   config_.resume_saves.empty() ? load() : resume();
   const int64_t on_host = host_memory(stage(), config_, coordinate_).total_bytes();
   log_.info(fmt::format("device {}; {} planned per rank{}", backend_->describe(),
@@ -436,11 +441,13 @@ double Trainer::validate() {
 void Trainer::report_outside_memory() {
   const std::span<const std::byte> arena = executor_->arena();
   if (const auto room = backend_->room()) {
-    const int64_t in_use = room->total_bytes - room->free_bytes;
-    log_.info(fmt::format("memory {} of the GPU's {} in use: {} by this rank's plan, {} outside it",
-                          format_bytes(in_use), format_bytes(room->total_bytes),
-                          format_bytes(static_cast<int64_t>(arena.size())),
-                          format_bytes(in_use - static_cast<int64_t>(arena.size()))));
+    outside_.note(*backend_, "first step");
+    log_.info(fmt::format(
+        "memory {} of the GPU's {} in use: {} by this rank's plan, {} ({} were estimated)",
+        format_bytes(room->total_bytes - room->free_bytes), format_bytes(room->total_bytes),
+        format_bytes(static_cast<int64_t>(arena.size())), outside_.text(),
+        format_bytes(outside_plan_estimate(lanes_ && lanes_->on_device() ? communicators_of(config_, coordinate_)
+                                                                         : DeviceCommunicators{}))));
     return;
   }
   const int64_t in_arena = resident_bytes_in(arena.data(), arena.size());

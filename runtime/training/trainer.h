@@ -9,6 +9,7 @@
 #include "checkpoint/manifest.h"
 #include "data/sampler.h"
 #include "data/tokenizer.h"
+#include "runtime/device/outside_memory.h"
 #include "runtime/failure/rank_status.h"
 #include "runtime/job/agreement.h"
 #include "runtime/job/log.h"
@@ -83,6 +84,7 @@ class Trainer {
   const Coordinate coordinate_;
   TraceRecorder trace_;
   std::unique_ptr<Backend> backend_;
+  OutsideMemory outside_;  // of its device
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<Saver> saver_;  // not within train(): an error is reported before a save is waited for
   std::unique_ptr<BatchReader> train_, valid_;

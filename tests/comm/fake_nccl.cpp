@@ -1,9 +1,11 @@
 #include "tests/comm/fake_nccl.h"
 
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <nccl.h>
 #include <set>
+#include <string_view>
 #include <thread>
 
 struct ncclComm {};
@@ -70,6 +72,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int, ncclUniqueId, int, nc
   Call call;
   call.wait_while(hold_connections, nullptr);
   state.max_ctas = config->maxCTAs, state.blocking = config->blocking;
+  const char* const disable = std::getenv("NCCL_P2P_DISABLE");  // as NCCL: when a communicator is made
+  state.peer_to_peer = disable == nullptr || std::string_view(disable) != "1";
   *comm = *communicators.insert(new ncclComm).first;
   return ncclSuccess;
 }

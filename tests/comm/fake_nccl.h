@@ -11,6 +11,7 @@ struct FakeNccl {
   long aborts = 0;
   long inside = 0;                 // calls under way, but aborts
   int max_ctas = 0, blocking = 0;  // of the last communicator
+  bool peer_to_peer = true;        // whether it may
 };
 FakeNccl fake_nccl_state();
 // From now on, operations (or the making of a communicator) block until hold is false, or an abort.

@@ -103,5 +103,15 @@ TEST_F(NcclGroupTest, ADestroyedGroupIsAbortedOnce) {
   EXPECT_EQ(state().violations, before.violations);
 }
 
+TEST_F(NcclGroupTest, PeerToPeerIsForbiddenBeforeAGroupIsMade) {
+  ::unsetenv("NCCL_P2P_DISABLE");
+  { NcclGroup group(nccl_, turn_, options(), {}, 0, 2); }
+  EXPECT_TRUE(state().peer_to_peer);
+  forbid_peer_to_peer();
+  { NcclGroup group(nccl_, turn_, options(), {}, 0, 2); }
+  EXPECT_FALSE(state().peer_to_peer);
+  ::unsetenv("NCCL_P2P_DISABLE");
+}
+
 }  // namespace
 }  // namespace trine

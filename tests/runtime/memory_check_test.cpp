@@ -10,6 +10,7 @@
 #include "comm/world.h"
 #include "models/llama_config.h"
 #include "plan/host_memory.h"
+#include "runtime/device/outside_memory.h"
 #include "tests/runtime/local_training.h"
 
 namespace trine {
@@ -22,7 +23,7 @@ constexpr const char* kFlags = "--layers 2 --hidden 32 --heads 4 --kv-heads 2 --
 // As the CPU's, with a memory of its own.
 class DeviceOf final : public Backend {
  public:
-  DeviceOf(int64_t free_bytes, int64_t outside_bytes) : room_{free_bytes, free_bytes, outside_bytes} {}
+  explicit DeviceOf(int64_t free_bytes) : room_{free_bytes, free_bytes} {}
   DeviceKind device() const override { return DeviceKind::kCuda; }
   std::string describe() const override { return cpu_->describe(); }
   const KernelTable& kernels() const override { return cpu_->kernels(); }
@@ -83,12 +84,13 @@ TEST(MemoryCheck, CountsTheSnapshotsOfAllRanksOfAHost) {
 TEST(MemoryCheck, OfGpusTheHostHoldsSnapshotsAndPinnedBuffers) {
   const Config config = config_of(2, std::string(kFlags) + "--tp 2 --device cuda --save-interval 10");
   const Plan plan = build_plan(config);
-  const int64_t arena = plan.stages[0].memory.total_bytes(), outside = 1000;
+  // They share the GPU, so that no communicator is counted.
+  const int64_t arena = plan.stages[0].memory.total_bytes(), outside = outside_plan_estimate({});
   int64_t on_host = 0;
   for (int tp = 0; tp < 2; ++tp)
     on_host += host_memory(plan.stages[0], config, {.pp = 0, .dp = 0, .tp = tp}).total_bytes();
   EXPECT_GT(on_host, 12 * parameter_count(config.model) + 2 * kPinnedSegments * kPinnedSegmentBytes);
-  const DeviceOf fits(2 * (arena + outside), outside), small(2 * (arena + outside) - 1, outside);
+  const DeviceOf fits(2 * (arena + outside)), small(2 * (arena + outside) - 1);
   EXPECT_EQ(said(config, on_host, &fits), "");
   EXPECT_THAT(said(config, on_host, &small), HasSubstr("the 2 ranks of this GPU need"));
   const std::string refusal = said(config, on_host - 1, &fits);

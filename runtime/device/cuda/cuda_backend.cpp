@@ -13,10 +13,6 @@ namespace trine {
 namespace cuda {
 namespace {
 
-// Modules of kernels, workspaces and handles of cuBLASLt and cuDNN, NCCL's buffers: what a device should have left
-// when the plan is in it. An estimate.
-constexpr int64_t kOutsidePlanBytes = int64_t{768} << 20;
-
 #define TRINE_TEXT_OF(x) #x
 #define TRINE_TEXT(x) TRINE_TEXT_OF(x)
 
@@ -109,7 +105,10 @@ class CudaBackend final : public Backend {
     context_->activate();
     size_t free = 0, total = 0;
     TRINE_CUDA(cudaMemGetInfo(&free, &total));
-    return DeviceRoom{static_cast<int64_t>(free), static_cast<int64_t>(total), kOutsidePlanBytes};
+    return DeviceRoom{static_cast<int64_t>(free), static_cast<int64_t>(total)};
+  }
+  std::vector<std::pair<std::string, int64_t>> library_bytes() const override {
+    return {context_->library_bytes.begin(), context_->library_bytes.end()};
   }
   std::string identity() const override { return identity_of(context_->properties.uuid.bytes); }
   std::vector<std::string> notices() const override { return {context_->notices.begin(), context_->notices.end()}; }
