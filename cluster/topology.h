@@ -1,0 +1,73 @@
+// What ranks share when they talk: the links of hosts as resources (base/link_model.h), and what a transfer takes
+// of them. Rank r sits on device r mod k of host r div k. Pure functions of a profile.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/link_model.h"
+#include "cluster/profile.h"
+
+namespace trine {
+
+enum class CollectiveOp { kAllReduce, kAllGather, kReduceScatter };
+
+// Moves `bytes` over the links, after a latency that nothing shortens.
+struct Transfer {
+  double latency_s = 0, bytes = 0;
+  std::vector<LinkUse> uses;
+
+  double seconds_alone(const LinkModel& links) const {
+    return latency_s + (bytes > 0 ? bytes / links.rate_alone(uses) : 0);
+  }
+};
+
+class Topology {
+ public:
+  explicit Topology(const Profile& profile) : profile_(profile) {}
+
+  // Of the hosts of these ranks. Resources are added as transfers name them; so all transfers that shall share them
+  // come from one topology.
+  const LinkModel& links() const { return links_; }
+  int host_of(int rank) const { return rank / devices_; }
+
+  // All ranks of the group hold or get `bytes` (an all_gather's output, a reduce_scatter's input).
+  //
+  // A ring moves 2 (n - 1) / n of the bytes over each link for an all-reduce, half of that for the others
+  // (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms", JPDC 2009; nccl-tests/doc/PERFORMANCE.md), at a
+  // share efficiency (1 - group_loss / n) of the link; an all-reduce of more than four devices at one NVSwitch may
+  // be summed there (NVLS). Between hosts it is hierarchical: a ring in each host, and one between hosts for each
+  // place in them; what hides of the faster level is all but kLevelOverlap.
+  //
+  // Latency is that of the better of two protocols (as NCCL's LL128 and Simple): low_us + (n - 2) hop_us with
+  // low_share of the bandwidth, or bulk_us + (n - 2) bulk_hop_us with all of it; between h hosts each gets longer
+  // by log2(h) messages of its kind. Constants: fits to measured all-reduces, tests/cluster/topology_test.cpp.
+  Transfer collective(CollectiveOp op, double bytes, std::span<const int> ranks);
+  Transfer message(double bytes, int from, int to);
+
+ private:
+  // Bytes that cross a resource for each byte of a transfer.
+  using Load = std::map<int, double>;
+
+  int resource(const std::string& name, double gb_per_s);
+  void hop(int from, int to, double weight, Load& load);
+  void over_host_memory(int rank, double weight, Load& load);
+  Load ring(std::span<const int> ranks, double times);
+  Load in_switch(std::span<const int> ranks, double times);
+  bool sums_in_switch(std::span<const int> ranks) const;
+  double seconds_a_byte(const Load& load) const;
+  Transfer two_protocols(double bytes, double hops, double hosts, const Load& load) const;
+  bool by_nvlink(int a, int b) const;
+  int socket_of(int rank) const { return rank % devices_ / per_socket_; }
+
+  const Profile profile_;
+  const int devices_ = static_cast<int>(profile_.host.devices),
+            per_socket_ = static_cast<int>(profile_.host.devices_per_socket);
+  LinkModel links_;
+  std::map<std::string, int> by_name_;
+};
+
+}  // namespace trine

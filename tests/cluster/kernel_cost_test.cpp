@@ -1,0 +1,69 @@
+#include "cluster/kernel_cost.h"
+
+#include <algorithm>
+#include <cmath>
+#include <gtest/gtest.h>
+
+namespace trine {
+namespace {
+
+struct MeasuredProduct {
+  double m, n, k, microseconds;
+};
+// Every tenth of the products that microsoft/vidur measured in f16 on an A100 80 GB (data/profiling/compute/a100).
+constexpr MeasuredProduct kMeasured[] = {
+    {16, 2752, 4096, 21},        {16, 3072, 4096, 22},      {16, 3456, 5120, 30},
+    {16, 11008, 4096, 58},       {16, 11008, 8192, 120},    {16, 14336, 4096, 87.5},
+    {16, 44032, 8192, 459},      {64, 1536, 4096, 15},      {64, 3456, 5120, 33},
+    {64, 3584, 4096, 26},        {64, 3840, 5120, 33},      {64, 7680, 5120, 59},
+    {64, 11008, 8192, 118},      {64, 12288, 8192, 138},    {64, 28672, 8192, 325},
+    {64, 57344, 8192, 608},      {128, 768, 4096, 13},      {128, 1280, 8192, 26},
+    {128, 2752, 4096, 27},       {128, 3072, 4096, 29},     {128, 5504, 8192, 83},
+    {128, 7168, 4096, 58},       {128, 12288, 4096, 74.5},  {128, 14336, 8192, 206},
+    {128, 28672, 8192, 418},     {128, 49152, 8192, 523},   {256, 3584, 4096, 50},
+    {256, 11008, 8192, 213},     {256, 28672, 8192, 564},   {256, 49152, 8192, 948.5},
+    {512, 14336, 8192, 547},     {512, 24576, 8192, 934},   {512, 28672, 8192, 1116},
+    {1024, 1280, 8192, 119},     {1024, 24576, 8192, 1897}, {1536, 768, 4096, 59},
+    {1536, 2560, 8192, 331},     {1536, 2560, 8192, 333},   {1536, 3072, 4096, 177},
+    {1536, 5120, 8192, 613},     {1536, 6144, 8192, 668},   {1536, 10240, 8192, 1256.5},
+    {1536, 11008, 8192, 1153},   {1536, 27648, 5120, 1845}, {1536, 28672, 4096, 1591},
+    {2048, 5120, 8192, 719},     {2048, 6144, 4096, 438},   {2048, 6144, 4096, 467},
+    {2048, 6144, 8192, 885},     {2048, 7680, 2560, 398.5}, {2048, 10240, 8192, 1458.5},
+    {2048, 28672, 4096, 2248.5}, {2048, 28672, 8192, 4080}, {3072, 1920, 5120, 276},
+    {3072, 7680, 2560, 544},     {3072, 12288, 8192, 2548}, {3072, 27648, 5120, 3565},
+    {3072, 57344, 8192, 11937},  {4096, 6144, 4096, 1013},  {4096, 28672, 4096, 4127},
+};
+
+TEST(KernelCost, ProductsOfAnA100) {
+  const Profile profile = load_profile("a100-80-sxm");
+  double sum = 0, worst = 0;
+  for (const auto& [m, n, k, microseconds] : kMeasured) {
+    const double predicted = product_s(profile.device, DType::kF16, m, n, k) + profile.device.launch_us * 1e-6;
+    const double error = std::abs(predicted / (microseconds * 1e-6) - 1);
+    sum += error, worst = std::max(worst, error);
+  }
+  const double mean = sum / std::size(kMeasured);
+  RecordProperty("mean_percent", std::to_string(100 * mean));
+  EXPECT_LE(mean, 0.08);
+  EXPECT_LE(worst, 0.5);
+}
+
+TEST(KernelCost, NoProductBeatsThePeakOrTheMemory) {
+  for (const std::string& name : built_in_profiles()) {
+    const DeviceProfile device = load_profile(name).device;
+    for (const double m : {1.0, 17.0, 512.0, 4096.0, 100000.0})
+      for (const double n : {64.0, 1000.0, 8192.0})
+        for (const double k : {64.0, 5000.0, 30000.0}) {
+          const double s = product_s(device, DType::kBF16, m, n, k);
+          EXPECT_GE(s, 2 * m * n * k / device.peak_flops(DType::kBF16)) << name;
+          EXPECT_GE(s, 2 * (m * k + k * n + m * n) / (device.memory_gb_per_s * 1e9)) << name;
+          // A faster card is never slower.
+          DeviceProfile faster = device;
+          faster.bf16_tflops *= 1.3;
+          EXPECT_LE(product_s(faster, DType::kBF16, m, n, k), s) << name;
+        }
+  }
+}
+
+}  // namespace
+}  // namespace trine
