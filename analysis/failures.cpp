@@ -119,6 +119,11 @@ std::string failures_text(const nlohmann::json& f) {
       "\n\"disk\": recovery and checkpoint from {} GB over {} hosts at {} GB/s each, and {} min to start again.\n",
       short_number(f.at("checkpoint_bytes").get<double>() / 1e9), number(f.at("hosts")),
       short_number(f.at("disk_bytes_per_s").get<double>() / 1e9), number(f.at("restart_min")));
+  if (f.contains("mfu"))
+    text +=
+        fmt::format("{}: {} tokens on {} {} at {} of their peak (an MFU that you expect, none that is measured).\n",
+                    f.at("model").get<std::string>(), number(f.at("tokens")), number(f.at("devices")),
+                    f.at("cluster").get<std::string>(), percent(f.at("mfu")));
   text +=
       fmt::format("Days are of a run that would take {} days without failures; {} kW while it runs. USD: {}.\n",
                   number(f.at("compute_days")), number(f.at("kw")),

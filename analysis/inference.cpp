@@ -177,8 +177,9 @@ InferenceSize size_inference(const InferenceSetup& s) {
     device_s += stage_s;
     slowest_s = std::max(slowest_s, stage_s + reduce_s);
   }
-  // The token's id goes back to the first stage: a hop, too, but of a few bytes.
-  if (pp > 1) size.hop_s = (pp - 1) * s.hop_s(row_bytes) + s.hop_s(4 * real(size.batch));
+  for (int stage = 0; stage < pp - 1; ++stage) size.hop_s += s.hop_s(stage, row_bytes);
+  // The tokens' ids go back to the first stage: a hop, too, but of a few bytes.
+  if (pp > 1) size.hop_s += s.hop_s(pp - 1, 4 * real(size.batch));
   // A stage that is slower than the others keeps the batches waiting that follow each other.
   size.latency_s = std::max(device_s + size.all_reduce_s + size.hop_s, pp * slowest_s);
   size.tokens_per_s = tokens_per_s(size.latency_s, real(size.sequences));

@@ -64,8 +64,9 @@ struct InferenceSetup {
   std::optional<int64_t> batch;  // sequences in a stage; none: `auto`
   InferenceDevice device;
   std::function<double(double bytes)> all_reduce_s;  // over the tp group
-  std::function<double(double bytes)> hop_s;         // from a stage to the next, of a whole activation
-  double usd_per_hour = 0;                           // of all devices
+  // A whole activation from a stage to the next; from the last, to the first.
+  std::function<double(int stage, double bytes)> hop_s;
+  double usd_per_hour = 0;  // of all devices
 };
 
 enum class InferenceBound { kCompute, kMemory, kLink };

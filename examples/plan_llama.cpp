@@ -1,52 +1,87 @@
 // plan_llama: what a cluster is, and what it can do.
-#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/exit_code.h"
 #include "base/program.h"
-#include "cluster/profile.h"
-#include "examples/program_flags.h"
+#include "examples/plan_commands.h"
+#include "examples/version.h"
 
 namespace trine {
+
+Profile changed_profile(const std::string& cluster, const std::vector<std::string>& changes) {
+  Profile profile = load_profile(cluster);
+  for (const std::string& change : changes) set_value(profile, change);
+  return profile;
+}
+
+void add_cluster_flags(CLI::App& app, std::string& cluster, std::vector<std::string>& changes) {
+  app.add_option("--cluster", cluster,
+                 "a built-in profile, or a file; plan_llama clusters lists them (default: " + cluster + ")")
+      ->type_name("NAME|FILE")
+      ->group("Cluster");
+  app.add_option("--set", changes, "another number of the profile, such as network.nic_gb_per_s=25; repeatable")
+      ->type_name("PATH=NUMBER")
+      ->allow_extra_args(false)
+      ->group("Cluster");
+}
+
+ExitCode plan_clusters(int argc, const char* const* argv) {
+  std::vector<std::string> names;
+  bool as_json = false;
+  CLI::App app("The built-in profiles, or those of files.", "plan_llama clusters");
+  app.add_option("CLUSTER", names, "names of built-in profiles, or files (default: all built-in ones)")
+      ->type_name("NAME|FILE...");
+  app.add_flag("--json", as_json, "whole profiles, each number with its source; any of them saved is a FILE");
+  Problems problems;
+  if (!parse_flags(app, argc, argv, problems)) return ExitCode::kOk;
+  problems.throw_if_any();
+  std::vector<Profile> profiles;
+  for (const std::string& name : names.empty() ? built_in_profiles() : names)
+    profiles.push_back(load_profile(name));
+  if (!as_json) {
+    say(stdout, "{}", profile_table(profiles));
+    return ExitCode::kOk;
+  }
+  nlohmann::ordered_json array = nlohmann::ordered_json::array();
+  for (const Profile& profile : profiles) array.push_back(to_json(profile));
+  say(stdout, "{}\n", array.dump(2));
+  return ExitCode::kOk;
+}
+
 namespace {
 
-// plan_llama clusters [NAME|FILE...] [--json]
-struct ClustersCommand {
-  std::vector<std::string> names;
-  bool json = false;
-
-  void add_to(CLI::App& app) {
-    CLI::App* const command = app.add_subcommand("clusters", "the built-in profiles, or those of files");
-    command->add_option("CLUSTER", names, "names of built-in profiles, or files (default: all built-in ones)")
-        ->type_name("NAME|FILE...");
-    command->add_flag("--json", json, "whole profiles, each number with its source; any of them saved is a FILE");
-    command->allow_extras();
-  }
-
-  void run() const {
-    std::vector<Profile> profiles;
-    for (const std::string& name : names.empty() ? built_in_profiles() : names)
-      profiles.push_back(load_profile(name));
-    if (!json) return say(stdout, "{}", profile_table(profiles));
-    nlohmann::ordered_json array = nlohmann::ordered_json::array();
-    for (const Profile& profile : profiles) array.push_back(to_json(profile));
-    say(stdout, "{}\n", array.dump(2));
-  }
+struct Command {
+  std::string_view name, help;
+  ExitCode (*run)(int argc, const char* const* argv);
+};
+constexpr Command kCommands[] = {
+    {"clusters", "the built-in clusters in numbers, or those of files", plan_clusters},
+    {"inference", "how fast devices that share a model write text, for how many, for how much", plan_inference},
+    {"failures", "what failures cost a run: progress, checkpoints, spare hosts, days, energy, money",
+     plan_failures},
+    {"article", "the claims of \"A100/H100 are too expensive, why not use 4090?\", one by one", plan_article},
 };
 
-int run(int argc, const char* const* argv) {
-  CLI::App app("Clusters as files describe them.", "plan_llama");
-  ClustersCommand clusters;
-  clusters.add_to(app);
-  Problems problems;
-  if (!parse_flags(app, argc, argv, problems)) return 0;
-  if (app.get_subcommands().empty())
-    problems.add("flags", "what to do is missing. Give a command: clusters. --help says more.");
-  problems.throw_if_any();
-  clusters.run();
-  check_said();
-  return 0;
+std::string overview() {
+  std::string text = "What clusters can do.\nUsage: plan_llama COMMAND ... (plan_llama COMMAND --help)\n";
+  for (const Command& command : kCommands) text += fmt::format("  {:<10} {}\n", command.name, command.help);
+  return text;
+}
+
+ExitCode run(int argc, const char* const* argv) {
+  const std::string_view word = argc > 1 ? argv[1] : "";
+  for (const Command& command : kCommands)
+    if (word == command.name) return command.run(argc - 1, argv + 1);
+  if (word == "--help" || word == "-h") {
+    say(stdout, "{}", overview());
+    return ExitCode::kOk;
+  }
+  if (word == "--version") {
+    say(stdout, "{}\n", version_text());
+    return ExitCode::kOk;
+  }
+  throw ConfigError(word.empty() ? "[flags] no command.\n" + overview()
+                                 : fmt::format("[flags] {} is no command.\n{}", word, overview()));
 }
 
 }  // namespace
@@ -55,7 +90,9 @@ int run(int argc, const char* const* argv) {
 int main(int argc, char** argv) {
   trine::begin_program();
   try {
-    return trine::run(argc, argv);
+    const trine::ExitCode code = trine::run(argc, argv);
+    trine::check_said();
+    return static_cast<int>(code);
   } catch (const std::exception& error) {
     trine::say(stderr, "plan_llama: {}\n", trine::message_of(error));
     return static_cast<int>(trine::exit_code_of(error));

@@ -3,10 +3,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file_system.h"
-#include "base/hub_name.h"
 #include "base/text.h"
 #include "models/presets.h"
 #include "plan/config/flag_table.h"
+#include "plan/config/named_model.h"
 
 namespace trine {
 namespace {
@@ -33,28 +33,11 @@ TrainingDefaults choose_model(const GivenFlags& given, Config& config, Problems&
     if (const auto it = given.find(flag); it != given.end())
       config.model_name = it->second.texts.back(), where = it->second.where;
 
-  if (const Preset* preset = find_preset(config.model_name)) {
-    config.model = preset->model;
-    return preset->training;
-  }
-  TrainingDefaults training;
   // A run folder's config.json says everything, so it outlives the model's folder.
-  if (describes_whole_model(given)) return training;
-
-  const fs::path path = config.model_name;
-  const bool is_path = is_there(path) || path.has_parent_path() || path.extension() == ".json";
-  if (!is_path || config.model_name.empty()) {
-    const auto guess = nearest(config.model_name, preset_names());
-    problems.add(where, "--model '{}' is neither a preset ({}) nor a folder or config.json.{}", config.model_name,
-                 fmt::join(preset_names(), ", "), guess ? fmt::format(" Did you mean {}?", *guess) : "");
-    problems.throw_if_any();
-  }
-  if (const std::string hint = hub_hint(config.model_name); !hint.empty())
-    throw DataError(fmt::format("[{}] --model {}: no such folder.{} A preset needs no folder: {}.", where,
-                                config.model_name, hint, fmt::join(preset_names(), ", ")));
-  config.model = read_hugging_face_config(path);
-  training.seq = std::min(training.seq, config.model.max_position);
-  return training;
+  if (!find_preset(config.model_name) && describes_whole_model(given)) return {};
+  const NamedModel named = named_model(config.model_name, where, problems);
+  config.model = named.model;
+  return named.training;
 }
 
 void apply(const GivenFlags& given, Config& config, Problems& problems) {

@@ -19,7 +19,7 @@ InferenceSetup eight_4090(InferenceSplit split, int64_t context, std::optional<i
           .batch = batch,
           .device = {.flops_per_s = 165.2e12, .bytes_per_s = 1.008e12, .memory_bytes = 24 * kGiB},
           .all_reduce_s = [](double bytes) { return 1.75 * bytes / 14.5e9 + 30e-6; },
-          .hop_s = [](double bytes) { return bytes / 20e9 + 20e-6; }};
+          .hop_s = [](int, double bytes) { return bytes / 20e9 + 20e-6; }};
 }
 
 TEST(Inference, TheCacheOfAModelWithFewKvHeads) {
