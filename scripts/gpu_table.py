@@ -118,7 +118,7 @@ def gpu_name():
 def bench(args):
     name, gpu = model_for(args.free_mib), gpu_name()
     m = MODELS[name]
-    words = [str(args.bin / "train_llama"), *flags_of(m), "--trace", f"{FIRST_TIMED}:{STEPS}", "--out",
+    words = [str(args.bin / "train_llama"), *flags_of(m), "--trace", f"{FIRST_TIMED}:{STEPS}", "--trace-format", "json", "--out",
              str(args.out / "bench")]
     print("$", " ".join(words), flush=True)
     subprocess.run(words, check=True)

@@ -71,7 +71,7 @@ cat <<END
 The run is in $out:
   metrics.jsonl          one line per step: loss, tokens per second, and where the time went
   tb/                    the same for TensorBoard: tensorboard --logdir runs
-  trace/rank-*.json      every operation of a few steps, with a row for each lane of a rank (compute, tp, pp, dp); open
+  trace/rank-*.json.gz   every operation of a few steps, with a row for each lane of a rank (compute, tp, pp, dp); open
                          one in https://ui.perfetto.dev (nothing is uploaded)
   config.json            all that was chosen; train again with --config $out/config.json
   log.txt                what the terminal showed

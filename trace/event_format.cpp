@@ -215,6 +215,10 @@ void EventFormat::append_event(Text& text, const TraceEvent& event, int row) {
   add(text, ",\"kind\":\"{}\"", name(event.kind));
   if (event.bytes != 0) add(text, ",\"bytes\":{}", event.bytes);
   if (event.flops != 0) add(text, ",\"flops\":{}", event.flops);
+  if (const auto ns = static_cast<double>(event.t1_ns - event.t0_ns); ns > 0) {  // per nanosecond: giga per second
+    if (event.flops != 0) add(text, ",\"GFLOP/s\":{:.1f}", event.flops / ns);
+    if (event.bytes != 0) add(text, ",\"GB/s\":{:.2f}", static_cast<double>(event.bytes) / ns);
+  }
   text.append(std::string_view("}}"));
   if (kernel) {
     add(text, ",\n{{\"name\":\"cudaLaunchKernel\",\"ph\":\"X\",\"cat\":\"cuda_runtime\",\"pid\":{},\"tid\":{}",

@@ -26,6 +26,7 @@ enum class LrSchedule { kCosine, kLinear, kConstant };
 enum class OnNonFinite { kStop, kSkip };
 using ScheduleKind = PipelineKind;
 enum class CommKind { kAuto, kMpi, kNccl };
+enum class TraceFormat { kJsonGz, kJson };
 
 constexpr auto enum_names(LrSchedule) { return std::to_array<std::string_view>({"cosine", "linear", "constant"}); }
 constexpr auto enum_names(OnNonFinite) { return std::to_array<std::string_view>({"stop", "skip"}); }
@@ -35,6 +36,7 @@ constexpr auto enum_names(ScheduleKind) {
 constexpr auto enum_names(DeviceKind) { return std::to_array<std::string_view>({"cpu", "cuda"}); }
 constexpr auto enum_names(AttentionKind) { return std::to_array<std::string_view>({"auto", "cudnn", "plain"}); }
 constexpr auto enum_names(CommKind) { return std::to_array<std::string_view>({"auto", "mpi", "nccl"}); }
+constexpr auto enum_names(TraceFormat) { return std::to_array<std::string_view>({"json.gz", "json"}); }
 
 template <typename E>
 concept NamedEnum = requires(E e) {
@@ -75,6 +77,25 @@ struct TraceSteps {
   bool any() const { return last >= first; }
   static TraceSteps all() { return {1, INT64_MAX}; }
   bool operator==(const TraceSteps&) const = default;
+};
+
+// Ranks as people list them: "0,3,8:15", both ends included; none: all.
+struct RankList {
+  struct Range {
+    int first = 0, last = 0;
+    bool operator==(const Range&) const = default;
+  };
+  std::vector<Range> ranges;
+  bool contains(int rank) const {
+    return ranges.empty() ||
+           std::ranges::any_of(ranges, [&](Range range) { return range.first <= rank && rank <= range.last; });
+  }
+  int highest() const {  // -1 of an empty list
+    int highest = -1;
+    for (const Range& range : ranges) highest = std::max(highest, range.last);
+    return highest;
+  }
+  bool operator==(const RankList&) const = default;
 };
 
 // Seconds as a wait has them: from a millisecond to three years, which no clock overflows.
@@ -157,6 +178,9 @@ struct Config {
   std::string load_weights;           // empty: random initial values
   // Observe.
   TraceSteps trace;
+  TraceFormat trace_format = TraceFormat::kJsonGz;
+  RankList trace_ranks;
+  Bytes trace_limit{int64_t{256} << 20};  // of each rank's file
   int64_t log_interval = 10;
   bool tensorboard = true;
   bool quiet = false;

@@ -188,6 +188,9 @@ std::vector<Flag> make_table() {
 
   group = "Observe";
   add("trace", {}, "off|on|A:B", "steps whose trace is written", FIELD(trace));
+  add("trace-format", {}, "json.gz|json", "of the trace files", FIELD(trace_format));
+  add("trace-ranks", {}, "LIST|all", "ranks that write one, such as 0,3,8:15", FIELD(trace_ranks));
+  add("trace-limit", {}, "BYTES", "size at which a rank's trace ends, whole (default: 256MiB)", FIELD(trace_limit));
   add("log-interval", {}, "N", "steps between progress lines", FIELD(log_interval));
   add("tensorboard", {}, "on|off", "write TensorBoard's event files to tb/ in the run folder", FIELD(tensorboard));
   add("quiet", {}, "", "print errors and warnings only", FIELD(quiet));

@@ -76,6 +76,27 @@ std::string ValueText<TraceSteps>::print(const TraceSteps& steps) {
   return steps == TraceSteps::all() ? "on" : fmt::format("{}:{}", steps.first, steps.last);
 }
 
+std::string ValueText<RankList>::needs() { return "all, or ranks and ranges of them, such as 0,3,8:15"; }
+std::optional<RankList> ValueText<RankList>::parse(std::string_view text) {
+  RankList list;
+  if (text == "all") return list;
+  for (const std::string_view part : split(text, ',')) {
+    const std::vector<std::string_view> ends = split(part, ':');
+    const auto first = ValueText<int>::parse(ends.front()), last = ValueText<int>::parse(ends.back());
+    if (ends.size() > 2 || !first || !last || *first < 0 || *last < *first) return std::nullopt;
+    list.ranges.push_back({*first, *last});
+  }
+  return list;
+}
+std::string ValueText<RankList>::print(const RankList& list) {
+  std::string text;
+  for (const RankList::Range& range : list.ranges) {
+    text += fmt::format("{}{}", text.empty() ? "" : ",", range.first);
+    if (range.last > range.first) text += fmt::format(":{}", range.last);
+  }
+  return text.empty() ? "all" : text;
+}
+
 std::string ValueText<Bytes>::needs() { return "bytes, such as 22GiB or 500MiB"; }
 std::optional<Bytes> ValueText<Bytes>::parse(std::string_view text) {
   const std::optional<int64_t> bytes = parse_bytes(text);

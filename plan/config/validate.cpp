@@ -81,7 +81,7 @@ void validate_parallelism(const Config& c, Problems& problems) {
   if (c.grad_reduce == DType::kF16) problems.add("flags", "--grad-reduce is fp16; it needs f32 or bf16.");
 }
 
-void validate_rest(const Config& c, Problems& problems) {
+void validate_rest(const Config& c, int num_ranks, Problems& problems) {
   Checker check(problems);
   check.count("--threads", c.threads, 1, 4096);
   if (!(c.timeout_s >= kShortestTimeoutS))
@@ -103,6 +103,12 @@ void validate_rest(const Config& c, Problems& problems) {
     problems.add(
         "flags",
         "--eval-only has nothing to validate on. Add --valid-data or --valid-fraction, and a --valid-batches.");
+  if (c.trace_ranks.highest() >= num_ranks)
+    problems.add("flags",
+                 "--trace-ranks names rank {}, but there are {} ranks, from 0 on. Leave it out, or lower it.",
+                 c.trace_ranks.highest(), num_ranks);
+  if (c.trace_limit.count < 1)
+    problems.add("flags", "--trace-limit is {}; it needs a byte or more.", c.trace_limit.count);
   if (c.out.empty())
     problems.add("flags", "--out is empty; it needs a folder. Leave it out for runs/<model>-<time>.");
   if (c.tokenizer.empty()) problems.add("flags", "--tokenizer is empty; it needs bytes or a file.");
@@ -116,7 +122,7 @@ void validate(const Config& config, int num_ranks, Problems& problems) {
   validate_training(config, problems);
   validate_parallelism(config, problems);
   validate_layout(config, num_ranks, problems);
-  validate_rest(config, problems);
+  validate_rest(config, num_ranks, problems);
 }
 
 }  // namespace trine

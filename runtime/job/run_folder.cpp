@@ -12,6 +12,7 @@
 #include "base/file_system.h"
 #include "base/input_file.h"
 #include "base/json.h"
+#include "trace/trace.h"
 
 namespace trine {
 namespace fs = std::filesystem;
@@ -63,10 +64,13 @@ bool make(const fs::path& path) {
 
 }  // namespace
 
-fs::path RunFolder::trace(int rank, int64_t first_step) const {
+fs::path RunFolder::traces(int64_t first_step) const {
   fs::path folder = path_ / "trace";
-  if (first_step > 1) folder /= fmt::format("from-step-{:06}", first_step);
-  return folder / fmt::format("rank-{:04}.json", rank);
+  return first_step > 1 ? folder / fmt::format("from-step-{:06}", first_step) : folder;
+}
+
+fs::path RunFolder::trace(int rank, int64_t first_step, std::string_view format) const {
+  return traces(first_step) / fmt::format("{}.{}", rank_name(rank), format);
 }
 
 void RunFolder::write_config(std::string_view json) const {
@@ -79,7 +83,7 @@ void RunFolder::write_config(std::string_view json) const {
 }
 
 void RunFolder::remove_traces(int64_t first_step) const {
-  const fs::path folder = trace(0, first_step).parent_path();
+  const fs::path folder = traces(first_step);
   std::error_code error;
   if (!fs::is_directory(fs::symlink_status(folder, error))) return;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {

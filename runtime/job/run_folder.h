@@ -22,13 +22,15 @@ class RunFolder {
   std::filesystem::path tensorboard() const { return path_ / "tb"; }
   std::filesystem::path log() const { return path_ / "log.txt"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
-  // trace/rank-0000.json; of a resumed run trace/from-step-000101/rank-0000.json, beside what came before.
-  std::filesystem::path trace(int rank, int64_t first_step = 1) const;
+  // trace/, of a resumed run trace/from-step-000101/, beside what came before; and the file of a rank in it, with
+  // the format's ending: rank-0000.json.gz.
+  std::filesystem::path traces(int64_t first_step = 1) const;
+  std::filesystem::path trace(int rank, int64_t first_step, std::string_view format) const;
   std::filesystem::path stop_file() const { return path_ / "stop"; }
 
   // Whole or not at all. DataError; ConfigError if there is one that no run has written.
   void write_config(std::string_view json) const;
-  // Removes the trace files of an earlier attempt from `first_step`, and nothing else.
+  // Removes the trace files of an earlier attempt from `first_step`, in any format, and nothing else.
   void remove_traces(int64_t first_step) const;
 
  private:

@@ -23,6 +23,7 @@
 #include "runtime/state/checkpointing.h"
 #include "runtime/state/parameters.h"
 #include "runtime/training/saver.h"
+#include "trace/arena_use.h"
 #include "trace/time_summary.h"
 
 namespace trine {
@@ -223,8 +224,8 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
     if (rank() == 0)
       metrics.emplace(folder.metrics(), header, first_step_ > 1 ? std::optional(first_step_ - 1) : std::nullopt,
                       config_.tensorboard ? folder.tensorboard() : std::filesystem::path());
-    if (config_.trace.any())
-      trace.emplace(folder.trace(rank(), first_step_),
+    if (config_.trace.any() && config_.trace_ranks.contains(rank()))
+      trace.emplace(folder.trace(rank(), first_step_, name(config_.trace_format)),
                     TraceHeader{.mesh = config_.mesh,
                                 .rank = rank(),
                                 .backend = lanes_ && lanes_->on_device() ? "nccl"
@@ -234,7 +235,8 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
                                 .device = backend_->describe(),
                                 .clock = lanes_ ? lanes_->clock() : ClockOffset{},
                                 .origin_unix_ns = origin.unix_ns,
-                                .nodes = node_labels(stage().graph)});
+                                .nodes = node_labels(stage().graph)},
+                    config_.trace_limit.count);
   });
   saver_ = std::make_unique<Saver>(config_, *executor_, folder, world(), log_);
   Saver& saver = *saver_;
@@ -260,9 +262,12 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
       for (OutputFile* file : metrics->files()) warn_output(*file);
       progress.step(now);
     }
-    if (trace && config_.trace.contains(step)) {
+    if (trace && config_.trace.contains(step) && !trace->full()) {
       trace->write_step(step_trace(step, origin.own_ns));
       warn_output(trace->file());
+      if (trace->full())
+        log_.warn(fmt::format("{} ends before step {}: --trace-limit is {}", trace->file().path().string(), step,
+                              format_bytes(config_.trace_limit.count)));
     }
     if (step == first_step_) report_outside_memory();
     if (valid_ && (last || step % config_.valid_interval == 0)) {
@@ -292,6 +297,22 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   return end;
 }
 
+// The plan's arena as each action began, and the process at the end of the step that has just run.
+std::vector<MemorySample> Trainer::memory_samples(int64_t step) const {
+  const std::vector<int64_t> in_use = arena_in_use(stage());
+  std::vector<int64_t> begins(in_use.size(), INT64_MAX);
+  for (const TraceEvent& event : trace_.step(static_cast<int>(step))) {
+    if (event.lane != Lane::kCompute || event.action < 0) continue;
+    int64_t& begin = begins[static_cast<size_t>(event.action)];
+    begin = std::min(begin, event.t0_ns);
+  }
+  std::vector<MemorySample> samples;
+  for (size_t action = 0; action < begins.size(); ++action)
+    if (begins[action] < INT64_MAX) samples.push_back({begins[action], in_use[action], MemorySample::Kind::kArena});
+  samples.push_back({last_step_.end_ns, resident_bytes(), MemorySample::Kind::kResident});
+  return samples;
+}
+
 // The step that has just run, in the trace's time.
 StepTrace Trainer::step_trace(int64_t step, int64_t origin_ns) const {
   StepTrace trace{.step = static_cast<int32_t>(step),
@@ -299,7 +320,7 @@ StepTrace Trainer::step_trace(int64_t step, int64_t origin_ns) const {
                   .end_ns = last_step_.end_ns,
                   .clock = lanes_ ? lanes_->clock() : ClockOffset{},
                   .events = trace_.step(static_cast<int>(step)),
-                  .memory = {}};
+                  .memory = memory_samples(step)};
   shift(trace, trace.clock.offset_ns - origin_ns);
   return trace;
 }

@@ -70,6 +70,7 @@ class Trainer {
   HostStep load_samples(const BatchReader& reader, int64_t first_sample);
   // `stop`: this rank's wish, and then everybody's.
   StepMetrics run_step(int64_t index, bool& stop, StatusWriter* status);
+  std::vector<MemorySample> memory_samples(int64_t step) const;
   StepTrace step_trace(int64_t step, int64_t origin_ns) const;
   void save(Saver& saver, int64_t step);
   StepResult run_until_finite_or_skipped(const HostStep& host, int step, bool& skipped);

@@ -133,7 +133,8 @@ TEST(Config, JsonRoundTrip) {
   const std::vector<std::vector<std::string>> lines = {
       {},
       {"--model", fixture("gqa_tied_llama3").string(), "--dtype", "fp16", "--lr", "1.2345678901234567e-3"},
-      {"--model", "bench-m", "--loss-scale", "1024.5", "--dtype", "fp16", "--trace", "3:7", "--timeout", "0.1"},
+      {"--model", "bench-m", "--loss-scale", "1024.5", "--dtype", "fp16", "--trace", "3:7", "--trace-ranks", "0:0",
+       "--timeout", "0.1"},
       {"--load-weights", fixture("head_dim").string(), "--eval-only", "--valid-data", "v", "--trace", "on", "--bos",
        "-1"},
       {"--data",
@@ -256,6 +257,12 @@ TEST(Config, EachProblemIsFound) {
       {{"--timeout", "-3"}, "--timeout is -3"},
       {{"--log-interval", "0"}, "--log-interval is 0"},
       {{"--trace", "5:3"}, "--trace got '5:3'"},
+      {{"--trace-format", "xml"}, "--trace-format got 'xml' but needs one of json.gz, json"},
+      {{"--trace-ranks", "3:1"}, "--trace-ranks got '3:1' but needs all, or ranks"},
+      {{"--trace-ranks", "1:2:3"}, "--trace-ranks got '1:2:3'"},
+      {{"--trace-ranks", "-1"}, "--trace-ranks got '-1'"},
+      {{"--trace-ranks", "0,5"}, "--trace-ranks names rank 5, but there are 1 ranks"},
+      {{"--trace-limit", "0"}, "--trace-limit is 0"},
       {{"--shuffle", "maybe"}, "--shuffle got 'maybe' but needs on or off"},
       {{"--lr-schedule", "step"}, "--lr-schedule got 'step' but needs one of cosine, linear, constant."},
       {{"--out", ""}, "--out is empty"},
@@ -335,6 +342,17 @@ TEST(Config, IntegersMayBeWrittenAsAnyDecimalNumber) {
   const TemporaryFile file(R"({"steps": 1e3, "warmup": "2.5%"})");
   EXPECT_EQ(parse({"--config", file.path()}).steps, 1000);
   EXPECT_EQ(parse({"--config", file.path()}).warmup, 25);
+}
+
+TEST(Config, TraceOfSomeRanks) {
+  EXPECT_EQ(parse({}).trace_format, TraceFormat::kJsonGz);
+  EXPECT_EQ(parse({}).trace_limit.count, 256 << 20);
+  EXPECT_EQ(parse({"--trace-limit", "1GiB"}).trace_limit.count, 1 << 30);
+  EXPECT_TRUE(parse({}).trace_ranks.contains(99));
+  const Config some = parse({"--trace-ranks", "0,3,8:15", "--dp", "16"}, {16, 16, 16, kTime});
+  for (const int rank : {0, 3, 8, 12, 15}) EXPECT_TRUE(some.trace_ranks.contains(rank)) << rank;
+  for (const int rank : {1, 7, 16}) EXPECT_FALSE(some.trace_ranks.contains(rank)) << rank;
+  EXPECT_EQ(ValueText<RankList>::print(some.trace_ranks), "0,3,8:15");
 }
 
 TEST(Config, WarmupMayBeAPartOfTheSteps) {

@@ -277,7 +277,7 @@ TEST_F(ResumeTest, ASignalDuringStartUpEndsTheRunThere) {
 
 TEST_F(ResumeTest, TracesOfAllPartsStay) {
   prepare();
-  expect(std::string(kTiny) + "--steps 4 --trace on", 0);
+  expect(std::string(kTiny) + "--steps 4 --trace on --trace-format json", 0);
   const std::string first = read_file(folder_ / "out/trace/rank-0000.json");
   expect("train_llama --resume --threads 1 --out out --steps 8 --trace on", 0);
   EXPECT_EQ(read_file(folder_ / "out/trace/rank-0000.json"), first);

@@ -118,7 +118,7 @@ TEST_F(RunFolders, UnderMpirunNothingElseIsTouched) {
   expect_launched(mpirun(2) + kTiny + "--resume --trace on --steps 8 --quiet", 0);
   for (const std::string& file : mine) EXPECT_EQ(read_file(folder_ / "out" / file), "precious") << file;
   EXPECT_EQ(read_file(folder_ / "victim"), "precious");
-  EXPECT_TRUE(std::filesystem::exists(folder_ / "out/trace/from-step-000005/rank-0001.json"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "out/trace/from-step-000005/rank-0001.json.gz"));
   ASSERT_EQ(json_lines(folder_ / "out/metrics.jsonl").size(), 9u);
 }
 

@@ -67,5 +67,30 @@ TEST_F(TraceFiles, AccountWhatMetricsSay) {
   }
 }
 
+TEST_F(TraceFiles, OfSomeRanksInPlainJson) {
+  prepare();
+  const Ran ran = in_folder(std::string(kTrain) +
+                            "--local-ranks 4 --tp 2 --trace 2:3 --steps 4 --trace-ranks 1,3 --trace-format json");
+  ASSERT_EQ(ran.code, 0) << ran.text;
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out/trace/rank-0000.json"));
+  EXPECT_TRUE(nlohmann::json::accept(read_file(folder_ / "out/trace/rank-0003.json")));
+  const Trace trace = read_trace(folder_ / "out");
+  ASSERT_EQ(trace.ranks.size(), 2u);
+  EXPECT_EQ(trace.ranks[1].rank, 3);
+  ASSERT_EQ(trace.ranks[1].steps.size(), 2u);
+  EXPECT_EQ(trace.ranks[1].steps[0].step, 2);
+}
+
+TEST_F(TraceFiles, EndWholeAtTheirLimitAndSaySoOnce) {
+  prepare();
+  const Ran ran = in_folder(std::string(kTrain) + "--trace on --steps 30 --trace-limit 150000");
+  ASSERT_EQ(ran.code, 0) << ran.text;
+  EXPECT_EQ(count(ran.text, "--trace-limit is 146.5 KiB"), 1u) << ran.text;
+  EXPECT_LE(std::filesystem::file_size(folder_ / "out/trace/rank-0000.json.gz"), 150'000u);
+  const size_t steps = read_trace(folder_ / "out").ranks.at(0).steps.size();
+  EXPECT_GT(steps, 1u);
+  EXPECT_LT(steps, 30u);
+}
+
 }  // namespace
 }  // namespace trine

@@ -16,8 +16,8 @@ std::vector<double> losses(const std::filesystem::path& file) {
 
 TEST_F(TrainLlama, LeavesTheRunFolderOfTheInterface) {
   prepare();
-  const Ran ran =
-      in_folder(std::string(kSmall) + "--valid-data text-valid --steps 6 --valid-interval 3 --trace 2:4");
+  const Ran ran = in_folder(std::string(kSmall) +
+                            "--valid-data text-valid --steps 6 --valid-interval 3 --trace 2:4 --trace-format json");
   ASSERT_EQ(ran.code, 0) << ran.text;
   const auto metrics = json_lines(folder_ / "out/metrics.jsonl");
   ASSERT_EQ(metrics.size(), 1u + 6 + 2);

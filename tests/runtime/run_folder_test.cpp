@@ -111,7 +111,7 @@ TEST(RunFolder, WritesThroughNoLink) {
 TEST(RunFolder, RemovesTracesAndNothingElse) {
   const ScratchFolder scratch;
   const RunFolder folder(scratch / "run");
-  const auto traces = folder.trace(0, 5).parent_path();
+  const auto traces = folder.traces(5);
   std::filesystem::create_directories(traces / "mine");
   for (const char* name : {"rank-0000.json", "rank-0017.json", "notes.txt", "mine/rank-0000.json"})
     testing::write_file(traces / name, "x");
@@ -121,7 +121,7 @@ TEST(RunFolder, RemovesTracesAndNothingElse) {
   EXPECT_FALSE(std::filesystem::exists(traces / "rank-0000.json"));
   EXPECT_FALSE(std::filesystem::exists(traces / "rank-0017.json"));
   // Not through a link either.
-  std::filesystem::create_directory_symlink(traces / "mine", folder.trace(0, 9).parent_path());
+  std::filesystem::create_directory_symlink(traces / "mine", folder.traces(9));
   folder.remove_traces(9);
   EXPECT_TRUE(std::filesystem::exists(traces / "mine" / "rank-0000.json"));
 }
@@ -129,8 +129,8 @@ TEST(RunFolder, RemovesTracesAndNothingElse) {
 TEST(RunFolder, KnowsItsFiles) {
   const ScratchFolder scratch;
   const RunFolder folder(scratch / "run");
-  EXPECT_EQ(folder.trace(12), scratch / "run" / "trace" / "rank-0012.json");
-  EXPECT_EQ(folder.trace(3, 1001), scratch / "run" / "trace" / "from-step-001001" / "rank-0003.json");
+  EXPECT_EQ(folder.trace(12, 1, "json"), scratch / "run" / "trace" / "rank-0012.json");
+  EXPECT_EQ(folder.trace(3, 1001, "json.gz"), scratch / "run/trace/from-step-001001/rank-0003.json.gz");
   EXPECT_EQ(folder.metrics(), scratch / "run" / "metrics.jsonl");
   EXPECT_EQ(folder.log(), scratch / "run" / "log.txt");
   EXPECT_EQ(folder.stop_file(), scratch / "run" / "stop");

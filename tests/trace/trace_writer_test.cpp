@@ -90,6 +90,8 @@ TEST(TraceWriter, WritesRowsEventsAndSteps) {
   EXPECT_EQ(args["kind"], "compute");
   EXPECT_EQ(args["bytes"], 4000);
   EXPECT_EQ(args["flops"], 6000);
+  EXPECT_EQ(args["GFLOP/s"], 3);  // 6000 in 2 us
+  EXPECT_EQ(args["GB/s"], 2);
   EXPECT_EQ(event_named(trace, "add", 1)["args"]["phase"], "epilogue");
   EXPECT_FALSE(event_named(trace, "add", 1)["args"].contains("microbatch"));
 
