@@ -31,23 +31,6 @@ void Silence::check(std::string_view op, std::string_view group) {
   TRINE_CHECK(silences == 0, "{} of group {} where ranks may fail alone: talk before or after it", op, group);
 }
 
-// The same stretch [offset, offset + length) of every rank's shard of `total` elements.
-struct Communicator::Piece {
-  int64_t total;
-  int parts;
-  int64_t offset, length;
-
-  int64_t begin(int part) const { return split_begin(total, parts, part) + offset; }
-  int64_t size(int part) const { return std::clamp<int64_t>(split_size(total, parts, part) - offset, 0, length); }
-
-  // Calls f(piece) for pieces of kBucketBytes over all ranks.
-  template <typename F>
-  static void for_each(int64_t total, int parts, int64_t element, F&& f) {
-    const int64_t length = std::max<int64_t>(1, kBucketBytes / (parts * element)), shard = div_up(total, parts);
-    for (int64_t offset = 0; offset < shard; offset += length) f(Piece{total, parts, offset, length});
-  }
-};
-
 bool Request::test() {
   if (message_ == nullptr) return true;
   try {
@@ -122,8 +105,8 @@ Request Communicator::post_receive(void* data, int64_t bytes, int peer, int tag,
 
 // This rank's stretch of the reduction of `input` -> output. Receives are waited for in rank order and all sends go
 // straight to their owner, so that whoever waits names the rank that is late, not one that waits for it as well.
-void Communicator::reduce_piece(const Piece& piece, const std::byte* input, std::byte* output, DType dtype,
-                                int64_t unit, ReduceOp op, const char* op_name) {
+void Communicator::reduce_piece(const CollectivePiece& piece, const std::byte* input, std::byte* output,
+                                DType dtype, int64_t unit, ReduceOp op, const char* op_name) {
   const auto element = static_cast<int64_t>(size_bytes(dtype)) * unit;
   const int64_t own_bytes = piece.size(rank_) * element;
   scratch_.resize(std::max(scratch_.size(), static_cast<size_t>(own_bytes * (size() - 1))));
@@ -139,7 +122,7 @@ void Communicator::reduce_piece(const Piece& piece, const std::byte* input, std:
     if (own_bytes > 0) receives.push_back(post_receive(slot, own_bytes, r, kCollectiveTag, op_name));
   }
   for (int i = 1; i < size(); ++i) {
-    const int r = (rank_ + i) % size();  // not everybody to rank 0 first
+    const int r = collective_send_peer(rank_, i, size());
     if (piece.size(r) == 0) continue;
     sends.push_back(
         post_send(input + piece.begin(r) * element, piece.size(r) * element, r, kCollectiveTag, op_name));
@@ -150,8 +133,8 @@ void Communicator::reduce_piece(const Piece& piece, const std::byte* input, std:
 }
 
 // This rank's stretch at `shard` goes to all, everybody's to its place in `output`.
-void Communicator::gather_piece(const Piece& piece, const std::byte* shard, std::byte* output, int64_t element,
-                                const char* op_name) {
+void Communicator::gather_piece(const CollectivePiece& piece, const std::byte* shard, std::byte* output,
+                                int64_t element, const char* op_name) {
   std::vector<Request> receives, sends;
   for (int r = 0; r < size(); ++r) {
     if (r == rank_ || piece.size(r) == 0) continue;
@@ -160,7 +143,7 @@ void Communicator::gather_piece(const Piece& piece, const std::byte* shard, std:
   }
   const int64_t own_bytes = piece.size(rank_) * element;
   for (int i = 1; i < size() && own_bytes > 0; ++i) {
-    sends.push_back(post_send(shard, own_bytes, (rank_ + i) % size(), kCollectiveTag, op_name));
+    sends.push_back(post_send(shard, own_bytes, collective_send_peer(rank_, i, size()), kCollectiveTag, op_name));
   }
   std::byte* own_place = output + piece.begin(rank_) * element;
   if (own_bytes > 0 && shard != own_place) std::memcpy(own_place, shard, static_cast<size_t>(own_bytes));
@@ -172,24 +155,29 @@ void Communicator::all_reduce(void* data, int64_t count, DType dtype, ReduceOp o
   begin_collective("all_reduce");
   if (size() == 1) return;
   const auto element = static_cast<int64_t>(size_bytes(dtype));
-  Piece::for_each(count, size(), element, [&](const Piece& piece) {
-    std::byte* own = at(data, piece.begin(rank_) * element);
-    reduce_piece(piece, at(data, 0), own, dtype, 1, op, "all_reduce");
-    gather_piece(piece, own, at(data, 0), element, "all_reduce");
-  });
+  for_each_collective_round(CollectivePattern::kAllReduce, count, size(), element,
+                            [&](const CollectiveRound& round) {
+                              std::byte* own = at(data, round.piece.begin(rank_) * element);
+                              if (round.reduces)
+                                return reduce_piece(round.piece, at(data, 0), own, dtype, 1, op, "all_reduce");
+                              gather_piece(round.piece, own, at(data, 0), element, "all_reduce");
+                            });
 }
 
 void Communicator::reduce_scatter(const void* input, void* shard, int64_t count, DType dtype, ReduceOp op,
                                   int64_t unit) {
   begin_collective("reduce_scatter");
   const auto element = static_cast<int64_t>(size_bytes(dtype)) * unit;
-  Piece::for_each(count, size(), element, [&](const Piece& piece) {
-    reduce_piece(piece, at(input, 0), at(shard, piece.offset * element), dtype, unit, op, "reduce_scatter");
-  });
+  for_each_collective_round(CollectivePattern::kReduceScatter, count, size(), element,
+                            [&](const CollectiveRound& round) {
+                              reduce_piece(round.piece, at(input, 0), at(shard, round.piece.offset * element),
+                                           dtype, unit, op, "reduce_scatter");
+                            });
 }
 
 // The rounded sum of this rank's stretch.
-void Communicator::reduce_piece_bf16(const Piece& piece, const float* input, BFloat16* sum, const char* op_name) {
+void Communicator::reduce_piece_bf16(const CollectivePiece& piece, const float* input, BFloat16* sum,
+                                     const char* op_name) {
   constexpr int64_t kElement = sizeof(BFloat16);
   std::vector<std::vector<BFloat16>> sent(static_cast<size_t>(size()));
   for (int r = 0; r < size(); ++r) {
@@ -206,7 +194,7 @@ void Communicator::reduce_piece_bf16(const Piece& piece, const float* input, BFl
     if (r != rank_ && own > 0) receives.push_back(post_receive(slot, own * kElement, r, kCollectiveTag, op_name));
   }
   for (int i = 1; i < size(); ++i) {
-    const int r = (rank_ + i) % size();
+    const int r = collective_send_peer(rank_, i, size());
     if (piece.size(r) > 0)
       sends.push_back(
           post_send(sent[static_cast<size_t>(r)].data(), piece.size(r) * kElement, r, kCollectiveTag, op_name));
@@ -219,14 +207,14 @@ void Communicator::reduce_piece_bf16(const Piece& piece, const float* input, BFl
 void Communicator::all_reduce_bf16(float* data, int64_t count) {
   begin_collective("all_reduce");
   if (size() == 1) return;
-  Piece::for_each(count, size(), sizeof(float), [&](const Piece& piece) {
+  for_each_collective_piece(count, size(), sizeof(float), [&](const CollectivePiece& piece) {
     int64_t longest = 0;
     for (int r = 0; r < size(); ++r) longest = std::max(longest, piece.size(r));
     // The pieces of all ranks side by side, as a buffer of which each is a shard.
     std::vector<BFloat16> sums(static_cast<size_t>(longest * size()));
     BFloat16* own = sums.data() + longest * rank_;
     reduce_piece_bf16(piece, data, own, "all_reduce");
-    const Piece whole{longest * size(), size(), 0, longest};
+    const CollectivePiece whole{longest * size(), size(), 0, longest};
     gather_piece(whole, reinterpret_cast<std::byte*>(own), reinterpret_cast<std::byte*>(sums.data()),
                  sizeof(BFloat16), "all_reduce");
     for (int r = 0; r < size(); ++r)
@@ -238,7 +226,7 @@ void Communicator::all_reduce_bf16(float* data, int64_t count) {
 void Communicator::reduce_scatter_bf16(const float* input, float* shard, int64_t count) {
   begin_collective("reduce_scatter");
   if (size() == 1) return;
-  Piece::for_each(count, size(), sizeof(float), [&](const Piece& piece) {
+  for_each_collective_piece(count, size(), sizeof(float), [&](const CollectivePiece& piece) {
     std::vector<BFloat16> sum(static_cast<size_t>(piece.size(rank_)));
     reduce_piece_bf16(piece, input, sum.data(), "reduce_scatter");
     widen(sum, shard + piece.offset);
@@ -247,8 +235,11 @@ void Communicator::reduce_scatter_bf16(const float* input, float* shard, int64_t
 
 void Communicator::all_gather(const void* shard, void* output, int64_t count, DType dtype, int64_t unit) {
   begin_collective("all_gather");
-  const Piece whole{count, size(), 0, div_up(count, size())};
-  gather_piece(whole, at(shard, 0), at(output, 0), static_cast<int64_t>(size_bytes(dtype)) * unit, "all_gather");
+  const int64_t element = static_cast<int64_t>(size_bytes(dtype)) * unit;
+  for_each_collective_round(CollectivePattern::kAllGather, count, size(), element,
+                            [&](const CollectiveRound& round) {
+                              gather_piece(round.piece, at(shard, 0), at(output, 0), element, "all_gather");
+                            });
 }
 
 void Communicator::broadcast(void* data, int64_t count, DType dtype, int root) {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/collective_pattern.h"
 #include "base/dtype.h"
 #include "comm/reduce.h"
 #include "comm/transport.h"
@@ -70,15 +71,13 @@ class WaitObserver {
 //
 // Reductions give the bits of reduce.h over the group's ranks in order, on every rank and every backend: each
 // shard's owner receives the other contributions, adds them and rounds once; all_reduce is reduce_scatter and
-// all_gather.
+// all_gather. Which messages that are: base/collective_pattern.h.
 //
 // Every wait throws HangError after `timeout`, naming the op, the group, the sequence number and the rank waited
 // for, and PeerLostError if that rank has ended. After either, the group is of no more use.
 class Communicator {
  public:
   static constexpr int kMaxTag = Transport::kMaxTag - 1;  // the last one belongs to the collectives
-  // Collectives work through their buffers by pieces of this size over all ranks (bench/comm_bench).
-  static constexpr int64_t kBucketBytes = 1 << 20;
 
   // `ranks`: the group's members as ranks of the job, increasing; `rank`: this one's place among them; timeout 0:
   // none.
@@ -121,16 +120,15 @@ class Communicator {
 
  private:
   friend class Request;
-  struct Piece;
 
   void begin_collective(const char* op);
 
   Request post_send(const void* data, int64_t bytes, int peer, int tag, const char* op);
   Request post_receive(void* data, int64_t bytes, int peer, int tag, const char* op);
-  void reduce_piece_bf16(const Piece& piece, const float* input, BFloat16* sum, const char* name);
-  void reduce_piece(const Piece& piece, const std::byte* input, std::byte* output, DType dtype, int64_t unit,
-                    ReduceOp op, const char* name);
-  void gather_piece(const Piece& piece, const std::byte* shard, std::byte* output, int64_t element,
+  void reduce_piece_bf16(const CollectivePiece& piece, const float* input, BFloat16* sum, const char* name);
+  void reduce_piece(const CollectivePiece& piece, const std::byte* input, std::byte* output, DType dtype,
+                    int64_t unit, ReduceOp op, const char* name);
+  void gather_piece(const CollectivePiece& piece, const std::byte* shard, std::byte* output, int64_t element,
                     const char* name);
   void wait(Message& message, const Request::Purpose& purpose) const;
   bool observed_wait(Message& message, const Request::Purpose& purpose, Deadline deadline) const;

@@ -1,6 +1,8 @@
-// The order that a graph guarantees: nodes of one lane run in order, a node runs after the nodes it waits for, and
-// an action (forward, input gradient or weight gradient of a chunk) begins when the one before has ended in all
-// lanes. Nothing else orders two lanes, however the program is written down.
+// The order that a graph guarantees, walked off the step program: nodes of one lane run in order,
+// a node runs after the nodes it waits for, and an action (forward, input gradient or weight gradient of a chunk)
+// begins when the one before has ended. That a node is enqueued behind another of the compute lane orders nothing:
+// a lane may begin as soon as its waits allow. A message may write from where it is posted, and reads until the
+// action's slot is waited for, which is beyond this walk.
 #pragma once
 
 #include <array>
@@ -22,8 +24,10 @@ class HappensBefore {
 
  private:
   using Clock = std::array<int, kLanes.size()>;  // per lane, how many nodes have surely finished
-  std::vector<Clock> clock_;                     // by node, at its start
-  std::vector<int> sequence_;                    // by node, its number in its lane, from 1
+  static constexpr int kNever = INT32_MAX;
+  class Walk;
+  std::vector<Clock> clock_;   // by node, at its start
+  std::vector<int> sequence_;  // by node, its number in its lane, from 1
   std::vector<Lane> lane_;
 };
 

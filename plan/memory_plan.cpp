@@ -258,25 +258,4 @@ MemoryPlan plan_memory(const Graph& graph, const Schedule& schedule, const Targe
   return Planner(graph, schedule, target, send_slots).run();
 }
 
-std::vector<SendWait> waits_for_send_slots(const Graph& graph, const Schedule& schedule, const MemoryPlan& plan,
-                                           int rank) {
-  std::vector<SendWait> waits;
-  for (const Node& node : graph.nodes()) {
-    if (!node.op->is_transfer() || node.inputs.empty()) continue;
-    const Pool& pool = plan.pools[static_cast<size_t>(plan.values[static_cast<size_t>(node.inputs[0].index)].pool)];
-    std::vector<int> last(static_cast<size_t>(pool.num_slots), -1);  // by slot, the action that sent from it
-    for (int i = 0; i < static_cast<int>(schedule.size()); ++i) {
-      const Action& action = schedule[static_cast<size_t>(i)];
-      const bool sends = node.phase == Phase::kForward
-                             ? action.kind == ActionKind::kForward
-                             : action.kind == ActionKind::kBackward || action.kind == ActionKind::kInputGrad;
-      if (!sends || action.stage / graph.mesh().pp != node.chunk) continue;
-      int& before = last[static_cast<size_t>(pool.slot(action.microbatch))];
-      if (before >= 0) waits.push_back({rank, i, before});
-      before = i;
-    }
-  }
-  return waits;
-}
-
 }  // namespace trine

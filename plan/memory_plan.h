@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "graph/graph.h"
-#include "parallel/schedules/execute.h"
 #include "parallel/schedules/schedule.h"
 
 namespace trine {
@@ -74,10 +73,6 @@ inline constexpr int64_t kBufferAlignment = 64;  // bytes
 
 // Of a rank that runs `graph` by `schedule` (stage = chunk * pp + rank); `send_slots` buffers for each sent value.
 MemoryPlan plan_memory(const Graph& graph, const Schedule& schedule, const Target& target, int send_slots = 2);
-
-// What the slots of sent values make a rank wait for (parallel/schedules/execute.h).
-std::vector<SendWait> waits_for_send_slots(const Graph& graph, const Schedule& schedule, const MemoryPlan& plan,
-                                           int rank);
 
 // The table: name, buffers x microbatches in flight, bytes; and the total.
 std::string print(const MemoryPlan& plan);

@@ -2,7 +2,6 @@
 #include "plan/plan.h"
 
 #include <algorithm>
-#include <iterator>
 
 #include "graph/autodiff.h"
 #include "graph/passes/in_place.h"
@@ -20,6 +19,7 @@
 #include "parallel/schedules/check.h"
 #include "parallel/stages.h"
 #include "plan/memory_budget.h"
+#include "plan/program_check.h"
 
 namespace trine {
 namespace {
@@ -98,35 +98,26 @@ StagePlan build_stage(const Config& config, std::vector<Stage> chunks, std::ostr
   return plan;
 }
 
-// The memory of all ranks, with as few buffers for sent values as the schedule needs to get to its end: training
-// with receives one action ahead, validation (forwards only) without.
+// ConfigError if some rank would wait for ever: training, or validation (forwards only).
+void check_programs_of_all(const Plan& plan) {
+  for (const StepMode mode : {StepMode::kTrain, StepMode::kEvaluate})
+    for (const bool device_to_device : {false, true}) {
+      if (device_to_device && !may_talk_on_device(plan.config)) continue;
+      std::vector<StepProgram> programs;
+      for (const StagePlan& stage : plan.stages) programs.push_back(step_program(stage, mode, device_to_device));
+      check_programs(programs);
+    }
+}
+
+// The memory of all ranks, with as few buffers for sent values as the schedule needs to get to its end.
 void plan_memory_of_all(Plan& plan) {
-  const int num_stages = static_cast<int>(plan.stages.size()) * plan.config.vpp;
   const int microbatches = static_cast<int>(plan.config.num_microbatches());
-  std::vector<Schedule> schedules, forwards;
-  for (const StagePlan& stage : plan.stages) {
-    schedules.push_back(stage.schedule);
-    std::copy_if(stage.schedule.begin(), stage.schedule.end(), std::back_inserter(forwards.emplace_back()),
-                 [](const Action& action) { return action.kind == ActionKind::kForward; });
-  }
-  check_schedules(schedules, num_stages, microbatches);
   for (int send_slots = 2;; ++send_slots) {
-    ExecuteOptions training, validation{.waits = {}, .receives_ahead = 0};
-    for (size_t rank = 0; rank < plan.stages.size(); ++rank) {
-      StagePlan& stage = plan.stages[rank];
+    for (StagePlan& stage : plan.stages)
       stage.memory =
           plan_memory(stage.graph, stage.schedule, {plan.config.device, plan.config.threads}, send_slots);
-      const auto add = [&](ExecuteOptions& options, const Schedule& schedule) {
-        const auto waits = waits_for_send_slots(stage.graph, schedule, stage.memory, static_cast<int>(rank));
-        options.waits.insert(options.waits.end(), waits.begin(), waits.end());
-      };
-      add(training, schedules[rank]);
-      add(validation, forwards[rank]);
-    }
     try {
-      check_schedules(schedules, num_stages, microbatches, training);
-      execute(forwards, std::vector<StageCost>(static_cast<size_t>(num_stages)), validation);
-      return;
+      return check_programs_of_all(plan);
     } catch (const ConfigError&) {
       if (send_slots >= microbatches) throw;
     }
@@ -139,6 +130,7 @@ Plan build_all(const Config& config, std::ostream* dump) {
       split_layers(config.model.layers, mesh.pp * config.vpp, stage_costs(config.model, config.seq));
   const std::vector<Schedule> schedules =
       make_schedules(config.schedule, mesh.pp, config.vpp, static_cast<int>(config.num_microbatches()));
+  check_schedules(schedules, mesh.pp * config.vpp, static_cast<int>(config.num_microbatches()));
   Plan plan{.config = config, .stages = {}, .warnings = {}};
   for (int rank = 0; rank < mesh.pp; ++rank) {
     plan.stages.push_back(build_stage(config, chunks_of(stages, rank, mesh.pp), dump));

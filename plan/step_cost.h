@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/mesh.h"
-#include "parallel/schedules/execute.h"
+#include "parallel/schedules/timing.h"
 #include "plan/plan.h"
 
 namespace trine {

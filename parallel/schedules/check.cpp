@@ -45,8 +45,7 @@ StageProgress walk(const std::vector<Schedule>& schedules, int num_stages, int n
 
 }  // namespace
 
-void check_schedules(const std::vector<Schedule>& schedules, int num_stages, int num_microbatches,
-                     const ExecuteOptions& options) {
+void check_schedules(const std::vector<Schedule>& schedules, int num_stages, int num_microbatches) {
   Problems problems;
   StageProgress progress = walk(schedules, num_stages, num_microbatches, problems);
   for (int stage = 0; stage < num_stages; ++stage) {
@@ -59,7 +58,6 @@ void check_schedules(const std::vector<Schedule>& schedules, int num_stages, int
     }
   }
   problems.throw_if_any();
-  execute(schedules, std::vector<StageCost>(static_cast<size_t>(num_stages)), options);
 }
 
 int max_in_flight(const Schedule& schedule) {

@@ -42,7 +42,7 @@ const Kind& find_kind(ActionKind kind) {
 }
 
 // Pixels per unit of time: the shortest action still shows its microbatch.
-double pixels_per_time(const Execution& run) {
+double pixels_per_time(const Timing& run) {
   double shortest = run.end;
   for (const auto& spans : run.spans)
     for (const Span& span : spans)
@@ -95,7 +95,7 @@ std::string legend(const std::set<ActionKind>& kinds, size_t num_chunks, double 
 
 std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs,
                          std::string_view remark) {
-  const Execution run = execute(schedules, costs);
+  const Timing run = time_schedules(schedules, costs);
   const double scale = pixels_per_time(run);
   std::string rows;
   std::set<ActionKind> kinds;
@@ -123,7 +123,7 @@ std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vect
 
 std::string schedule_rows(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs,
                           double unit) {
-  const Execution run = execute(schedules, costs);
+  const Timing run = time_schedules(schedules, costs);
   const auto cells = [&](double time) { return static_cast<size_t>(std::lround(time / unit)); };
   const auto label = [&](const Action& a) {
     const std::string text = to_string(a);

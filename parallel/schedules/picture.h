@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "parallel/schedules/execute.h"
+#include "parallel/schedules/timing.h"
 
 namespace trine {
 

@@ -1,5 +1,5 @@
 // A schedule is data: for each pipeline rank, the order in which it works on stages and microbatches. What makes
-// one is a pure function with a file of its own; check.h proves it, execute.h times it, picture.h draws it.
+// one is a pure function with a file of its own; check.h checks it, timing.h times it, picture.h draws it.
 //
 // pp ranks hold vpp chunks of the model each; stage = chunk * pp + rank.
 #pragma once

@@ -54,7 +54,7 @@ class CollectiveChecks {
 
   void run() {
     const int64_t n = n_;
-    const int64_t above_bucket = Communicator::kBucketBytes / int64_t{sizeof(T)} + 13;
+    const int64_t above_bucket = kCollectivePieceBytes / int64_t{sizeof(T)} + 13;
     for (const int64_t count :
          {int64_t{0}, int64_t{1}, n - 1, n, n + 1, int64_t{37}, int64_t{1001}, above_bucket}) {
       fill(count);

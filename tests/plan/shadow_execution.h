@@ -1,5 +1,5 @@
-// A rank's schedule executed on shadow memory, which knows for each byte which value wrote it last: whoever reads
-// must find what the producer wrote.
+// A rank's step program executed on shadow memory, which knows for each byte which value wrote it last: whoever
+// reads must find what the producer wrote.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,76 +24,59 @@ void for_each_byte(const Graph& graph, const MemoryPlan& plan, ValueId value, in
 
 class ShadowExecution {
  public:
-  ShadowExecution(const Graph& graph, const Schedule& schedule, const MemoryPlan& plan)
-      : graph_(graph),
-        schedule_(schedule),
+  ShadowExecution(const StepProgram& program, const MemoryPlan& plan)
+      : graph_(program.graph()),
+        program_(program),
         plan_(plan),
-        waits_(waits_for_send_slots(graph, schedule, plan, 0)),
         owner_(static_cast<size_t>(plan.total_bytes()), -1) {}
 
-  // A receive may write from the start of the action before its own. A send reads until the wait for it.
+  // A receive writes when it is posted. A send reads until the wait for it.
   void run() {
-    region(Region::kPrologue);
-    for (size_t i = 0; i < schedule_.size() && !testing::Test::HasFatalFailure(); ++i) {
-      for (const SendWait& wait : waits_)
-        if (wait.action == static_cast<int>(i)) complete_send(wait.send);
-      if (i == 0) receive(schedule_[i]);
-      if (i + 1 < schedule_.size()) receive(schedule_[i + 1]);
-      action_ = static_cast<int>(i);
-      for (const Phase phase : phases(schedule_[i].kind)) run_phase(schedule_[i], phase);
-    }
-    while (!sent_.empty()) complete_send(sent_.begin()->first);
-    region(Region::kEpilogue);
+    program_.for_each([&](const Command& command) {
+      if (!testing::Test::HasFatalFailure()) carry_out(command);
+    });
   }
   int64_t checked_bytes() const { return checked_; }
   int64_t messages() const { return messages_; }
 
  private:
-  static std::vector<Phase> phases(ActionKind kind) {
-    if (kind == ActionKind::kForward) return {Phase::kForward};
-    if (kind == ActionKind::kInputGrad) return {Phase::kInputGrad};
-    if (kind == ActionKind::kWeightGrad) return {Phase::kWeightGrad};
-    return {Phase::kInputGrad, Phase::kWeightGrad};
+  void carry_out(const Command& command) {
+    if (command.kind == CommandKind::kAction) action_ = command.action;
+    if (command.kind == CommandKind::kEnd)
+      while (!sent_.empty()) complete_send(sent_.begin()->first);
+    if (command.node < 0) return;
+    const Node& node = graph_.nodes()[static_cast<size_t>(command.node)];
+    const int microbatch = std::max(0, command.microbatch);
+    switch (command.kind) {
+      case CommandKind::kPostReceive:
+        ++messages_;
+        return write(node.outputs[0], microbatch);
+      case CommandKind::kPostSend:
+        ++messages_;
+        read(node, node.inputs[0], microbatch);
+        ASSERT_TRUE(sent_.try_emplace({command.node, command.slot}, node.inputs[0], microbatch).second)
+            << "node " << command.node << " sends from slot " << command.slot << ", and nobody waited for it";
+        return;
+      case CommandKind::kWaitSent:
+        return complete_send({command.node, command.slot});
+      case CommandKind::kRun:
+      case CommandKind::kEnqueue:
+        return execute(node, microbatch);
+      default:
+        return;
+    }
   }
 
-  void region(Region region) {
-    for (const Node& node : graph_.nodes())
-      if (node.region == region) execute(node, 0);
-  }
+  using Sent = std::pair<int, int>;  // node and slot
 
-  template <typename F>
-  void for_each_node(const Action& action, Phase phase, F&& f) {
-    for (const Node& node : graph_.nodes())
-      if (node.region == Region::kMicrobatch && node.phase == phase &&
-          node.chunk == action.stage / graph_.mesh().pp)
-        f(node);
-  }
-
-  void run_phase(const Action& action, Phase phase) {
-    for_each_node(action, phase, [&](const Node& node) {
-      if (!node.op->is_transfer()) return execute(node, action.microbatch);
-      ++messages_;
-      if (node.inputs.empty()) return;  // it is here already
-      read(node, node.inputs[0], action.microbatch);
-      sent_[action_] = {node.inputs[0], action.microbatch};
-    });
-  }
-
-  void receive(const Action& action) {
-    for (const Phase phase : phases(action.kind))
-      for_each_node(action, phase, [&](const Node& node) {
-        if (node.op->is_transfer() && node.inputs.empty()) write(node.outputs[0], action.microbatch);
-      });
-  }
-
-  void complete_send(int action) {
-    const auto [value, microbatch] = sent_.extract(action).mapped();
+  void complete_send(Sent send) {
+    const auto [value, microbatch] = sent_.extract(send).mapped();
     int64_t changed = 0;
     for_each_byte(graph_, plan_, value, microbatch, [&, tag = tag(value, microbatch)](int64_t byte) {
       changed += owner_[static_cast<size_t>(byte)] != tag;
     });
-    ASSERT_EQ(changed, 0) << "bytes of %" << value.index << ", microbatch " << microbatch << ", sent in action "
-                          << action << " and written before they had arrived";
+    ASSERT_EQ(changed, 0) << "bytes of %" << value.index << ", microbatch " << microbatch << ", sent by node "
+                          << send.first << " and written before they had arrived";
   }
 
   void execute(const Node& node, int microbatch) {
@@ -125,11 +108,10 @@ class ShadowExecution {
   }
 
   const Graph& graph_;
-  const Schedule& schedule_;
+  const StepProgram& program_;
   const MemoryPlan& plan_;
-  const std::vector<SendWait> waits_;
   std::vector<int64_t> owner_;
-  std::map<int, std::pair<ValueId, int>> sent_;  // by action, until they have arrived
+  std::map<Sent, std::pair<ValueId, int>> sent_;  // value and microbatch, until they have arrived
   int action_ = -1;
   int64_t checked_ = 0, messages_ = 0;
 };
