@@ -135,6 +135,36 @@ void check_together(const Profile& p, const std::string& where, Problems& proble
                  p.device.link_gb_per_s);
 }
 
+// What data sheets say of devices, dense and of one direction: NVIDIA's white papers (RTX 3090: GA102; H800: the
+// article). A file that names one of them and gives half as much again took another figure of the same sheet.
+struct KnownDevice {
+  std::string_view name;
+  double bf16_tflops, nvlink_gb_per_s, pcie_gb_per_s;
+};
+constexpr KnownDevice kKnownDevices[] = {
+    {"RTX 3090", 71, 56.25, 31.5}, {"RTX 4090", 165.2, 0, 31.5}, {"RTX 5090", 209.5, 0, 63},
+    {"L40S", 362, 0, 31.5},        {"A100", 312, 300, 31.5},     {"H100 PCIe", 756, 300, 63},
+    {"H100 SXM", 989.4, 450, 63},  {"H800 SXM", 989.4, 200, 63}, {"H200", 989.4, 450, 63},
+    {"B200", 2250, 900, 63},
+};
+
+void check_known_device(const Profile& p, const std::string& where, Problems& problems) {
+  const auto* device = std::ranges::find_if(
+      kKnownDevices, [&](const KnownDevice& known) { return p.device.name.starts_with(known.name); });
+  if (device == std::end(kKnownDevices) || p.device.name.ends_with("of the article")) return;
+  const auto check = [&](std::string_view path, double value, double right, std::string_view slip) {
+    if (right > 0 && value > 1.5 * right)
+      problems.add(where,
+                   "{} is {:g}: that looks like {}. {} has {:g}. If it is another device, give it another name.",
+                   path, value, slip, device->name, right);
+  };
+  constexpr std::string_view kRate = "a rate with sparsity or with f16 accumulation";
+  check("device.peak_tflops.bf16", p.device.bf16_tflops, device->bf16_tflops, kRate);
+  check("device.peak_tflops.fp16", p.device.fp16_tflops, device->bf16_tflops, kRate);
+  check("host.nvlink_gb_per_s", p.host.nvlink_gb_per_s, device->nvlink_gb_per_s, "the sum of both directions");
+  check("device.link_gb_per_s", p.device.link_gb_per_s, device->pcie_gb_per_s, "the sum of both directions");
+}
+
 void place(nlohmann::ordered_json& object, std::string_view path, nlohmann::ordered_json value) {
   const size_t dot = path.find('.');
   if (dot == path.npos)
@@ -187,7 +217,7 @@ Profile parse_profile(std::string_view text, const std::string& where) {
     problems.add(where, "it lacks {}. Take a built-in profile (plan_llama clusters --json) and change it.",
                  missing);
   else if (problems.empty())
-    check_together(profile, where, problems);
+    check_together(profile, where, problems), check_known_device(profile, where, problems);
   problems.throw_if_any();
   if (profile.name.empty()) profile.name = where;
   return profile;

@@ -74,6 +74,32 @@ TEST(Profile, SlipsOfUnitsAreSeen) {
   expect_error(ExitCode::kConfig, {"Gb/s"}, [&] { changed("network.nic_gb_per_s", 400); });
 }
 
+// The other figure of the same data sheet, in a file that names the device. --set asks "what if" and may.
+TEST(Profile, AKnownDeviceIsHeldAgainstItsDataSheet) {
+  struct Slip {
+    const char *profile, *pointer, *says;
+    double value;
+  };
+  for (const Slip& slip : {Slip{"h100-sxm", "/device/peak_tflops/bf16", "sparsity", 1978.9},
+                           Slip{"a100-80-sxm", "/device/peak_tflops/fp16", "sparsity", 624},
+                           Slip{"rtx4090", "/device/peak_tflops/bf16", "f16 accumulation", 330.3},
+                           Slip{"l40s", "/device/peak_tflops/bf16", "sparsity", 733},
+                           Slip{"h100-sxm", "/host/nvlink_gb_per_s", "both directions", 900},
+                           Slip{"a100-80-sxm", "/host/nvlink_gb_per_s", "both directions", 600},
+                           Slip{"h800-sxm", "/host/nvlink_gb_per_s", "both directions", 400},
+                           Slip{"rtx3090-nvlink", "/host/nvlink_gb_per_s", "both directions", 112.5},
+                           Slip{"rtx4090-p2p", "/device/link_gb_per_s", "both directions", 63}}) {
+    nlohmann::json json = nlohmann::json::parse(to_json(load_profile(slip.profile)).dump());
+    json[nlohmann::json::json_pointer(slip.pointer)] = slip.value;
+    expect_error(ExitCode::kConfig, {"mine.json", slip.says}, [&] { parse_profile(json.dump(), "mine.json"); });
+    json["device"]["name"] = "my own";
+    EXPECT_NO_THROW(parse_profile(json.dump(), "mine.json")) << slip.profile;
+  }
+  Profile profile = load_profile("rtx4090");
+  EXPECT_NO_THROW(set_value(profile, "device.peak_tflops.bf16=330.3"));
+  EXPECT_NO_THROW(set_value(profile, "device.link_gb_per_s=63"));
+}
+
 TEST(Profile, SetChangesOneNumber) {
   Profile profile = load_profile("rtx4090");
   set_value(profile, "device.memory_gib=80");
