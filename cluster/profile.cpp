@@ -36,8 +36,20 @@ std::string no_such_path(std::string_view path) {
                      guess ? fmt::format(" Did you mean {}?", *guess) : " plan_llama clusters --json shows all.");
 }
 
+// Fractions are cut where devices, switches and NICs are counted: so there must be none.
+bool is_count(const ProfileField& field) {
+  return (field.unit.empty() || field.unit == "a host" || field.unit == "0 or 1") &&
+         field.path != "network.oversubscription" && !field.path.starts_with("collective.");
+}
+
+bool can_be(const ProfileField& field, double value) {
+  return std::isfinite(value) && field.min <= value && value <= field.max &&
+         (!is_count(field) || value == std::floor(value));
+}
+
 std::string out_of_range(const ProfileField& field, double value) {
-  return fmt::format("{} is {}; it needs {:g} to {:g}{}{}.", field.path, value, field.min, field.max,
+  return fmt::format("{} is {}; it needs {}{:g} to {:g}{}{}.", field.path, value,
+                     is_count(field) ? "a whole number from " : "", field.min, field.max,
                      field.unit.empty() ? "" : " ", field.unit);
 }
 
@@ -58,8 +70,7 @@ void read_value(const ProfileField& field, const json& given, Profile& profile, 
     return;
   }
   const double number = value.get<double>();
-  if (!std::isfinite(number) || number < field.min || number > field.max)
-    problems.add(where, "{}", out_of_range(field, number));
+  if (!can_be(field, number)) problems.add(where, "{}", out_of_range(field, number));
   field.of(profile) = number;
   if (given.is_object()) {
     if (given.contains("source") && given["source"].is_string()) from.source = given["source"].get<std::string>();
@@ -133,6 +144,20 @@ void check_together(const Profile& p, const std::string& where, Problems& proble
   if (p.device.link_gb_per_s > 130 && p.host.peer_access > 0 && p.host.nvlink_devices <= 1)
     problems.add(where, "device.link_gb_per_s is {}: more than PCIe 6 x16 in one direction.",
                  p.device.link_gb_per_s);
+}
+
+// Of a file, not of --set, which may ask what no device has.
+void check_units(const Profile& p, const std::string& where, Problems& problems) {
+  // GPUs so far: 80 to 420 operations a byte.
+  if (p.device.bf16_tflops * 1e3 > 2000 * p.device.memory_gb_per_s)
+    problems.add(where, "device.memory_gb_per_s is {:g}: that looks like TB/s. It needs GB/s (3.35 TB/s are 3350).",
+                 p.device.memory_gb_per_s);
+  for (const auto& [path, tflops] : {std::pair{"device.peak_tflops.bf16", p.device.bf16_tflops},
+                                     std::pair{"device.peak_tflops.fp16", p.device.fp16_tflops}})
+    if (tflops < 0.1 * p.device.f32_tflops)
+      problems.add(where,
+                   "{} is {:g}, less than a tenth of the f32 rate: that looks like PFLOP/s. It needs TFLOP/s.",
+                   path, tflops);
 }
 
 // What data sheets say of devices, dense and of one direction: NVIDIA's white papers (RTX 3090: GA102; H800: the
@@ -217,7 +242,8 @@ Profile parse_profile(std::string_view text, const std::string& where) {
     problems.add(where, "it lacks {}. Take a built-in profile (plan_llama clusters --json) and change it.",
                  missing);
   else if (problems.empty())
-    check_together(profile, where, problems), check_known_device(profile, where, problems);
+    check_together(profile, where, problems), check_units(profile, where, problems),
+        check_known_device(profile, where, problems);
   problems.throw_if_any();
   if (profile.name.empty()) profile.name = where;
   return profile;
@@ -247,8 +273,7 @@ void set_value(Profile& profile, std::string_view assignment) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(value))
     throw ConfigError(fmt::format("[--set] {} got '{}' and needs a number.", path, text));
-  if (value < field->min || value > field->max)
-    throw ConfigError(fmt::format("[--set] {}", out_of_range(*field, value)));
+  if (!can_be(*field, value)) throw ConfigError(fmt::format("[--set] {}", out_of_range(*field, value)));
   field->of(profile) = value;
   profile.sources[std::string(path)] = {"--set", Certainty::kGiven};
   Problems problems;

@@ -100,6 +100,22 @@ TEST(Profile, AKnownDeviceIsHeldAgainstItsDataSheet) {
   EXPECT_NO_THROW(set_value(profile, "device.link_gb_per_s=63"));
 }
 
+TEST(Profile, UnitsAThousandTimesOffAndFractionsOfADeviceAreSeen) {
+  const auto refused = [](const char* pointer, double value, std::vector<std::string> says) {
+    nlohmann::json json = nlohmann::json::parse(to_json(load_profile("h100-sxm")).dump());
+    json[nlohmann::json::json_pointer(pointer)] = value;
+    expect_error(ExitCode::kConfig, says, [&] { parse_profile(json.dump(), "mine.json"); });
+  };
+  refused("/device/memory_gb_per_s", 3.35, {"TB/s"});
+  refused("/device/peak_tflops/bf16", 0.989, {"PFLOP/s"});
+  refused("/device/peak_tflops/fp16", 0.989, {"PFLOP/s"});
+  refused("/host/devices", 2.5, {"host.devices is 2.5", "a whole number"});
+  refused("/host/peer_access", 0.5, {"a whole number"});
+  Profile profile = load_profile("h100-sxm");
+  expect_error(ExitCode::kConfig, {"a whole number"}, [&] { set_value(profile, "host.devices=4.5"); });
+  EXPECT_NO_THROW(set_value(profile, "network.oversubscription=1.5"));
+}
+
 TEST(Profile, SetChangesOneNumber) {
   Profile profile = load_profile("rtx4090");
   set_value(profile, "device.memory_gib=80");
