@@ -7,6 +7,7 @@
 #include <optional>
 #include <sstream>
 
+#include "analysis/prediction.h"
 #include "base/program.h"
 #include "base/text.h"
 #include "checkpoint/hash.h"
@@ -232,6 +233,22 @@ CommandLine read_flags(int argc, char** argv, Connection& connection) {
   return command;
 }
 
+// What is asked for instead of training.
+void look(const Plan& plan) {
+  const Config& config = plan.config;
+  if (config.cluster.empty()) return print_report(plan, std::cout);
+  const Prediction prediction = predict(plan);
+  if (!config.predict_trace.empty()) write_predicted_trace(plan, prediction, config.predict_trace);
+  if (config.json) {
+    nlohmann::ordered_json json = dry_run_json(plan);
+    json["predicted"] = prediction_json(prediction);
+    std::cout << json.dump(2) << '\n';
+    return;
+  }
+  print_report(plan, std::cout);
+  std::cout << prediction_text(prediction);
+}
+
 ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
   const CommandLine command = read_flags(argc, argv, connection);
   if (const auto* request = std::get_if<TextRequest>(&command)) {
@@ -250,7 +267,7 @@ ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
   if (connection.is_first()) std::cout << dump.str();
   if (config.looks_only()) {
     run_on_first(connection.all, [&] {
-      print_report(*plan, std::cout);
+      look(*plan);
       check_said();
     });
     return ExitCode::kOk;

@@ -188,6 +188,12 @@ struct Config {
   bool dry_run = false;
   bool json = false;  // of a dry run
   std::optional<int> planned_ranks;
+  // Of a cluster that is not here: a built-in profile's name or a file (cluster/profile.h), numbers of it that are
+  // changed ("device.memory_gib=80"), and ranks that are slower than others ("3:1.5").
+  std::string cluster;
+  std::vector<std::string> cluster_changes;
+  std::vector<std::string> slow_ranks;
+  std::string predict_trace;  // the folder for the predicted trace's files
   bool print_graph = false;
   bool print_memory = false;
   bool print_schedule = false;

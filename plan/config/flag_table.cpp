@@ -199,6 +199,12 @@ std::vector<Flag> make_table() {
   add("dry-run", {}, "", "plan any layout, say what it asks of a rank, and stop", FIELD(dry_run));
   add("json", {}, "", "what --dry-run finds, as JSON", FIELD(json));
   add("ranks", {}, "N", "plan for so many ranks, with --dry-run", FIELD(planned_ranks));
+  add("cluster", {}, "NAME|FILE",
+      "predict the step on this cluster, with --dry-run (plan_llama clusters lists them)", FIELD(cluster));
+  add("set", {}, "NUMBER=VALUE...", "change a number of the cluster, such as device.memory_gib=80",
+      FIELD(cluster_changes));
+  add("slow", {}, "RANK:FACTOR...", "ranks of the cluster whose kernels take longer", FIELD(slow_ranks));
+  add("predict-trace", {}, "DIR", "write the predicted step as a run writes its trace", FIELD(predict_trace));
   add("print-graph", {}, "", "the graph of a step, as text", FIELD(print_graph));
   add("print-memory", {}, "", "the memory of each pipeline rank, by name", FIELD(print_memory));
   add("print-schedule", {}, "", "the pipeline's actions, and a picture in schedule.svg (in --out, else here)",

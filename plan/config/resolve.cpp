@@ -106,6 +106,7 @@ void derive(const GivenFlags& given, const LaunchInfo& launch, const TrainingDef
   unless("zero", config.zero, config.mesh.dp > 1 ? 1 : 0);
   const int ranks_on_host = std::max(1, launch.ranks_on_host) * std::max(1, config.local_ranks);
   unless("threads", config.threads, std::max(1, launch.cores / ranks_on_host));
+  if (!config.cluster.empty()) unless("device", config.device, DeviceKind::kCuda);
   unless("out", config.out, config.looks_only() ? "." : default_out(config.model_name, launch.time));
 
   config.random_tokens = training.benchmark && config.data.empty();

@@ -75,6 +75,15 @@ void validate_parallelism(const Config& c, Problems& problems) {
   check.count("--local-ranks", c.local_ranks, 1, 4096);
   check.count("--zero", c.zero, 0, 1);
   if (c.planned_ranks) check.count("--ranks", *c.planned_ranks, 1, kMaxRanks);
+  const bool predicts = c.dry_run && !c.cluster.empty();
+  if (!c.cluster.empty() && !c.dry_run) problems.add("flags", "--cluster predicts. Add --dry-run.");
+  if (!c.cluster.empty() && c.device == DeviceKind::kCpu)
+    problems.add("flags", "--cluster predicts GPUs, but --device is cpu. Leave out --device.");
+  for (const auto& [flag, given] :
+       {std::pair{"--set", !c.cluster_changes.empty()}, std::pair{"--slow", !c.slow_ranks.empty()},
+        std::pair{"--predict-trace", !c.predict_trace.empty()}})
+    if (given && !predicts)
+      problems.add("flags", "{} belongs to a prediction. Add --dry-run --cluster NAME.", flag);
   if (c.planned_ranks && !c.dry_run)
     problems.add("flags", "--ranks only plans. Add --dry-run, or start mpirun -np {}.", *c.planned_ranks);
   if (c.json && !c.dry_run) problems.add("flags", "--json is a form of --dry-run. Add --dry-run.");

@@ -1,0 +1,155 @@
+#include "analysis/prediction.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "trace/trace_writer.h"
+
+namespace trine {
+namespace {
+
+constexpr std::array<EventKind, kNumEventKinds> kKinds = {
+    EventKind::kCompute, EventKind::kRecompute, EventKind::kCommTp,     EventKind::kCommPp,
+    EventKind::kCommDp,  EventKind::kWait,      EventKind::kBubble,     EventKind::kOptimizer,
+    EventKind::kData,    EventKind::kHost,      EventKind::kCheckpoint, EventKind::kIdle};
+
+// Of more, one rank stands for each pipeline rank.
+constexpr int kMostTracedRanks = 256;
+
+std::string_view words_of(EventKind kind) {
+  switch (kind) {
+    case EventKind::kCompute:
+      return "compute";
+    case EventKind::kRecompute:
+      return "recomputation";
+    case EventKind::kCommTp:
+      return "tp communication, exposed";
+    case EventKind::kCommPp:
+      return "pp communication, exposed";
+    case EventKind::kCommDp:
+      return "dp communication, exposed";
+    case EventKind::kWait:
+      return "waiting for a late rank";
+    case EventKind::kBubble:
+      return "pipeline bubble";
+    case EventKind::kOptimizer:
+      return "optimizer";
+    default:
+      return name(kind);
+  }
+}
+
+}  // namespace
+
+Profile cluster_of(const Config& config) {
+  Profile profile = load_profile(config.cluster);
+  for (const std::string& change : config.cluster_changes) set_value(profile, change);
+  return profile;
+}
+
+std::map<int, double> slow_ranks_of(const Config& config) {
+  std::map<int, double> slow;
+  Problems problems;
+  for (const std::string& text : config.slow_ranks) {
+    const size_t colon = text.find(':');
+    int rank = -1;
+    double factor = 0;
+    const char *const begin = text.data(), *const end = begin + text.size();
+    const bool right = colon != text.npos && std::from_chars(begin, begin + colon, rank).ptr == begin + colon &&
+                       std::from_chars(begin + colon + 1, end, factor).ptr == end && colon > 0 &&
+                       colon + 1 < text.size();
+    if (!right)
+      problems.add("flags", "--slow got '{}' and needs RANK:FACTOR, such as 3:1.5.", text);
+    else if (rank < 0 || rank >= config.mesh.num_ranks())
+      problems.add("flags", "--slow names rank {}; there are ranks 0 to {}.", rank, config.mesh.num_ranks() - 1);
+    else if (!(factor >= 1 && factor <= 1e6))
+      problems.add("flags", "--slow {}: a factor is 1 or more.", text);
+    else
+      slow[rank] = factor;
+  }
+  problems.throw_if_any();
+  return slow;
+}
+
+Prediction predict(const Plan& plan) {
+  Prediction prediction{.profile = cluster_of(plan.config), .simulation = {}, .certainty = {}};
+  const Profile& profile = prediction.profile;
+  prediction.simulation = simulate(plan, profile, {slow_ranks_of(plan.config)});
+  prediction.certainty = certainty_of(profile);
+  for (const StagePlan& stage : plan.stages)
+    prediction.memory_bytes = std::max(prediction.memory_bytes, stage.memory.total_bytes());
+  prediction.fits = static_cast<double>(prediction.memory_bytes) <= profile.device.plannable_bytes();
+  const double step_s = prediction.simulation.step_s;
+  prediction.tokens_per_s = static_cast<double>(plan.config.tokens_per_step()) / step_s;
+  prediction.mfu = mfu(plan.config, profile, step_s);
+  return prediction;
+}
+
+std::string prediction_text(const Prediction& p) {
+  const double step_s = p.simulation.step_s;
+  const StepBreakdown& mean = p.simulation.mean;
+  std::string text = fmt::format(
+      "predicted  on {}: {:.3g} s a step ({:.3g} to {:.3g} s: {}), {} tokens/s, {:.1f} % of the devices' peak "
+      "(MFU)\n",
+      p.profile.name, step_s, step_s * p.certainty.low, step_s * p.certainty.high,
+      p.certainty.kind == "published" ? "kernels of this device were measured by others"
+                                      : "no kernel of this device was measured",
+      format_count(static_cast<int64_t>(p.tokens_per_s)), 100 * p.mfu);
+  for (const EventKind kind : kKinds)
+    if (mean[kind] > 0)
+      text += fmt::format("  {:<28}{:>10.4f} s {:>6.1f} %\n", words_of(kind), mean[kind],
+                          100 * mean[kind] / mean.step_s);
+  for (const Axis axis : kAxes)
+    if (mean.hidden(axis) > 0)
+      text += fmt::format("  {:<28}{:>10.4f} s\n", fmt::format("{} communication, hidden", name(axis)),
+                          mean.hidden(axis));
+  text +=
+      fmt::format("  {} of the largest rank, {} for a plan on a {}\n", format_bytes(p.memory_bytes),
+                  format_bytes(static_cast<int64_t>(p.profile.device.plannable_bytes())), p.profile.device.name);
+  if (!p.fits)
+    text += fmt::format(
+        "warning: the plan does not fit into the memory of {}. Recompute more (--recompute full), lower "
+        "--micro-batch, or spread the model over more ranks.\n",
+        p.profile.device.name);
+  return text;
+}
+
+nlohmann::ordered_json prediction_json(const Prediction& p) {
+  nlohmann::ordered_json json, mean;
+  const double step_s = p.simulation.step_s;
+  for (const EventKind kind : kKinds) mean[fmt::format("{}_s", name(kind))] = p.simulation.mean[kind];
+  json["cluster"] = p.profile.name;
+  json["certainty"] = {
+      {"class", p.certainty.kind}, {"low_s", step_s * p.certainty.low}, {"high_s", step_s * p.certainty.high}};
+  json["fits"] = p.fits;
+  json["step_s"] = step_s;
+  json["mean"] = mean;
+  json["tokens_per_s"] = p.tokens_per_s;
+  json["mfu"] = p.mfu;
+  json["memory_bytes"] = p.memory_bytes;
+  return json;
+}
+
+void write_predicted_trace(const Plan& plan, const Prediction& prediction, const std::string& folder) {
+  const Mesh& mesh = plan.config.mesh;
+  const int devices = static_cast<int>(prediction.profile.host.devices);
+  const bool all = mesh.num_ranks() <= kMostTracedRanks;
+  Trace trace = prediction.simulation.trace;
+  const std::vector<RankTrace> of_stage = std::move(trace.ranks);
+  trace.ranks.clear();
+  for (int rank = 0; rank < mesh.num_ranks(); ++rank) {
+    const Coordinate at = mesh.coordinate(rank);
+    if (!all && (at.dp > 0 || at.tp > 0)) continue;
+    RankTrace& own = trace.ranks.emplace_back(of_stage[static_cast<size_t>(at.pp)]);
+    own.rank = rank, own.coordinate = at, own.host = fmt::format("host {}", rank / devices);
+  }
+  std::filesystem::create_directories(folder);
+  write_trace(trace, folder);
+}
+
+}  // namespace trine

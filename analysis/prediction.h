@@ -1,0 +1,33 @@
+// --dry-run --cluster: what a step of a plan takes on a cluster, as text and as JSON.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "analysis/simulator.h"
+
+namespace trine {
+
+// The profile that the configuration names, with its changes. ConfigError, DataError.
+Profile cluster_of(const Config& config);
+// "3:1.5" each. ConfigError for another form, a rank that is none, and a factor below 1.
+std::map<int, double> slow_ranks_of(const Config& config);
+
+struct Prediction {
+  Profile profile;
+  Simulation simulation;
+  PredictionCertainty certainty;
+  int64_t memory_bytes = 0;  // of the plan of the largest rank
+  bool fits = false;         // in what the device leaves to a plan
+  double tokens_per_s = 0, mfu = 0;
+};
+// REQUIRES: the plan is one for the cluster's device.
+Prediction predict(const Plan& plan);
+
+std::string prediction_text(const Prediction& prediction);
+nlohmann::ordered_json prediction_json(const Prediction& prediction);
+// Writes the predicted step as a run writes its trace: a file for each rank; of more than 256 ranks, for the first
+// of each pipeline rank. DataError.
+void write_predicted_trace(const Plan& plan, const Prediction& prediction, const std::string& folder);
+
+}  // namespace trine

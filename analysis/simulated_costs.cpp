@@ -1,0 +1,138 @@
+#include "analysis/simulated_costs.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "cluster/kernel_cost.h"
+#include "ops/collective.h"
+#include "ops/pipeline.h"
+
+namespace trine {
+namespace {
+
+std::vector<Shape> shapes_of(const Graph& graph, const std::vector<ValueId>& values) {
+  std::vector<Shape> shapes;
+  for (const ValueId value : values) shapes.push_back(local_shape(graph[value].type, graph.mesh()));
+  return shapes;
+}
+
+double bytes_of(const TensorType& type, const Mesh& mesh, DType wire) {
+  const bool narrowed = type.dtype == DType::kF32 && wire == DType::kBF16;
+  return static_cast<double>(local_shape(type, mesh).num_elements()) *
+         static_cast<double>(size_bytes(narrowed ? wire : type.dtype));
+}
+
+}  // namespace
+
+SimulatedCosts::SimulatedCosts(const Plan& plan, const Profile& profile) : plan_(plan), profile_(profile) {
+  for (const StagePlan& stage : plan.stages) {
+    const Graph& graph = stage.graph;
+    std::vector<NodeCost>& costs = nodes_.emplace_back();
+    for (size_t n = 0; n < graph.nodes().size(); ++n) {
+      const Node& node = graph.nodes()[n];
+      const Cost cost = graph.cost({static_cast<int32_t>(n)});
+      NodeCost& own = costs.emplace_back();
+      own.flops = cost.flops, own.bytes = cost.bytes_read + cost.bytes_written, own.wire_bytes = cost.wire_bytes;
+      if (node.op->is_transfer()) {
+        const ValueId value = node.inputs.empty() ? node.outputs[0] : node.inputs[0];
+        own.message_bytes =
+            static_cast<int64_t>(bytes_of(graph[value].type, graph.mesh(), graph[value].type.dtype));
+      } else if (node.lane == Lane::kCompute) {
+        const std::vector<Shape> in = shapes_of(graph, node.inputs), out = shapes_of(graph, node.outputs);
+        own.seconds = kernel_s(profile.device, *node.op, in, out, cost, plan.config.dtype);
+      }
+    }
+    collectives_.emplace_back(graph.nodes().size(), -1);
+  }
+}
+
+// The group of (pp, dp 0, tp 0) along an axis, first, and those beside it: other groups of the same axis and
+// pipeline rank with a rank on a host of the first.
+std::vector<std::vector<int>> SimulatedCosts::groups_beside(int pp, Axis axis) const {
+  const Mesh& mesh = plan_.config.mesh;
+  const Topology topology(profile_);
+  const auto group_of = [&](Coordinate at) {
+    std::vector<int> ranks;
+    for (int i = 0; i < mesh[axis]; ++i) {
+      (axis == Axis::kPp ? at.pp : axis == Axis::kDp ? at.dp : at.tp) = i;
+      ranks.push_back(mesh.rank(at));
+    }
+    return ranks;
+  };
+  std::vector<std::vector<int>> groups = {group_of({.pp = pp, .dp = 0, .tp = 0})};
+  std::set<int> hosts;
+  for (const int rank : groups[0]) hosts.insert(topology.host_of(rank));
+  for (int dp = 0; dp < mesh.dp; ++dp)
+    for (int tp = 0; tp < mesh.tp; ++tp) {
+      const Coordinate at{.pp = pp, .dp = dp, .tp = tp};
+      if (at[axis] != 0 || (dp == 0 && tp == 0)) continue;
+      const std::vector<int> group = group_of(at);
+      if (std::ranges::any_of(group, [&](int rank) { return hosts.contains(topology.host_of(rank)); }))
+        groups.push_back(group);
+    }
+  return groups;
+}
+
+double SimulatedCosts::together_s(Topology& topology, const std::vector<Transfer>& transfers) const {
+  std::vector<std::span<const LinkUse>> uses;
+  for (const Transfer& transfer : transfers) uses.emplace_back(transfer.uses);
+  const double rate = fair_rates(topology.links(), uses)[0];
+  return transfers[0].latency_s + (transfers[0].bytes > 0 ? transfers[0].bytes / rate : 0);
+}
+
+double SimulatedCosts::collective_s(int pp, int index) {
+  double& known = collectives_[static_cast<size_t>(pp)][static_cast<size_t>(index)];
+  if (known >= 0) return known;
+  const Graph& graph = plan_.stages[static_cast<size_t>(pp)].graph;
+  const Node& node = graph[NodeId{index}];
+  const auto* const collective = dynamic_cast<const Collective*>(node.op.get());
+  if (collective == nullptr) {  // a state, from the last pipeline rank to the first or back
+    const auto* const send = dynamic_cast<const SendState*>(node.op.get());
+    const int other = send ? send->to_rank : dynamic_cast<const ReceiveState&>(*node.op).from_rank;
+    const ValueId value = node.inputs.empty() ? graph[node.writes[0]].value : node.inputs[0];
+    const auto bytes = static_cast<int64_t>(bytes_of(graph[value].type, graph.mesh(), graph[value].type.dtype));
+    return known = send ? message_s(pp, other, bytes) : message_s(other, pp, bytes);
+  }
+  const TensorType& in = graph[node.inputs[0]].type;
+  const ValueId written = node.outputs.empty() ? graph[node.writes[0]].value : node.outputs[0];
+  CollectiveOp op = CollectiveOp::kAllReduce;
+  double bytes = bytes_of(in, graph.mesh(), collective->wire);
+  if (collective->name() == "all_gather") {
+    op = CollectiveOp::kAllGather;
+    bytes = bytes_of(graph[written].type, graph.mesh(), collective->wire);
+  } else if (collective->name() == "reduce_scatter") {
+    op = CollectiveOp::kReduceScatter;
+  }
+  const Mesh& mesh = graph.mesh();
+  const bool alike = mesh.tp * mesh.dp % static_cast<int>(profile_.host.devices) == 0;
+  double& of_size =
+      by_size_.try_emplace({alike ? -1 : pp, collective->axis, static_cast<int>(op), bytes}, -1).first->second;
+  if (of_size < 0) {
+    Topology topology(profile_);
+    std::vector<Transfer> transfers;
+    for (const std::vector<int>& ranks : groups_beside(pp, collective->axis))
+      transfers.push_back(topology.collective(op, bytes, ranks));
+    of_size = together_s(topology, transfers);
+  }
+  return known = of_size;
+}
+
+double SimulatedCosts::message_s(int from, int to, int64_t bytes) {
+  const auto [place, is_new] = messages_.try_emplace({from, to, bytes}, 0);
+  if (!is_new) return place->second;
+  const Mesh& mesh = plan_.config.mesh;
+  Topology topology(profile_);
+  std::vector<Transfer> transfers;
+  const int own_from = topology.host_of(mesh.rank({.pp = from, .dp = 0, .tp = 0})),
+            own_to = topology.host_of(mesh.rank({.pp = to, .dp = 0, .tp = 0}));
+  for (int dp = 0; dp < mesh.dp; ++dp)
+    for (int tp = 0; tp < mesh.tp; ++tp) {
+      const int a = mesh.rank({.pp = from, .dp = dp, .tp = tp}), b = mesh.rank({.pp = to, .dp = dp, .tp = tp});
+      if (topology.host_of(a) == own_from || topology.host_of(b) == own_to)
+        transfers.push_back(topology.message(static_cast<double>(bytes), a, b));
+    }
+  return place->second = together_s(topology, transfers);
+}
+
+}  // namespace trine

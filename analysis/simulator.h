@@ -1,0 +1,46 @@
+// The same plan on a cluster that is not here: walks the commands of each pipeline rank (plan/step_program.h) with
+// the costs of a profile, and gives the trace that a run would write.
+//
+// A rank is a thread that launches, a compute lane, and lanes of communication, as on a GPU whose messages go from
+// device to device: kernels and collectives are enqueued, and a lane begins its next work when the one before has
+// ended, what it waits for has ended, and the host has launched it. A message begins when both ends are ready.
+// Ranks that differ only in their tp or dp coordinate do the same at the same time, so one stands for all of a
+// pipeline rank, and all groups of an axis that share a host move their bytes at once and share its links.
+// Deterministic.
+//
+// Not modelled: noise, other jobs, validation and checkpoints, the time between two steps.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "cluster/profile.h"
+#include "plan/plan.h"
+#include "trace/trace.h"
+
+namespace trine {
+
+struct SimulationOptions {
+  std::map<int, double> slow;  // by rank: how many times longer its kernels take
+};
+
+struct Simulation {
+  Trace trace;  // one step; of each pipeline rank the one with dp 0, tp 0
+  double step_s = 0;
+  StepBreakdown mean;  // over all ranks
+};
+
+// REQUIRES: the plan is one for GPUs (plan.config.device), as its kernels are.
+Simulation simulate(const Plan& plan, const Profile& profile, const SimulationOptions& options = {});
+
+// How far a prediction may be from a run, as a factor below and above.
+struct PredictionCertainty {
+  std::string kind;  // "published": products of this device were measured; "unseen"
+  double low = 1, high = 1;
+};
+PredictionCertainty certainty_of(const Profile& profile);
+
+// The model's FLOPs per second as a share of the peak of all devices.
+double mfu(const Config& config, const Profile& profile, double step_s);
+
+}  // namespace trine

@@ -1,0 +1,191 @@
+#include "analysis/simulator.h"
+
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <sstream>
+
+#include "analysis/prediction.h"
+#include "analysis/simulated_costs.h"
+#include "base/error.h"
+#include "plan/config/flags.h"
+#include "tests/data/scratch.h"
+#include "trace/trace_reader.h"
+
+namespace trine {
+namespace {
+
+Plan plan_of(const std::string& flags) {
+  std::istringstream words("train_llama --dry-run --device cuda " + flags);
+  std::vector<std::string> args(std::istream_iterator<std::string>(words), {});
+  std::vector<const char*> argv;
+  for (const std::string& arg : args) argv.push_back(arg.c_str());
+  return build_plan(std::get<Config>(parse_train_flags(static_cast<int>(argv.size()), argv.data(), {}, "")));
+}
+
+// Layers alone count: the head is narrow.
+constexpr const char* kModel =
+    "--hidden 2048 --heads 16 --kv-heads 16 --head-dim 128 --ffn 5504 --vocab 32 --seq 1024 --micro-batch 1 "
+    "--dtype bf16 ";
+
+// Links that cost nothing, and kernels that start by themselves.
+Profile free_links() {
+  Profile profile = load_profile("article-a100");
+  for (const char* change : {"host.nvlink_gb_per_s=1000", "network.nic_gb_per_s=200", "network.nics=1024",
+                             "network.latency_us=0", "device.multiprocessors=1", "device.link_gb_per_s=130",
+                             "host.devices=1024", "host.devices_per_socket=1024", "host.nvlink_devices=1024"})
+    set_value(profile, change);
+  profile.host.nvlink_gb_per_s = 1e12;
+  return profile;
+}
+
+double share(const Simulation& s, EventKind kind) { return s.mean[kind] / s.step_s; }
+
+// Narayanan et al., SC'21, section 2.2: (p - 1) / (v m + p - 1) of the time of ranks is bubble. Zero-bubble H1 (Qi
+// et al. 2023): a third of it is left, as F, I and W take as long; here W has no attention, so between a third and
+// all.
+TEST(Simulator, UniformStagesAndFreeLinksGiveTheIdealBubble) {
+  const Profile profile = free_links();
+  for (const auto& [schedule, v] :
+       {std::pair{"--schedule gpipe", 1}, {"--schedule 1f1b", 1}, {"--schedule interleaved --vpp 2", 2}}) {
+    const int pp = 4, m = 8;
+    const Simulation s = simulate(
+        plan_of(fmt::format("{} --layers 8 --ranks 4 --pp 4 --global-batch 8 {}", kModel, schedule)), profile);
+    const double ideal = static_cast<double>(pp - 1) / (v * m + pp - 1);
+    const double bubble = s.mean[EventKind::kBubble];
+    EXPECT_NEAR(bubble / (bubble + s.mean[EventKind::kCompute]), ideal, 0.01) << schedule;
+  }
+  const Simulation zero =
+      simulate(plan_of(std::string(kModel) + "--layers 8 --ranks 4 --pp 4 --global-batch 8 --schedule zero-bubble"),
+               profile);
+  EXPECT_LT(share(zero, EventKind::kBubble), 3.0 / 11 * 0.7);
+}
+
+TEST(Simulator, CategoriesSumToTheStep) {
+  for (const char* flags :
+       {"--layers 4 --ranks 1 --global-batch 4",
+        "--layers 8 --ranks 16 --tp 2 --pp 4 --global-batch 16 --recompute full",
+        "--layers 8 --ranks 8 --pp 2 --vpp 2 --schedule interleaved --global-batch 16 --tp 2 --zero 1",
+        "--layers 8 --ranks 4 --pp 4 --global-batch 8 --tie-embeddings on"}) {
+    const Simulation s = simulate(plan_of(std::string(kModel) + flags), load_profile("rtx4090"));
+    EXPECT_NEAR(s.mean.step_s, s.step_s, 1e-6 * s.step_s) << flags;
+    EXPECT_GT(s.step_s, 0);
+    for (const RankTrace& rank : s.trace.ranks) EXPECT_NEAR(account(rank.steps[0]).step_s, s.step_s, 1e-6) << flags;
+  }
+}
+
+TEST(Simulator, IsMonotoneAndRepeats) {
+  const Plan plan = plan_of(std::string(kModel) + "--layers 8 --ranks 16 --tp 2 --pp 4 --global-batch 32");
+  const Profile profile = load_profile("rtx4090");
+  const double base = simulate(plan, profile).step_s;
+  EXPECT_EQ(simulate(plan, profile).step_s, base);
+  EXPECT_TRUE(simulate(plan, profile).trace == simulate(plan, profile).trace);
+  for (const char* better : {"device.link_gb_per_s=40", "device.peak_tflops.bf16=400", "network.nic_gb_per_s=50",
+                             "device.memory_gb_per_s=2000", "device.launch_us=1", "host.peer_access=1"}) {
+    Profile other = profile;
+    set_value(other, better);
+    EXPECT_LE(simulate(plan, other).step_s, base * (1 + 1e-9)) << better;
+  }
+  // Work on twice the replicas is not done in less than half the time.
+  const Plan twice = plan_of(std::string(kModel) + "--layers 8 --ranks 32 --tp 2 --pp 4 --global-batch 32");
+  EXPECT_GE(simulate(twice, profile).step_s, base / 2);
+  EXPECT_LT(simulate(twice, profile).step_s, base);
+}
+
+TEST(Simulator, ASlowRankHoldsUpItsPipeline) {
+  const Plan plan = plan_of(std::string(kModel) + "--layers 8 --ranks 8 --tp 2 --pp 4 --global-batch 32");
+  const Profile profile = load_profile("a100-80-sxm");
+  const Simulation even = simulate(plan, profile), slow = simulate(plan, profile, {{{3, 2.0}}});  // of pp 1
+  EXPECT_GT(slow.step_s, 1.4 * even.step_s);
+  EXPECT_LT(slow.step_s, 2.01 * even.step_s);
+  EXPECT_GT(share(slow, EventKind::kBubble), share(even, EventKind::kBubble) + 0.1);
+}
+
+// The order is that of the commands that the executor carries out.
+TEST(Simulator, RunsTheNodesOfTheStepProgram) {
+  for (const char* flags : {"--pp 2 --schedule gpipe", "--pp 2", "--pp 2 --vpp 2 --schedule interleaved",
+                            "--pp 2 --schedule zero-bubble", "--pp 2 --tp 2", "--pp 1"}) {
+    const Plan plan = plan_of(std::string(kModel) + "--layers 4 --ranks 4 --global-batch 8 " + flags);
+    const Simulation s = simulate(plan, load_profile("rtx4090"));
+    for (size_t pp = 0; pp < plan.stages.size(); ++pp) {
+      std::vector<std::pair<int, int>> ran, commands;
+      for (const TraceEvent& event : s.trace.ranks[pp].steps[0].events)
+        if (event.lane == Lane::kCompute) ran.emplace_back(event.node, event.microbatch);
+      step_program(plan.stages[pp], StepMode::kTrain, true).for_each([&](const Command& command) {
+        if (command.kind == CommandKind::kRun) commands.emplace_back(command.node, command.microbatch);
+      });
+      EXPECT_EQ(ran, commands) << flags;
+    }
+  }
+}
+
+// A group that has its host for itself, and the same group beside three others that cross the same sockets.
+TEST(Simulator, GroupsOfAHostShareIt) {
+  const auto of = [](const char* flags, const char* cluster) {
+    const Plan plan = plan_of(std::string(kModel) + flags);
+    const Profile profile = load_profile(cluster);
+    SimulatedCosts costs(plan, profile);
+    const Graph& graph = plan.stages[0].graph;
+    for (size_t n = 0; n < graph.nodes().size(); ++n)
+      if (graph.nodes()[n].lane == Lane::kDp && graph.nodes()[n].op->name() != "all_reduce")
+        return costs.collective_s(0, static_cast<int>(n));
+    return 0.0;
+  };
+  // dp 2 x tp 4: each dp pair crosses the sockets. With tp 1 there is one pair.
+  const double alone = of("--layers 4 --ranks 2 --global-batch 8 --zero 1", "rtx4090-p2p"),
+               beside = of("--layers 4 --ranks 8 --tp 4 --global-batch 8 --zero 1", "rtx4090-p2p");
+  EXPECT_GT(alone, 0);
+  EXPECT_GT(beside, 0.8 * alone);  // a quarter of the bytes, a quarter of the link
+}
+
+TEST(Prediction, SaysWhatItKnows) {
+  const Plan plan = plan_of(
+      "--model llama2-70b --ranks 2048 --tp 2 --pp 16 --vpp 5 --schedule interleaved --recompute full "
+      "--global-batch 1024 --cluster rtx4090 --set device.memory_gib=12");
+  const Prediction p = predict(plan);
+  const auto json = nlohmann::json::parse(prediction_json(p).dump());
+  EXPECT_FALSE(json["fits"]);
+  EXPECT_EQ(json["cluster"], "rtx4090");
+  double sum = 0;
+  for (const auto& [kind, seconds] : json["mean"].items()) sum += seconds.get<double>();
+  EXPECT_NEAR(sum, json["step_s"].get<double>(), 1e-6 * sum);
+  EXPECT_LT(json["certainty"]["low_s"], json["step_s"]);
+  EXPECT_GT(json["certainty"]["high_s"], json["step_s"]);
+  EXPECT_NEAR(json["mfu"].get<double>(), 0.3, 0.15);
+  EXPECT_THAT(prediction_text(p),
+              ::testing::AllOf(::testing::HasSubstr("does not fit"), ::testing::HasSubstr("rtx4090")));
+}
+
+// A predicted trace is read like a measured one.
+TEST(Prediction, ItsTraceIsWrittenAsARunWritesIt) {
+  const testing::ScratchFolder scratch;
+  const Plan plan =
+      plan_of(std::string(kModel) + "--layers 4 --ranks 8 --pp 2 --tp 2 --global-batch 8 --cluster rtx4090");
+  const Prediction prediction = predict(plan);
+  write_predicted_trace(plan, prediction, (scratch / "trace").string());
+  const Trace read = read_trace(scratch / "trace");
+  ASSERT_EQ(read.ranks.size(), 8u);
+  for (const RankTrace& rank : read.ranks) {
+    EXPECT_EQ(rank.coordinate, plan.config.mesh.coordinate(rank.rank));
+    const StepBreakdown own = account(rank.steps[0]),
+                        predicted = account(
+                            prediction.simulation.trace.ranks[static_cast<size_t>(rank.coordinate.pp)].steps[0]);
+    for (int kind = 0; kind < kNumEventKinds; ++kind)
+      EXPECT_NEAR(own.seconds[static_cast<size_t>(kind)], predicted.seconds[static_cast<size_t>(kind)], 1e-6)
+          << rank.rank;
+  }
+}
+
+TEST(Prediction, SlowRanksAreChecked) {
+  Config config;
+  config.mesh = {.pp = 2};
+  config.slow_ranks = {"1:1.5"};
+  EXPECT_EQ(slow_ranks_of(config).at(1), 1.5);
+  for (const char* wrong : {"1", "1:", ":2", "2:1.5", "0:0.5", "a:b", "-1:2"}) {
+    config.slow_ranks = {wrong};
+    testing::expect_error(ExitCode::kConfig, {"--slow"}, [&] { slow_ranks_of(config); });
+  }
+}
+
+}  // namespace
+}  // namespace trine
