@@ -46,12 +46,6 @@ std::string_view words_of(EventKind kind) {
 
 }  // namespace
 
-Profile cluster_of(const Config& config) {
-  Profile profile = load_profile(config.cluster);
-  for (const std::string& change : config.cluster_changes) set_value(profile, change);
-  return profile;
-}
-
 std::map<int, double> slow_ranks_of(const Config& config) {
   std::map<int, double> slow;
   Problems problems;
@@ -77,7 +71,8 @@ std::map<int, double> slow_ranks_of(const Config& config) {
 }
 
 Prediction predict(const Plan& plan) {
-  Prediction prediction{.profile = cluster_of(plan.config), .simulation = {}, .certainty = {}};
+  Prediction prediction{
+      .profile = load_profile(plan.config.cluster, plan.config.cluster_changes), .simulation = {}, .certainty = {}};
   const Profile& profile = prediction.profile;
   prediction.simulation = simulate(plan, profile, {slow_ranks_of(plan.config)});
   prediction.certainty = certainty_of(profile);
@@ -97,8 +92,8 @@ std::string prediction_text(const Prediction& p) {
       "predicted  on {}: {:.3g} s a step ({:.3g} to {:.3g} s: {}), {} tokens/s, {:.1f} % of the devices' peak "
       "(MFU)\n",
       p.profile.name, step_s, step_s * p.certainty.low, step_s * p.certainty.high,
-      p.certainty.kind == "published" ? "kernels of this device were measured by others"
-                                      : "no kernel of this device was measured",
+      p.certainty.kind == "published" ? "as far as published steps on this device were from theirs"
+                                      : "no step on such a device is known",
       format_count(static_cast<int64_t>(p.tokens_per_s)), 100 * p.mfu);
   for (const EventKind kind : kKinds)
     if (mean[kind] > 0)

@@ -8,8 +8,6 @@
 
 namespace trine {
 
-// The profile that the configuration names, with its changes. ConfigError, DataError.
-Profile cluster_of(const Config& config);
 // "3:1.5" each. ConfigError for another form, a rank that is none, and a factor below 1.
 std::map<int, double> slow_ranks_of(const Config& config);
 

@@ -390,8 +390,11 @@ Simulation simulate(const Plan& plan, const Profile& profile, const SimulationOp
 }
 
 PredictionCertainty certainty_of(const Profile& profile) {
-  const bool seen = profile.sources.at("device.efficiency.product").certainty == Certainty::kMeasured;
-  return seen ? PredictionCertainty{"published", 0.88, 1.15} : PredictionCertainty{"unseen", 0.8, 1.3};
+  constexpr std::array<std::string_view, 4> kPublished = {"RTX 4090", "A100 SXM", "A100 PCIe", "H100 SXM"};
+  const bool changed = std::ranges::any_of(
+      profile.sources, [](const auto& source) { return source.second.certainty == Certainty::kGiven; });
+  const bool published = !changed && std::ranges::count(kPublished, profile.device.name) > 0;
+  return published ? PredictionCertainty{"published", 0.85, 1.1} : PredictionCertainty{"unseen", 0.75, 1.4};
 }
 
 double mfu(const Config& config, const Profile& profile, double step_s) {

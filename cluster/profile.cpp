@@ -261,24 +261,35 @@ Profile load_profile(const std::string& name_or_file) {
   return parse_profile(read_text_file(name_or_file), name_or_file);
 }
 
-void set_value(Profile& profile, std::string_view assignment) {
-  const size_t equals = assignment.find('=');
-  const std::string_view path = assignment.substr(0, equals);
-  if (equals == assignment.npos)
-    throw ConfigError(fmt::format("[--set] {} needs the form device.memory_gib=80.", assignment));
-  const ProfileField* field = find_field(path);
-  if (field == nullptr) throw ConfigError(fmt::format("[--set] {}", no_such_path(path)));
-  const std::string_view text = assignment.substr(equals + 1);
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(value))
-    throw ConfigError(fmt::format("[--set] {} got '{}' and needs a number.", path, text));
-  if (!can_be(*field, value)) throw ConfigError(fmt::format("[--set] {}", out_of_range(*field, value)));
-  field->of(profile) = value;
-  profile.sources[std::string(path)] = {"--set", Certainty::kGiven};
+void set_values(Profile& profile, std::span<const std::string> assignments) {
   Problems problems;
-  check_together(profile, "--set", problems);
+  for (const std::string& assignment : assignments) {
+    const size_t equals = std::min(assignment.size(), assignment.find('='));
+    const std::string path = assignment.substr(0, equals);
+    const std::string_view text = std::string_view(assignment).substr(std::min(assignment.size(), equals + 1));
+    const ProfileField* field = find_field(path);
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (equals == assignment.size())
+      problems.add("--set", "{} needs the form device.memory_gib=80.", assignment);
+    else if (field == nullptr)
+      problems.add("--set", "{}", no_such_path(path));
+    else if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(value))
+      problems.add("--set", "{} got '{}' and needs a number.", path, text);
+    else if (!can_be(*field, value))
+      problems.add("--set", "{}", out_of_range(*field, value));
+    if (!problems.empty()) continue;
+    field->of(profile) = value;
+    profile.sources[path] = {"--set", Certainty::kGiven};
+  }
+  if (problems.empty()) check_together(profile, "--set", problems);
   problems.throw_if_any();
+}
+
+Profile load_profile(const std::string& name_or_file, std::span<const std::string> assignments) {
+  Profile profile = load_profile(name_or_file);
+  set_values(profile, assignments);
+  return profile;
 }
 
 nlohmann::ordered_json to_json(const Profile& profile) {

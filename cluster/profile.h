@@ -94,8 +94,11 @@ std::vector<std::string> built_in_profiles();  // their names, sorted
 Profile load_profile(const std::string& name_or_file);
 Profile parse_profile(std::string_view json, const std::string& where);
 
-// "device.memory_gib=80". ConfigError: no such number (the nearest is named), or one that cannot be.
-void set_value(Profile& profile, std::string_view assignment);
+// "device.memory_gib=80" each, checked together: their order does not matter. ConfigError with all problems: no
+// such number (the nearest is named), or one that cannot be.
+void set_values(Profile& profile, std::span<const std::string> assignments);
+// What --cluster and --set ask for.
+Profile load_profile(const std::string& name_or_file, std::span<const std::string> assignments);
 
 // Whole: parse_profile(dump) gives an equal one.
 nlohmann::ordered_json to_json(const Profile& profile);

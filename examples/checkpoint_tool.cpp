@@ -18,8 +18,8 @@
 #include "data/byte_tokenizer_files.h"
 #include "data/text_marks.h"
 #include "data/tokenizer.h"
+#include "examples/commands.h"
 #include "examples/program_flags.h"
-#include "examples/version.h"
 
 namespace trine {
 namespace {
@@ -366,11 +366,7 @@ ExitCode import_hf(int argc, const char* const* argv) {
   return ExitCode::kOk;
 }
 
-struct Command {
-  std::string_view name, help;
-  ExitCode (*run)(int argc, const char* const* argv);
-};
-constexpr Command kCommands[] = {
+constexpr ProgramCommand kCommands[] = {
     {"ls", "lists the checkpoints of a run: size, layout, state, damaged and unfinished ones", ls},
     {"verify", "checks every byte of one or of all", verify},
     {"diff", "which tensors and fields differ between two", diff},
@@ -379,41 +375,10 @@ constexpr Command kCommands[] = {
     {"import-hf", "makes a checkpoint from a Hugging Face folder", import_hf},
 };
 
-std::string overview() {
-  std::string text =
-      "Looks at checkpoints and converts them.\nUsage: checkpoint_tool COMMAND ... "
-      "(checkpoint_tool COMMAND --help)\n";
-  for (const Command& command : kCommands) text += fmt::format("  {:<10} {}\n", command.name, command.help);
-  return text;
-}
-
-ExitCode run(int argc, const char* const* argv) {
-  const std::string_view word = argc > 1 ? argv[1] : "";
-  for (const Command& command : kCommands)
-    if (word == command.name) return command.run(argc - 1, argv + 1);
-  if (word == "--help" || word == "-h") {
-    say(stdout, "{}", overview());
-    return ExitCode::kOk;
-  }
-  if (word == "--version") {
-    say(stdout, "{}\n", version_text());
-    return ExitCode::kOk;
-  }
-  throw ConfigError(word.empty() ? "[flags] no command.\n" + overview()
-                                 : fmt::format("[flags] {} is no command.\n{}", word, overview()));
-}
-
 }  // namespace
 }  // namespace trine
 
 int main(int argc, char** argv) {
-  trine::begin_program();
-  try {
-    const trine::ExitCode code = trine::run(argc, argv);
-    trine::check_said();
-    return static_cast<int>(code);
-  } catch (const std::exception& error) {
-    trine::say(stderr, "checkpoint_tool: {}\n", trine::message_of(error));
-    return static_cast<int>(trine::exit_code_of(error));
-  }
+  return trine::run_program("checkpoint_tool", "Looks at checkpoints and converts them.", trine::kCommands, argc,
+                            argv);
 }

@@ -16,8 +16,6 @@ ExitCode plan_inference(int argc, const char* const* argv);
 ExitCode plan_failures(int argc, const char* const* argv);
 ExitCode plan_article(int argc, const char* const* argv);
 
-// The profile that --cluster names, with --set's numbers in place. ConfigError.
-Profile changed_profile(const std::string& cluster, const std::vector<std::string>& changes);
 // Adds --cluster and --set.
 void add_cluster_flags(CLI::App& app, std::string& cluster, std::vector<std::string>& changes);
 

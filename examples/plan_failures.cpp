@@ -64,7 +64,7 @@ ExitCode plan_failures(int argc, const char* const* argv) {
   Problems problems;
   if (!parse_flags(app, argc, argv, problems)) return ExitCode::kOk;
 
-  const Machine machine(changed_profile(cluster, changes));
+  const Machine machine(load_profile(cluster, changes));
   for (const Number& number : numbers) {
     const std::string flag = number.flag;
     const bool may_be_zero = flag == "--recovery" || flag == "--checkpoint-time" || flag == "--restart-time" ||

@@ -63,7 +63,7 @@ ExitCode plan_inference(int argc, const char* const* argv) {
   Problems problems;
   if (!parse_flags(app, argc, argv, problems)) return ExitCode::kOk;
 
-  const Machine machine(changed_profile(cluster, changes));
+  const Machine machine(load_profile(cluster, changes));
   if (app.count("--devices") == 0) devices = machine.devices_per_host();
   if (devices < 1 || devices > 100'000) problems.add("flags", "--devices is {}; it needs 1 to 100,000.", devices);
   if (context < 1 || context > int64_t{1} << 31)

@@ -3,16 +3,10 @@
 
 #include "base/error.h"
 #include "base/program.h"
+#include "examples/commands.h"
 #include "examples/plan_commands.h"
-#include "examples/version.h"
 
 namespace trine {
-
-Profile changed_profile(const std::string& cluster, const std::vector<std::string>& changes) {
-  Profile profile = load_profile(cluster);
-  for (const std::string& change : changes) set_value(profile, change);
-  return profile;
-}
 
 void add_cluster_flags(CLI::App& app, std::string& cluster, std::vector<std::string>& changes) {
   app.add_option("--cluster", cluster,
@@ -50,11 +44,7 @@ ExitCode plan_clusters(int argc, const char* const* argv) {
 
 namespace {
 
-struct Command {
-  std::string_view name, help;
-  ExitCode (*run)(int argc, const char* const* argv);
-};
-constexpr Command kCommands[] = {
+constexpr ProgramCommand kCommands[] = {
     {"clusters", "the built-in clusters in numbers, or those of files", plan_clusters},
     {"inference", "how fast devices that share a model write text, for how many, for how much", plan_inference},
     {"failures", "what failures cost a run: progress, checkpoints, spare hosts, days, energy, money",
@@ -62,39 +52,9 @@ constexpr Command kCommands[] = {
     {"article", "the claims of \"A100/H100 are too expensive, why not use 4090?\", one by one", plan_article},
 };
 
-std::string overview() {
-  std::string text = "What clusters can do.\nUsage: plan_llama COMMAND ... (plan_llama COMMAND --help)\n";
-  for (const Command& command : kCommands) text += fmt::format("  {:<10} {}\n", command.name, command.help);
-  return text;
-}
-
-ExitCode run(int argc, const char* const* argv) {
-  const std::string_view word = argc > 1 ? argv[1] : "";
-  for (const Command& command : kCommands)
-    if (word == command.name) return command.run(argc - 1, argv + 1);
-  if (word == "--help" || word == "-h") {
-    say(stdout, "{}", overview());
-    return ExitCode::kOk;
-  }
-  if (word == "--version") {
-    say(stdout, "{}\n", version_text());
-    return ExitCode::kOk;
-  }
-  throw ConfigError(word.empty() ? "[flags] no command.\n" + overview()
-                                 : fmt::format("[flags] {} is no command.\n{}", word, overview()));
-}
-
 }  // namespace
 }  // namespace trine
 
 int main(int argc, char** argv) {
-  trine::begin_program();
-  try {
-    const trine::ExitCode code = trine::run(argc, argv);
-    trine::check_said();
-    return static_cast<int>(code);
-  } catch (const std::exception& error) {
-    trine::say(stderr, "plan_llama: {}\n", trine::message_of(error));
-    return static_cast<int>(trine::exit_code_of(error));
-  }
+  return trine::run_program("plan_llama", "What clusters can do.", trine::kCommands, argc, argv);
 }

@@ -15,8 +15,6 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
     for (const std::string& name : option->get_lnames()) names.push_back(name);
   }
-  for (const CLI::App* subcommand : app.get_subcommands())  // the one that was given
-    for (const std::string& name : flag_names(*subcommand)) names.push_back(name);
   return names;
 }
 
@@ -70,7 +68,7 @@ bool parse_flags(CLI::App& app, int argc, const char* const* argv, Problems& pro
   } catch (const CLI::ParseError& error) {
     throw ConfigError(fmt::format("[flags] {}. --help shows what it needs.", error.what()));
   }
-  complain_about_extras(app.remaining(/*recurse=*/true), flag_names(app), problems);
+  complain_about_extras(app.remaining(), flag_names(app), problems);
   return true;
 }
 

@@ -7,6 +7,7 @@ Rewrites the blocks; --check compares them: exit 1 with the difference if one is
 """
 import argparse
 import difflib
+import json
 import os
 import pathlib
 import re
@@ -98,7 +99,31 @@ def readme_sample(programs):
     return fenced([*text.replace("\ndata ", "\n  all on desk\ndata ").splitlines(), "..."])  # mpirun tells the host
 
 
+# LLaMA-2 70B on 2,048 devices, 4 M tokens a step: cluster, tp, pp, recomputation.
+HEADLINE = [("rtx4090", 2, 16, "full"), ("rtx4090-p2p", 2, 16, "full"), ("rtx4090-8x200g", 2, 16, "full"),
+            ("a100-80-sxm", 4, 8, "none"), ("h800-sxm", 2, 16, "none"), ("h100-sxm", 4, 8, "none")]
+
+
+def training_2048(programs):
+    text = ("| cluster | layout | step, s | MFU, % | communication exposed, % | bubble, % | days for 2 T tokens |\n"
+            "|---|---|---|---|---|---|---|\n")
+    for cluster, tp, pp, recompute in HEADLINE:
+        found = json.loads(programs.train_llama(
+            "--model", "llama2-70b", "--global-batch", "1024", "--seq", "4096", "--dry-run", "--ranks", "2048", "--tp",
+            str(tp), "--pp", str(pp), "--vpp", "5", "--schedule", "interleaved", "--recompute", recompute, "--cluster",
+            cluster, "--json"))["predicted"]
+        if not found["fits"]:
+            sys.exit(f"llama2-70b does not fit {cluster}")
+        mean, step = found["mean"], found["step_s"]
+        exposed = sum(mean[f"comm_{axis}_s"] for axis in ("tp", "pp", "dp"))
+        text += (f"| `{cluster}` | tp {tp} pp {pp}, recompute {recompute} | {step:.1f} | {100 * found['mfu']:.0f} | "
+                 f"{100 * exposed / step:.0f} | {100 * mean['bubble_s'] / step:.0f} | "
+                 f"{2e12 / found['tokens_per_s'] / 86400:.0f} |\n")
+    return text
+
+
 OUTPUTS = {
+    "training-2048": training_2048,
     "memory-of-tiny": memory_of_tiny,
     "recomputation": recomputation,
     "graph-forward": lambda programs: graph_of_a_layer(programs, "F"),

@@ -4,6 +4,13 @@ add_test(NAME layers COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/scripts/check_layer
 foreach(script check_layers install_packages gpu_table cuda_rewrite update_docs)
   add_test(NAME scripts.${script} COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/${script}_test.py)
 endforeach()
+# What explains and predicts needs no library of ranks, devices or checkpoints: so it runs on a laptop.
+foreach(program test_trace test_cluster test_analysis plan_llama)
+  if(NOT TRINE_SANITIZE)
+    add_test(NAME links_alone.${program}
+             COMMAND sh -c "libraries=$(ldd $<TARGET_FILE:${program}>) && ! echo \"$libraries\" | grep -iE 'mpi|cuda|nccl|dnnl|hdf5'")
+  endif()
+endforeach()
 if(NOT TRINE_SANITIZE)  # with all programs
   add_test(NAME scripts.gpu_check COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/gpu_check_test.py
                                           ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})

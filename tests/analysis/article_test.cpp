@@ -89,8 +89,8 @@ TEST(Article, RowsFollowTheInputsOfTheArticle) {
 TEST(Article, TodaysRowsFollowTheProfiles) {
   TodayInputs today = today_inputs();
   Profile profile = load_profile("rtx4090");
-  set_value(profile, "device.link_gb_per_s=31.5");
-  set_value(profile, "collective.bulk_us=1");
+  set_values(profile, std::vector<std::string>{"device.link_gb_per_s=31.5"});
+  set_values(profile, std::vector<std::string>{"collective.bulk_us=1"});
   today.rtx4090 = Machine(profile);
   EXPECT_THAT(changed(article_inputs(), today, &ArticleResult::realistic), IsSupersetOf({"H08", "T23"}));
   EXPECT_THAT(changed(article_inputs(), today, &ArticleResult::recomputed), ElementsAre());

@@ -34,7 +34,7 @@ Profile free_links() {
   for (const char* change : {"host.nvlink_gb_per_s=1000", "network.nic_gb_per_s=200", "network.nics=1024",
                              "network.latency_us=0", "device.multiprocessors=1", "device.link_gb_per_s=130",
                              "host.devices=1024", "host.devices_per_socket=1024", "host.nvlink_devices=1024"})
-    set_value(profile, change);
+    set_values(profile, std::vector<std::string>{change});
   profile.host.nvlink_gb_per_s = 1e12;
   return profile;
 }
@@ -83,7 +83,7 @@ TEST(Simulator, IsMonotoneAndRepeats) {
   for (const char* better : {"device.link_gb_per_s=40", "device.peak_tflops.bf16=400", "network.nic_gb_per_s=50",
                              "device.memory_gb_per_s=2000", "device.launch_us=1", "host.peer_access=1"}) {
     Profile other = profile;
-    set_value(other, better);
+    set_values(other, std::vector<std::string>{better});
     EXPECT_LE(simulate(plan, other).step_s, base * (1 + 1e-9)) << better;
   }
   // Work on twice the replicas is not done in less than half the time.

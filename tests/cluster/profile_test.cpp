@@ -63,7 +63,7 @@ TEST(Profile, MistakesOfAFileAreAllNamed) {
 TEST(Profile, SlipsOfUnitsAreSeen) {
   const auto changed = [](const char* path, double value) {
     Profile profile = load_profile("h100-sxm");
-    set_value(profile, fmt::format("{}={}", path, value));
+    set_values(profile, std::vector<std::string>{fmt::format("{}={}", path, value)});
   };
   expect_error(ExitCode::kConfig, {"sparsity"}, [&] {
     nlohmann::json json = nlohmann::json::parse(to_json(load_profile("rtx4090")).dump());
@@ -96,8 +96,8 @@ TEST(Profile, AKnownDeviceIsHeldAgainstItsDataSheet) {
     EXPECT_NO_THROW(parse_profile(json.dump(), "mine.json")) << slip.profile;
   }
   Profile profile = load_profile("rtx4090");
-  EXPECT_NO_THROW(set_value(profile, "device.peak_tflops.bf16=330.3"));
-  EXPECT_NO_THROW(set_value(profile, "device.link_gb_per_s=63"));
+  EXPECT_NO_THROW(set_values(profile, std::vector<std::string>{"device.peak_tflops.bf16=330.3"}));
+  EXPECT_NO_THROW(set_values(profile, std::vector<std::string>{"device.link_gb_per_s=63"}));
 }
 
 TEST(Profile, UnitsAThousandTimesOffAndFractionsOfADeviceAreSeen) {
@@ -112,20 +112,37 @@ TEST(Profile, UnitsAThousandTimesOffAndFractionsOfADeviceAreSeen) {
   refused("/host/devices", 2.5, {"host.devices is 2.5", "a whole number"});
   refused("/host/peer_access", 0.5, {"a whole number"});
   Profile profile = load_profile("h100-sxm");
-  expect_error(ExitCode::kConfig, {"a whole number"}, [&] { set_value(profile, "host.devices=4.5"); });
-  EXPECT_NO_THROW(set_value(profile, "network.oversubscription=1.5"));
+  expect_error(ExitCode::kConfig, {"a whole number"},
+               [&] { set_values(profile, std::vector<std::string>{"host.devices=4.5"}); });
+  EXPECT_NO_THROW(set_values(profile, std::vector<std::string>{"network.oversubscription=1.5"}));
+}
+
+// A host gets NVLink in two numbers, neither of which can be alone.
+TEST(Profile, NumbersThatBelongTogetherMayComeInAnyOrder) {
+  for (const std::vector<std::string>& changes :
+       {std::vector<std::string>{"host.nvlink_devices=8", "host.nvlink_gb_per_s=300"},
+        std::vector<std::string>{"host.nvlink_gb_per_s=300", "host.nvlink_devices=8"}})
+    EXPECT_EQ(load_profile("rtx4090", changes).host.nvlink_devices, 8);
+  expect_error(ExitCode::kConfig, {"host.nvlink_gb_per_s is 0"},
+               [] { load_profile("rtx4090", std::vector<std::string>{"host.nvlink_devices=8"}); });
+  expect_error(ExitCode::kConfig, {"memori_gib", "needs a number"}, [] {
+    load_profile("rtx4090", std::vector<std::string>{"device.memori_gib=8", "device.power_w=much"});
+  });
 }
 
 TEST(Profile, SetChangesOneNumber) {
   Profile profile = load_profile("rtx4090");
-  set_value(profile, "device.memory_gib=80");
+  set_values(profile, std::vector<std::string>{"device.memory_gib=80"});
   EXPECT_EQ(profile.device.memory_gib, 80);
   EXPECT_EQ(profile.sources.at("device.memory_gib").certainty, Certainty::kGiven);
   expect_error(ExitCode::kConfig, {"device.memori_gib", "device.memory_gib"},
-               [&] { set_value(profile, "device.memori_gib=80"); });
-  expect_error(ExitCode::kConfig, {"needs a number"}, [&] { set_value(profile, "device.memory_gib=lots"); });
-  expect_error(ExitCode::kConfig, {"needs the form"}, [&] { set_value(profile, "device.memory_gib"); });
-  expect_error(ExitCode::kConfig, {"needs 0.1 to"}, [&] { set_value(profile, "device.memory_gib=-1"); });
+               [&] { set_values(profile, std::vector<std::string>{"device.memori_gib=80"}); });
+  expect_error(ExitCode::kConfig, {"needs a number"},
+               [&] { set_values(profile, std::vector<std::string>{"device.memory_gib=lots"}); });
+  expect_error(ExitCode::kConfig, {"needs the form"},
+               [&] { set_values(profile, std::vector<std::string>{"device.memory_gib"}); });
+  expect_error(ExitCode::kConfig, {"needs 0.1 to"},
+               [&] { set_values(profile, std::vector<std::string>{"device.memory_gib=-1"}); });
 }
 
 }  // namespace

@@ -1,0 +1,47 @@
+#include "examples/commands.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/program.h"
+#include "examples/version.h"
+
+namespace trine {
+namespace {
+
+ExitCode run(const std::string& overview, std::span<const ProgramCommand> commands, int argc,
+             const char* const* argv) {
+  const std::string_view word = argc > 1 ? argv[1] : "";
+  for (const ProgramCommand& command : commands)
+    if (word == command.name) return command.run(argc - 1, argv + 1);
+  if (word == "--help" || word == "-h") {
+    say(stdout, "{}", overview);
+    return ExitCode::kOk;
+  }
+  if (word == "--version") {
+    say(stdout, "{}\n", version_text());
+    return ExitCode::kOk;
+  }
+  throw ConfigError(word.empty() ? "[flags] no command.\n" + overview
+                                 : fmt::format("[flags] {} is no command.\n{}", word, overview));
+}
+
+}  // namespace
+
+int run_program(const std::string& program, const std::string& what, std::span<const ProgramCommand> commands,
+                int argc, const char* const* argv) {
+  begin_program();
+  try {
+    std::string overview = fmt::format("{0}\nUsage: {1} COMMAND ... ({1} COMMAND --help)\n", what, program);
+    for (const ProgramCommand& command : commands)
+      overview += fmt::format("  {:<10} {}\n", command.name, command.help);
+    const ExitCode code = run(overview, commands, argc, argv);
+    check_said();
+    return static_cast<int>(code);
+  } catch (const std::exception& error) {
+    say(stderr, "{}: {}\n", program, message_of(error));
+    return static_cast<int>(exit_code_of(error));
+  }
+}
+
+}  // namespace trine
