@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/file_system.h"
 #include "base/text.h"
 #include "trace/trace_writer.h"
 
@@ -143,6 +144,10 @@ void write_predicted_trace(const Plan& plan, const Prediction& prediction, const
     RankTrace& own = trace.ranks.emplace_back(of_stage[static_cast<size_t>(at.pp)]);
     own.rank = rank, own.coordinate = at, own.host = fmt::format("host {}", rank / devices);
   }
+  if (const auto names = is_there(folder) ? names_in(folder) : std::nullopt; names && !names->empty())
+    throw ConfigError(fmt::format(
+        "[flags] --predict-trace {} is not empty: nothing in it is replaced. Choose another folder, or empty it.",
+        folder));
   std::filesystem::create_directories(folder);
   write_trace(trace, folder);
 }

@@ -25,7 +25,7 @@ Prediction predict(const Plan& plan);
 std::string prediction_text(const Prediction& prediction);
 nlohmann::ordered_json prediction_json(const Prediction& prediction);
 // Writes the predicted step as a run writes its trace: a file for each rank; of more than 256 ranks, for the first
-// of each pipeline rank. DataError.
+// of each pipeline rank. ConfigError for a folder with anything in it, DataError.
 void write_predicted_trace(const Plan& plan, const Prediction& prediction, const std::string& folder);
 
 }  // namespace trine

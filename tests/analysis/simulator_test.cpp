@@ -101,6 +101,42 @@ TEST(Simulator, ASlowRankHoldsUpItsPipeline) {
   EXPECT_GT(share(slow, EventKind::kBubble), share(even, EventKind::kBubble) + 0.1);
 }
 
+// A message begins when its receiver is ready too, and a slot is free again when it has arrived: a stage that is
+// followed by a slow one cannot run ahead by more than its slots and the receive that is posted ahead.
+TEST(Simulator, AStageCannotRunAheadOfASlowOne) {
+  const Plan plan = plan_of(std::string(kModel) + "--layers 4 --ranks 2 --pp 2 --schedule gpipe --global-batch 8");
+  const Simulation s = simulate(plan, load_profile("a100-80-sxm"), {{{1, 4.0}}});
+  // By microbatch, when its forward began and ended.
+  const auto forwards = [&](size_t pp) {
+    std::vector<std::pair<int64_t, int64_t>> times(8, {INT64_MAX, 0});
+    const RankTrace& rank = s.trace.ranks[pp];
+    for (const TraceEvent& event : rank.steps[0].events)
+      if (event.lane == Lane::kCompute && event.microbatch >= 0 && s.trace.label(rank, event)->phase == "F") {
+        auto& [begin, end] = times[static_cast<size_t>(event.microbatch)];
+        begin = std::min(begin, event.t0_ns), end = std::max(end, event.t1_ns);
+      }
+    return times;
+  };
+  const auto first = forwards(0), second = forwards(1);
+  for (size_t m = 4; m < 8; ++m) EXPECT_GE(first[m].second, second[m - 4].second) << m;
+}
+
+// One microbatch through two stages: each message adds its time twice, up and down.
+TEST(Simulator, MessagesAddTheirTime) {
+  const Plan plan = plan_of(std::string(kModel) + "--layers 4 --ranks 2 --pp 2 --global-batch 1");
+  Profile quick = free_links(), slow = quick;
+  slow.host.nvlink_gb_per_s = 0.01;
+  SimulatedCosts costs(plan, slow);
+  int64_t bytes = 0;
+  for (size_t n = 0; n < plan.stages[0].graph.nodes().size(); ++n)
+    bytes = std::max(bytes, costs.node(0, static_cast<int>(n)).message_bytes);
+  EXPECT_EQ(bytes, 1024 * 2048 * 2);
+  const double message = costs.message_s(0, 1, bytes);
+  EXPECT_NEAR(message, static_cast<double>(bytes) / 0.01e9, 1e-6);
+  // Beside the two messages only the norm's few bytes cross.
+  EXPECT_NEAR(simulate(plan, slow).step_s - simulate(plan, quick).step_s, 2 * message, 0.01 * message);
+}
+
 // The order is that of the commands that the executor carries out.
 TEST(Simulator, RunsTheNodesOfTheStepProgram) {
   for (const char* flags : {"--pp 2 --schedule gpipe", "--pp 2", "--pp 2 --vpp 2 --schedule interleaved",
@@ -163,6 +199,8 @@ TEST(Prediction, ItsTraceIsWrittenAsARunWritesIt) {
       plan_of(std::string(kModel) + "--layers 4 --ranks 8 --pp 2 --tp 2 --global-batch 8 --cluster rtx4090");
   const Prediction prediction = predict(plan);
   write_predicted_trace(plan, prediction, (scratch / "trace").string());
+  testing::expect_error(ExitCode::kConfig, {"is not empty"},
+                        [&] { write_predicted_trace(plan, prediction, (scratch / "trace").string()); });
   const Trace read = read_trace(scratch / "trace");
   ASSERT_EQ(read.ranks.size(), 8u);
   for (const RankTrace& rank : read.ranks) {
