@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/mesh.h"
 #include "base/trace_event.h"
@@ -30,5 +31,15 @@ inline constexpr std::array<EventKind, kAxes.size()> kCommKinds = {EventKind::kC
 //   2. of the events in that lane: the one that began last (the innermost, where events nest).
 // Events may overlap, come in any order and reach out of the step.
 StepBreakdown account(std::span<const TraceEvent> events, int64_t step_begin_ns, int64_t step_end_ns);
+
+// The same as it goes on: which event counts from when to when, -1 where none does (idle). The pieces follow each
+// other, fill the step, and summed by the kind of their event they are the breakdown.
+struct CountedTime {
+  int64_t t0_ns = 0, t1_ns = 0;
+  int64_t event = -1;  // index in `events`
+  bool operator==(const CountedTime&) const = default;
+};
+std::vector<CountedTime> counted_times(std::span<const TraceEvent> events, int64_t step_begin_ns,
+                                       int64_t step_end_ns);
 
 }  // namespace trine
