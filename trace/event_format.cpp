@@ -114,10 +114,22 @@ std::string EventFormat::header() const {
       "\"displayTimeUnit\": \"ms\",\n\"baseTimeNanoseconds\": {},\n\"host_name\": {},\n\"trine\": {},\n"
       "\"traceEvents\": [\n",
       dump(distributed), header_.rank, dump(header_.device), header_.origin_unix_ns, dump(header_.host), dump(own));
+  return text + rows();
+}
+
+std::string EventFormat::merged_header() const {
+  return fmt::format(
+             "{{\"schemaVersion\": 1,\n\"displayTimeUnit\": \"ms\",\n\"baseTimeNanoseconds\": {},\n"
+             "\"trine\": {{\"merged\": true}},\n\"traceEvents\": [\n",
+             header_.origin_unix_ns) +
+         rows();
+}
+
+std::string EventFormat::rows() const {
   const int rank = header_.rank;
-  text += metadata("process_name", rank, 0, {{"name", fmt::format("rank {}", rank)}});
+  std::string text = metadata("process_name", rank, 0, {{"name", fmt::format("rank {}", rank)}});
   std::string labels = header_.host;
-  if (mesh.num_ranks() > 1)
+  if (header_.mesh.num_ranks() > 1)
     labels += fmt::format("{}pp {} dp {} tp {}", labels.empty() ? "" : ", ", coordinate_.pp, coordinate_.dp,
                           coordinate_.tp);
   text += ",\n" + metadata("process_labels", rank, 0, {{"labels", labels}});

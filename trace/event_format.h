@@ -21,8 +21,12 @@ class EventFormat {
  public:
   explicit EventFormat(const TraceHeader& header);
 
-  // All that comes before the first event, and the names of the rows; text up to the last event without a comma.
+  // All that comes before the first event, and rows(); text up to the last event without a comma.
   std::string header() const;
+  // The same of a file in which other ranks follow.
+  std::string merged_header() const;
+  // The names of the process and of its rows: "{...},\n{...}".
+  std::string rows() const;
   // ",\n{...},\n{...}": the step's bounds, then its events in their order, then counters.
   std::string step(const StepTrace& step);
 

@@ -178,6 +178,9 @@ void FileReader::read_own_header() {
     if (key == "format") {
       if (const int format = integer_of<int>(number()); format != 1)
         throw Contradiction(fmt::format("format {} of the trace, and this program reads format 1", format));
+    } else if (key == "merged") {
+      throw DataError(fmt::format(
+          "[trace] {}: ranks were merged into this file, for viewers. Name the run's folder.", path_.string()));
     } else if (key == "rank") {
       rank_.rank = integer_of<int>(number());
     } else if (key == "host") {
@@ -198,7 +201,7 @@ void FileReader::read_own_header() {
     throw Contradiction(
         fmt::format("rank {} of a layout of pp {} dp {} tp {}", rank_.rank, mesh_.pp, mesh_.dp, mesh_.tp));
   rank_.coordinate = mesh_.coordinate(rank_.rank);
-  wanted_ = selection_.ranks.empty() || std::ranges::count(selection_.ranks, rank_.rank) > 0;
+  wanted_ = selection_.ranks.contains(rank_.rank);
 }
 
 void FileReader::read_node(Token first, std::vector<NodeLabel>& nodes) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "plan/config/config.h"
 #include "trace/trace.h"
 
 namespace trine {
@@ -15,7 +16,7 @@ namespace trine {
 // Which part of a trace is read.
 struct TraceSelection {
   int64_t first_step = 1, last_step = std::numeric_limits<int64_t>::max();  // both included
-  std::vector<int> ranks;                                                   // empty: all
+  RankList ranks;
 };
 
 // The files of `where`: itself, or of a folder (a run's, or one that holds traces) rank-*.json.gz and rank-*.json,

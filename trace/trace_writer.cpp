@@ -39,18 +39,22 @@ void TraceWriter::write(std::string text, int64_t max_bytes) {
   }
 }
 
+TraceHeader header_of(const Trace& trace, const RankTrace& rank) {
+  const auto stage = static_cast<size_t>(rank.coordinate.pp);
+  return {.mesh = trace.mesh,
+          .rank = rank.rank,
+          .backend = trace.backend,
+          .host = rank.host,
+          .device = rank.device,
+          .clock = rank.steps.empty() ? ClockOffset{} : rank.steps.front().clock,
+          .origin_unix_ns = trace.origin_unix_ns,
+          .nodes = stage < trace.nodes.size() ? trace.nodes[stage] : std::vector<NodeLabel>{}};
+}
+
 void write_trace(const Trace& trace, const std::filesystem::path& folder, bool compressed) {
   for (const RankTrace& rank : trace.ranks) {
-    const auto stage = static_cast<size_t>(rank.coordinate.pp);
     TraceWriter writer(folder / (rank_name(rank.rank) + (compressed ? ".json.gz" : ".json")),
-                       {.mesh = trace.mesh,
-                        .rank = rank.rank,
-                        .backend = trace.backend,
-                        .host = rank.host,
-                        .device = rank.device,
-                        .clock = rank.steps.empty() ? ClockOffset{} : rank.steps.front().clock,
-                        .origin_unix_ns = trace.origin_unix_ns,
-                        .nodes = stage < trace.nodes.size() ? trace.nodes[stage] : std::vector<NodeLabel>{}});
+                       header_of(trace, rank));
     for (const StepTrace& step : rank.steps) writer.write_step(step);
     if (const auto warning = writer.file().take_warning()) throw DataError(*warning);
   }

@@ -28,6 +28,8 @@ struct TraceHeader {
   std::vector<NodeLabel> nodes;
 };
 
+TraceHeader header_of(const Trace& trace, const RankTrace& rank);
+
 // Where a write fails, its step is left out; training goes on (see OutputFile).
 class TraceWriter {
  public:

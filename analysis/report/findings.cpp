@@ -64,8 +64,7 @@ void Findings::stragglers() {
   for (const Straggler& late : report_.stragglers) {
     if (found_.size() == 3) break;  // more are in their table
     double waited = 0;
-    const auto column =
-        static_cast<size_t>(std::ranges::lower_bound(report_.ranks, late.rank) - report_.ranks.begin());
+    const size_t column = report_.index(late.rank);
     for (const auto& row : report_.waits) waited = std::max(waited, row[column]);
     const bool data = late.cause == LateCause::kData, host = late.cause == LateCause::kHost;
     const char* what = data ? "reads its data" : host ? "spends on its host, or stopped," : "computes";
@@ -75,9 +74,9 @@ void Findings::stragglers() {
                              : "Its hardware is slower or shared: look at clocks, temperature and other processes "
                                "there, or leave that host out.";
     found_.push_back(
-        {fmt::format("{} {} {} longer per step than its peers for the same work, {}; one of them waits "
+        {fmt::format("R{} {} {} longer per step than its peers for the same work, {}; one of them waits "
                      "{} for it. {}",
-                     rank_text(report_, late.rank), what, of_step(late.late_s),
+                     rank_text(report_, late.rank).substr(1), what, of_step(late.late_s),
                      late.steady ? "steadily" : "in bursts", seconds_text(waited), advice),
          data   ? "data"
          : host ? "host"
@@ -178,7 +177,7 @@ void Findings::axes() {
         {fmt::format("Exposed {} communication takes {}; {} more hides behind compute. Most is {}: {} at "
                      "{:.3g} GB/s per rank. {}",
                      name(axis), of_step(s), seconds_text(hidden), most ? most->op : "",
-                     seconds_text(most ? most->exposed_s : 0), most ? most->gb_per_s() : 0, advice),
+                     seconds_text(most ? most->exposed_s : 0), most ? most->gb_per_s : 0, advice),
          std::string(name(axis)), std::nullopt, std::nullopt, axis, s});
   }
 }
@@ -244,7 +243,8 @@ void Findings::own_categories() {
   say(EventKind::kOptimizer, 0.15,
       "A larger batch per step, or --zero with more dp ranks, makes it a smaller share.");
   if (idle_said_) return;
-  say(EventKind::kHost, 0.03, "Nothing else runs meanwhile: logging, metrics or a slow file system.");
+  say(EventKind::kHost, 0.03,
+      "Nothing else runs meanwhile: logging, metrics, writing this trace, or a slow file system.");
   say(EventKind::kIdle, 0.05,
       "No lane works: the host is late to start work, or more ranks than cores share this "
       "machine.");

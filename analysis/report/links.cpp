@@ -5,8 +5,6 @@
 
 namespace trine {
 
-double LinkReport::gb_per_s() const { return exposed_s + hidden_s > 0 ? bytes / (exposed_s + hidden_s) * 1e-9 : 0; }
-
 void LinkAnalysis::add(const StepView& view) {
   ++steps_;
   for (const RankView& rank : view.ranks) {
@@ -41,7 +39,7 @@ void LinkAnalysis::add(const StepView& view) {
       until->second = std::max(until->second, end);
       link->hidden_s += busy;  // all, until finish()
       const Axis axis = axis_of(event->lane);
-      GroupReport& group = groups_[{axis, view.trace->mesh.group(rank.rank->coordinate, axis).front()}];
+      GroupReport& group = groups_[{axis, first_of_group(view.trace->mesh, rank.rank->coordinate, axis)}];
       if (group.ranks.empty()) group.axis = axis, group.ranks = view.trace->mesh.group(rank.rank->coordinate, axis);
       if (event->bytes > 0) {
         group.bytes += static_cast<double>(event->bytes);
@@ -54,7 +52,8 @@ void LinkAnalysis::add(const StepView& view) {
 void LinkAnalysis::finish(Report& report) const {
   for (const auto& [key, sums] : links_) {
     LinkReport link = sums;
-    link.hidden_s = std::max(link.hidden_s - link.exposed_s, 0.0);  // of what was busy
+    if (link.hidden_s > 0) link.gb_per_s = link.bytes / link.hidden_s * 1e-9;  // here still all that was busy
+    link.hidden_s = std::max(link.hidden_s - link.exposed_s, 0.0);
     for (double* s : {&link.exposed_s, &link.hidden_s, &link.wait_s}) *s /= rank_steps_;
     link.count /= steps_, link.bytes /= steps_;
     report.links.push_back(link);
@@ -68,14 +67,12 @@ void WaitAnalysis::add(const StepView& view, const Report& report) {
   ++steps_;
   const size_t n = report.ranks.size();
   if (seconds_.empty()) seconds_.assign(n, std::vector<double>(n));
-  const auto index = [&](int rank) {
-    return static_cast<size_t>(std::ranges::lower_bound(report.ranks, rank) - report.ranks.begin());
-  };
   for (const RankView& rank : view.ranks)
     for (const CountedTime& time : rank.times) {
       if (time.event < 0) continue;
       const int source = rank.waits_for[static_cast<size_t>(time.event)];
-      if (source >= 0 && view.find(source)) seconds_[index(rank.rank->rank)][index(source)] += seconds(time);
+      if (source >= 0 && view.find(source))
+        seconds_[report.index(rank.rank->rank)][report.index(source)] += seconds(time);
     }
 }
 

@@ -7,6 +7,8 @@
 namespace trine {
 namespace {
 
+constexpr int64_t kMostCompared = 1 << 22;  // actions of all ranks, with which schedules are compared
+
 // "layers.3.attention": 3; -1: of no layer.
 int layer_of(std::string_view scope) {
   constexpr std::string_view kPrefix = "layers.";
@@ -47,6 +49,11 @@ std::vector<ActionSpan> actions_of(const StepView& view, const RankView& rank) {
                      action.t0 - view.ranks[0].step->begin_ns,
                      action.t1 - view.ranks[0].step->begin_ns});
   }
+  // Where no action has weight gradients alone, a backward is whole, whatever its nodes say.
+  const auto kind_of = [](const ActionSpan& span) { return span.action.kind; };
+  if (std::ranges::find(spans, ActionKind::kWeightGrad, kind_of) == spans.end())
+    for (ActionSpan& span : spans)
+      if (span.action.kind == ActionKind::kInputGrad) span.action.kind = ActionKind::kBackward;
   return spans;
 }
 
@@ -115,7 +122,7 @@ void PipelineAnalysis::finish(Report& report) const {
   for (const auto& [pp, s] : by_rank) sum += s, most = std::max(most, s);
   to.uneven_s = most - sum / static_cast<double>(by_rank.size());
   to.ran = ran_;
-  if (microbatches_ > 4096 || to.pp * vpp_ > 4096) return;
+  if (int64_t{microbatches_} * to.pp * vpp_ > kMostCompared) return;
   to.kind = kind_of(ran_, to.pp, vpp_, microbatches_);
   if (to.kind) to.ideal_share = ideal_bubble(*to.kind, to.pp, vpp_, microbatches_).share;
 }

@@ -28,13 +28,6 @@ std::vector<StepReport> account_steps(const Trace& trace) {
   return steps;
 }
 
-double own_s(const StepBreakdown& time) {
-  double s = 0;
-  for (size_t k = 0; k < time.seconds.size(); ++k)
-    if (const auto kind = static_cast<EventKind>(k); !is_wire(kind) && !is_waiting(kind)) s += time.seconds[k];
-  return s;
-}
-
 // The category that grew most from `usual` to `now`, of those a rank has to answer for itself, or of all.
 EventKind grown(const StepBreakdown& now, const StepBreakdown& usual, bool own) {
   size_t most = static_cast<size_t>(EventKind::kIdle);
@@ -47,6 +40,13 @@ EventKind grown(const StepBreakdown& now, const StepBreakdown& usual, bool own) 
 }
 
 }  // namespace
+
+double own_s(const StepBreakdown& time) {
+  double s = 0;
+  for (size_t k = 0; k < time.seconds.size(); ++k)
+    if (const auto kind = static_cast<EventKind>(k); !is_wire(kind) && !is_waiting(kind)) s += time.seconds[k];
+  return s;
+}
 
 std::vector<OddStep> odd_steps(const Report& report) {
   constexpr double kOdd = 0.3;  // longer than the typical step by this share
@@ -88,6 +88,16 @@ std::vector<MemoryReport> memory_of(const Trace& trace) {
       }
   }
   return memory;
+}
+
+size_t Report::index(int rank) const {
+  return static_cast<size_t>(std::ranges::lower_bound(ranks, rank) - ranks.begin());
+}
+
+const std::string& Report::host(int rank) const {
+  static const std::string kNone;
+  const size_t at = index(rank);
+  return at < ranks.size() && ranks[at] == rank ? hosts[at] : kNone;
 }
 
 Report analyse(const Trace& trace) {

@@ -18,6 +18,9 @@ namespace trine {
 enum class LateCause : uint8_t { kCompute, kHost, kData, kDevice };
 std::string_view name(LateCause cause);
 
+// Of a rank's step without what is on the wire or waits: that may be another rank's fault.
+double own_s(const StepBreakdown& time);
+
 struct StepReport {
   int step = 0;
   StepBreakdown mean;                                // over `ranks`
@@ -30,8 +33,7 @@ struct LinkReport {
   Axis axis = Axis::kTp;
   std::string op;
   double count = 0, bytes = 0, exposed_s = 0, hidden_s = 0, wait_s = 0;
-  // 10^9 bytes of one rank per second in which its wire was busy.
-  double gb_per_s() const;
+  double gb_per_s = 0;  // 10^9 bytes of one rank per second in which its wire was busy
 };
 // One communicator of an axis, by its first rank: what tells a slow link from a slow axis.
 struct GroupReport {
@@ -128,6 +130,9 @@ struct Report {
   std::vector<MemoryReport> memory;
   double median_op_s = 0, num_ops = 0;  // of compute, per rank and step
   std::vector<Finding> findings;        // most important first
+
+  size_t index(int rank) const;             // in `ranks`; REQUIRES: was read
+  const std::string& host(int rank) const;  // "" of one that was not read
 };
 
 // REQUIRES: the trace has a rank with a step.

@@ -36,7 +36,7 @@ std::vector<Part> parts_of(const StepView& view) {
     for (size_t i = 0; i < rank.step->events.size(); ++i) {
       const TraceEvent& event = rank.step->events[i];
       if (!is_collective(event)) continue;
-      const int first = view.trace->mesh.group(rank.rank->coordinate, axis_of(event.lane)).front();
+      const int first = first_of_group(view.trace->mesh, rank.rank->coordinate, axis_of(event.lane));
       parts.push_back({event.lane, first, event.sequence, r, event.t0_ns, i});
     }
   }
@@ -110,6 +110,11 @@ std::vector<int> steps_of(const Trace& trace) {
   for (const RankTrace& rank : trace.ranks)
     for (const StepTrace& step : rank.steps) steps.insert(step.step);
   return {steps.begin(), steps.end()};
+}
+
+int first_of_group(const Mesh& mesh, Coordinate at, Axis axis) {
+  (axis == Axis::kPp ? at.pp : axis == Axis::kDp ? at.dp : at.tp) = 0;
+  return mesh.rank(at);
 }
 
 EventKind kind_of(const RankView& view, const CountedTime& time) {

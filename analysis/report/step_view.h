@@ -32,6 +32,9 @@ std::vector<int> steps_of(const Trace& trace);
 EventKind kind_of(const RankView& view, const CountedTime& time);
 inline double seconds(const CountedTime& time) { return static_cast<double>(time.t1_ns - time.t0_ns) * 1e-9; }
 
+// The rank that names a communicator: its first.
+int first_of_group(const Mesh& mesh, Coordinate at, Axis axis);
+
 // REQUIRES: `lane` is one of tp, pp, dp.
 Axis axis_of(Lane lane);
 

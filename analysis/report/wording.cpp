@@ -1,6 +1,5 @@
 #include "analysis/report/wording.h"
 
-#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 
@@ -19,8 +18,7 @@ std::string percent_text(double part, double whole) {
 
 std::string rank_text(const Report& report, int rank) {
   const Coordinate at = report.mesh.coordinate(rank);
-  const auto index = static_cast<size_t>(std::ranges::lower_bound(report.ranks, rank) - report.ranks.begin());
-  const std::string host = index < report.hosts.size() ? report.hosts[index] : "";
+  const std::string& host = report.host(rank);
   return fmt::format("rank {} (pp {}, dp {}, tp {}{})", rank, at.pp, at.dp, at.tp,
                      host.empty() ? "" : ", host " + host);
 }

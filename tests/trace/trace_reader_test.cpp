@@ -55,7 +55,7 @@ TEST(TraceReader, SelectsStepsAndRanks) {
   const ScratchFolder folder;
   const Trace trace = sample_trace();
   write_trace(trace, folder.path());
-  const Trace read = read_trace(folder.path(), {.first_step = 2, .last_step = 2, .ranks = {1, 6}});
+  const Trace read = read_trace(folder.path(), {.first_step = 2, .last_step = 2, .ranks = {{{1, 1}, {6, 6}}}});
   ASSERT_EQ(read.ranks.size(), 2u);
   EXPECT_EQ(read.ranks[1].rank, 6);
   EXPECT_EQ(read.ranks[1].coordinate, (Coordinate{1, 1, 0}));
