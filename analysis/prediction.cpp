@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "analysis/simulated_costs.h"
 #include "base/error.h"
 #include "base/file_system.h"
 #include "base/text.h"
@@ -45,6 +46,13 @@ std::string_view words_of(EventKind kind) {
   }
 }
 
+std::string_view certainty_words(const PredictionCertainty& certainty) {
+  if (certainty.kind == "published") return "as far as published steps on this device were from theirs";
+  if (certainty.kind == "calibrated") return "as far as runs on measured machines were from theirs";
+  if (certainty.kind == "oversubscribed") return "more threads than cores: where the time goes is not known";
+  return "no step on such a device is known";
+}
+
 }  // namespace
 
 std::map<int, double> slow_ranks_of(const Config& config) {
@@ -75,11 +83,15 @@ Prediction predict(const Plan& plan) {
   Prediction prediction{
       .profile = load_profile(plan.config.cluster, plan.config.cluster_changes), .simulation = {}, .certainty = {}};
   const Profile& profile = prediction.profile;
+  if (profile.is_cpu() != (plan.config.device == DeviceKind::kCpu))
+    throw ConfigError(fmt::format("[flags] {} is a cluster of {}, but --device is {}. Leave out --device.",
+                                  profile.name, profile.is_cpu() ? "CPUs" : "GPUs", name(plan.config.device)));
   prediction.simulation = simulate(plan, profile, {slow_ranks_of(plan.config)});
-  prediction.certainty = certainty_of(profile);
+  prediction.certainty = certainty_of(profile, prediction.simulation);
   for (const StagePlan& stage : plan.stages)
     prediction.memory_bytes = std::max(prediction.memory_bytes, stage.memory.total_bytes());
-  prediction.fits = static_cast<double>(prediction.memory_bytes) <= profile.device.plannable_bytes();
+  const int ranks = profile.is_cpu() ? cpu_layout(plan.config, profile.cpu).ranks_a_host : 1;  // share a memory
+  prediction.fits = static_cast<double>(prediction.memory_bytes) * ranks <= profile.device.plannable_bytes();
   const double step_s = prediction.simulation.step_s;
   prediction.tokens_per_s = static_cast<double>(plan.config.tokens_per_step()) / step_s;
   prediction.mfu = mfu(plan.config, profile, step_s);
@@ -92,21 +104,23 @@ std::string prediction_text(const Prediction& p) {
   std::string text = fmt::format(
       "predicted  on {}: {:.3g} s a step ({:.3g} to {:.3g} s: {}), {} tokens/s, {:.1f} % of the devices' peak "
       "(MFU)\n",
-      p.profile.name, step_s, step_s * p.certainty.low, step_s * p.certainty.high,
-      p.certainty.kind == "published" ? "as far as published steps on this device were from theirs"
-                                      : "no step on such a device is known",
+      p.profile.name, step_s, step_s * p.certainty.low, step_s * p.certainty.high, certainty_words(p.certainty),
       format_count(static_cast<int64_t>(p.tokens_per_s)), 100 * p.mfu);
   for (const EventKind kind : kKinds)
-    if (mean[kind] > 0)
+    if (mean[kind] > 0 && !p.simulation.oversubscribed)
       text += fmt::format("  {:<28}{:>10.4f} s {:>6.1f} %\n", words_of(kind), mean[kind],
                           100 * mean[kind] / mean.step_s);
   for (const Axis axis : kAxes)
-    if (mean.hidden(axis) > 0)
+    if (mean.hidden(axis) > 0 && !p.simulation.oversubscribed)
       text += fmt::format("  {:<28}{:>10.4f} s\n", fmt::format("{} communication, hidden", name(axis)),
                           mean.hidden(axis));
   text +=
       fmt::format("  {} of the largest rank, {} for a plan on a {}\n", format_bytes(p.memory_bytes),
                   format_bytes(static_cast<int64_t>(p.profile.device.plannable_bytes())), p.profile.device.name);
+  if (!p.simulation.not_measured.empty())
+    text +=
+        fmt::format("warning: {} has no costs of {}: they are guesses. measure_cluster --model measures them.\n",
+                    p.profile.name, fmt::join(p.simulation.not_measured, ", "));
   if (!p.fits)
     text += fmt::format(
         "warning: the plan does not fit into the memory of {}. Recompute more (--recompute full), lower "
@@ -124,7 +138,7 @@ nlohmann::ordered_json prediction_json(const Prediction& p) {
       {"class", p.certainty.kind}, {"low_s", step_s * p.certainty.low}, {"high_s", step_s * p.certainty.high}};
   json["fits"] = p.fits;
   json["step_s"] = step_s;
-  json["mean"] = mean;
+  json["mean"] = p.simulation.oversubscribed ? nlohmann::ordered_json(nullptr) : mean;
   json["tokens_per_s"] = p.tokens_per_s;
   json["mfu"] = p.mfu;
   json["memory_bytes"] = p.memory_bytes;

@@ -4,6 +4,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/shape.h"
+#include "cluster/cpu_cost.h"
 #include "cluster/kernel_cost.h"
 #include "ops/collective.h"
 #include "ops/pipeline.h"
@@ -25,7 +27,24 @@ double bytes_of(const TensorType& type, const Mesh& mesh, DType wire) {
 
 }  // namespace
 
-SimulatedCosts::SimulatedCosts(const Plan& plan, const Profile& profile) : plan_(plan), profile_(profile) {
+int CpuLayout::hosts_of(std::span<const int> ranks) const {
+  std::set<int> hosts;
+  for (const int rank : ranks) hosts.insert(rank / ranks_a_host);
+  return static_cast<int>(hosts.size());
+}
+
+CpuLayout cpu_layout(const Config& config, const CpuProfile& cpu) {
+  const int ranks = config.mesh.num_ranks(), hosts = std::max(1, static_cast<int>(cpu.hosts));
+  CpuLayout layout{.ranks_a_host = static_cast<int>(div_up(ranks, hosts))};
+  const double threads = static_cast<double>(layout.ranks_a_host) * config.threads;
+  layout.oversubscribed = threads > cpu.cores;
+  layout.busy_cores = std::min(threads, std::max(1.0, cpu.cores));
+  layout.lanes_have_cores = threads + layout.ranks_a_host <= cpu.cores;
+  return layout;
+}
+
+SimulatedCosts::SimulatedCosts(const Plan& plan, const Profile& profile)
+    : plan_(plan), profile_(profile), cpu_(profile.is_cpu() ? cpu_layout(plan.config, profile.cpu) : CpuLayout()) {
   for (const StagePlan& stage : plan.stages) {
     const Graph& graph = stage.graph;
     std::vector<NodeCost>& costs = nodes_.emplace_back();
@@ -39,12 +58,37 @@ SimulatedCosts::SimulatedCosts(const Plan& plan, const Profile& profile) : plan_
         own.message_bytes =
             static_cast<int64_t>(bytes_of(graph[value].type, graph.mesh(), graph[value].type.dtype));
       } else if (node.lane == Lane::kCompute) {
-        const std::vector<Shape> in = shapes_of(graph, node.inputs), out = shapes_of(graph, node.outputs);
-        own.seconds = kernel_s(profile.device, *node.op, in, out, cost, plan.config.dtype);
+        own.seconds = kernel_seconds(graph, node, cost);
       }
     }
     collectives_.emplace_back(graph.nodes().size(), -1);
   }
+}
+
+double SimulatedCosts::kernel_seconds(const Graph& graph, const Node& node, const Cost& cost) {
+  const Config& config = plan_.config;
+  if (!profile_.is_cpu()) {
+    const std::vector<Shape> in = shapes_of(graph, node.inputs), out = shapes_of(graph, node.outputs);
+    return kernel_s(profile_.device, *node.op, in, out, cost, config.dtype);
+  }
+  if (node.op->is_view()) return 0;
+  const CpuSeconds found =
+      cpu_op_s(profile_.cpu, node.op->name(), cost, config.dtype, config.threads, cpu_.busy_cores);
+  if (!found.measured) not_measured_.emplace(node.op->name());
+  return found.seconds;
+}
+
+double SimulatedCosts::cpu_collective_s(int pp, const Collective& collective, DType dtype, CollectiveOp op,
+                                        double bytes) const {
+  const std::vector<int> ranks = groups_beside(pp, collective.axis)[0];
+  const int size = static_cast<int>(ranks.size()), hosts = cpu_.hosts_of(ranks);
+  const auto seconds = [&](std::string_view kind) {
+    return cpu_transfer_s(profile_.cpu, kind, bytes, size, hosts);
+  };
+  const bool narrow = dtype == DType::kBF16 || (dtype == DType::kF32 && collective.wire == DType::kBF16);
+  if (op == CollectiveOp::kAllGather) return seconds("all_gather");
+  if (op == CollectiveOp::kReduceScatter) return seconds(narrow ? "reduce_scatter_bf16" : "reduce_scatter");
+  return narrow ? seconds("reduce_scatter_bf16") + seconds("all_gather") : seconds("all_reduce");
 }
 
 // The group of (pp, dp 0, tp 0) along an axis, first, and those beside it: other groups of the same axis and
@@ -104,6 +148,7 @@ double SimulatedCosts::collective_s(int pp, int index) {
   } else if (collective->name() == "reduce_scatter") {
     op = CollectiveOp::kReduceScatter;
   }
+  if (profile_.is_cpu()) return known = cpu_collective_s(pp, *collective, in.dtype, op, bytes);
   const Mesh& mesh = graph.mesh();
   const bool alike = mesh.tp * mesh.dp % static_cast<int>(profile_.host.devices) == 0;
   double& of_size =
@@ -122,6 +167,11 @@ double SimulatedCosts::message_s(int from, int to, int64_t bytes) {
   const auto [place, is_new] = messages_.try_emplace({from, to, bytes}, 0);
   if (!is_new) return place->second;
   const Mesh& mesh = plan_.config.mesh;
+  if (profile_.is_cpu()) {
+    const int ends[] = {mesh.rank({.pp = from, .dp = 0, .tp = 0}), mesh.rank({.pp = to, .dp = 0, .tp = 0})};
+    return place->second =
+               cpu_transfer_s(profile_.cpu, "message", static_cast<double>(bytes), 2, cpu_.hosts_of(ends));
+  }
   Topology topology(profile_);
   std::vector<Transfer> transfers;
   const int own_from = topology.host_of(mesh.rank({.pp = from, .dp = 0, .tp = 0})),

@@ -3,6 +3,9 @@
 #pragma once
 
 #include <map>
+#include <set>
+#include <span>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -12,6 +15,8 @@
 
 namespace trine {
 
+struct Collective;
+
 struct NodeCost {
   double seconds = 0;  // of a kernel of the compute lane, the launch included
   double flops = 0;
@@ -20,8 +25,20 @@ struct NodeCost {
   int64_t message_bytes = 0;  // of a pipeline message
 };
 
+// How the ranks of a plan sit on hosts whose cores compute (Profile::is_cpu()): as evenly as they can.
+struct CpuLayout {
+  int ranks_a_host = 1;
+  double busy_cores = 1;          // that ranks of a host keep busy, if there are as many
+  bool oversubscribed = false;    // more threads than cores
+  bool lanes_have_cores = false;  // beside those of the ranks: lanes run while their ranks compute
+
+  int hosts_of(std::span<const int> ranks) const;  // that a group is on
+};
+CpuLayout cpu_layout(const Config& config, const CpuProfile& cpu);
+
 class SimulatedCosts {
  public:
+  // REQUIRES: the plan is one for the profile's kind of device.
   SimulatedCosts(const Plan& plan, const Profile& profile);
 
   const NodeCost& node(int pp, int node) const {
@@ -29,15 +46,22 @@ class SimulatedCosts {
   }
   // Of a node of another lane than compute, while the other groups of its axis on the same hosts do the same.
   double collective_s(int pp, int node);
+  const CpuLayout& cpu() const { return cpu_; }
+  // Kernels of ops that the profile does not have, by name: their costs are guesses. Of CPUs.
+  const std::set<std::string, std::less<>>& not_measured() const { return not_measured_; }
   // From one pipeline rank to another, while all their tp and dp ranks on the same hosts do the same.
   double message_s(int from, int to, int64_t bytes);
 
  private:
+  double kernel_seconds(const Graph& graph, const Node& node, const Cost& cost);
+  double cpu_collective_s(int pp, const Collective& collective, DType dtype, CollectiveOp op, double bytes) const;
   double together_s(Topology& topology, const std::vector<Transfer>& transfers) const;
   std::vector<std::vector<int>> groups_beside(int pp, Axis axis) const;
 
   const Plan& plan_;
   const Profile& profile_;
+  const CpuLayout cpu_;  // of a profile of CPUs
+  std::set<std::string, std::less<>> not_measured_;
   std::vector<std::vector<NodeCost>> nodes_;
   std::vector<std::vector<double>> collectives_;                  // by pp and node; -1: not asked for yet
   std::map<std::tuple<int, Axis, int, double>, double> by_size_;  // pp (-1: all alike), axis, op, bytes

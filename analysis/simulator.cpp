@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <deque>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -23,6 +25,8 @@ EventKind kind_of(const Node& node) {
   if (node.region == Region::kPrologue) return EventKind::kData;
   return node.recompute ? EventKind::kRecompute : EventKind::kCompute;
 }
+
+constexpr double kForever = std::numeric_limits<double>::infinity();
 
 // A message between two pipeline ranks: both ends say when they were ready.
 struct SimulatedMessage {
@@ -76,6 +80,11 @@ class RankSimulation {
  private:
   bool carry_out(const Command& command);
   bool enqueue(const Command& command);
+  void execute(const Command& command, double ready, double last, double end);
+  std::optional<double> last_of_group(const Command& command, double ready);
+  bool wait_lane(int node);
+  bool run_waiting(int until_node, double until_s);
+  bool end_of_step();
   bool wait_receive(const Command& command);
   bool wait_sent(const Command& command);
   std::optional<double> meet_all(double ready);
@@ -103,6 +112,17 @@ class RankSimulation {
   std::array<int32_t, kLanes.size()> sequence_{};
   int num_meetings_ = 0;
   std::map<std::pair<int, bool>, size_t> num_states_;  // by peer, and whether it was sent
+
+  // On cores that ranks share with their lanes: what was handed to lanes and has not ended, in order.
+  struct Waiting {
+    Command command;
+    std::optional<double> begin;  // when it did, if it did
+    double last = 0;              // when the last of its group was ready
+    double left_s = 0;
+  };
+  const bool lanes_take_turns_;
+  std::deque<Waiting> waiting_;
+  double lanes_until_ = 0;  // they have worked
 };
 
 class Engine {
@@ -111,10 +131,12 @@ class Engine {
       : plan_(plan), costs_(plan, profile), profile_(profile), options_(options) {}
 
   Simulation run();
+  void stretch(Simulation& result) const;
 
   const Plan& plan() const { return plan_; }
   SimulatedCosts& costs() { return costs_; }
   const Profile& profile() const { return profile_; }
+  bool is_cpu() const { return profile_.is_cpu(); }
   // The slowest of the ranks that one stands for: they wait for each other.
   double slowness(int pp) const {
     double most = 1;
@@ -142,8 +164,9 @@ RankSimulation::RankSimulation(Engine& engine, const StagePlan& stage, int pp)
     : engine_(engine),
       stage_(stage),
       pp_(pp),
-      program_(step_program(stage, StepMode::kTrain, /*device_to_device=*/true)),
-      node_end_(stage.graph.nodes().size(), -1) {}
+      program_(step_program(stage, StepMode::kTrain, /*device_to_device=*/!engine.is_cpu())),
+      node_end_(stage.graph.nodes().size(), -1),
+      lanes_take_turns_(engine.is_cpu() && !engine.costs().cpu().lanes_have_cores) {}
 
 bool RankSimulation::run() {
   while (!done_) {
@@ -160,7 +183,9 @@ bool RankSimulation::run() {
   return true;
 }
 
+// When the thread that launches has done so. On a CPU it computes itself, and only handing over takes time.
 double RankSimulation::launch() {
+  if (engine_.is_cpu()) return host_ = compute_;
   host_ += engine_.profile().device.host_us * 1e-6;
   return host_;
 }
@@ -204,40 +229,98 @@ bool RankSimulation::carry_out(const Command& command) {
     case CommandKind::kEnqueue:
       return enqueue(command);
     case CommandKind::kWaitLane:
-      compute_ = clock_ = std::max(compute_, node_end_[static_cast<size_t>(command.node)]);
-      return true;
+      return wait_lane(command.node);
     case CommandKind::kEnd:
-      end_ = std::max(compute_, *std::max_element(lane_end_.begin(), lane_end_.end()));
-      done_ = true;
-      return true;
+      return end_of_step();
+  }
+  return true;
+}
+
+bool RankSimulation::wait_lane(int node) {
+  const double before = compute_;
+  if (lanes_take_turns_ && !run_waiting(node, kForever)) return false;
+  compute_ = clock_ = std::max(compute_, node_end_[static_cast<size_t>(node)]);
+  if (engine_.is_cpu() && compute_ > before) compute_ = clock_ = compute_ + engine_.profile().cpu.wake_us * 1e-6;
+  return true;
+}
+
+bool RankSimulation::end_of_step() {
+  if (lanes_take_turns_ && !run_waiting(-1, kForever)) return false;
+  end_ = std::max(compute_, *std::max_element(lane_end_.begin(), lane_end_.end()));
+  if (engine_.is_cpu()) {
+    TraceEvent rest{.t0_ns = nanoseconds(end_), .step = 1, .lane = Lane::kHost, .kind = EventKind::kHost};
+    end_ += engine_.profile().cpu.step_us * 1e-6;
+    rest.t1_ns = nanoseconds(end_);
+    events_.push_back(rest);
+  }
+  return done_ = true;
+}
+
+// What lanes do while the rank's own thread is blocked, from compute_ on, one after another: until `until_node` has
+// ended (-1: all), or until `until_s`. False: it depends on another rank that is not known yet. What other groups
+// of ranks do meanwhile is as for GPUs.
+bool RankSimulation::run_waiting(int until_node, double until_s) {
+  const auto is_in_it = [&] {
+    return until_node < 0 || std::ranges::any_of(waiting_, [&](const Waiting& waiting) {
+             return waiting.command.node == until_node;
+           });
+  };
+  double now = std::max(compute_, lanes_until_);
+  while (!waiting_.empty() && now < until_s && is_in_it()) {
+    Waiting& next = waiting_.front();
+    if (!next.begin) {
+      const std::optional<double> last = last_of_group(next.command, now);
+      if (!last) return until_s < kForever;  // not in this time
+      if (*last >= until_s) break;
+      next.begin = now, next.last = *last;
+      next.left_s = engine_.costs().collective_s(pp_, next.command.node);
+    }
+    now = std::max(now, next.last);
+    const double seconds = std::min(next.left_s, until_s - now);
+    now += seconds, next.left_s -= seconds;
+    lanes_until_ = now;
+    if (next.left_s > 0) break;
+    execute(next.command, *next.begin, next.last, now);
+    waiting_.pop_front();
   }
   return true;
 }
 
 bool RankSimulation::enqueue(const Command& command) {
   const Node& node = stage_.graph[NodeId{command.node}];
-  double& lane_end = lane_end_[static_cast<size_t>(command.lane)];
-  double ready = std::max({compute_, host_, lane_end});
+  if (lanes_take_turns_) {
+    compute_ = clock_ = compute_ + engine_.profile().cpu.post_us * 1e-6;
+    waiting_.push_back({command, std::nullopt, 0, 0});
+    return true;
+  }
+  double ready = std::max({compute_, host_, lane_end_[static_cast<size_t>(command.lane)]});
   for (const NodeId other : lane_waits(stage_.graph, node))
     ready = std::max(ready, node_end_[static_cast<size_t>(other.index)]);
-  const double seconds = engine_.costs().collective_s(pp_, command.node);
-  double last = ready;
-  if (command.lane == Lane::kPp) {
-    const std::optional<double> met =
-        dynamic_cast<const Collective*>(node.op.get()) ? meet_all(ready) : meet_peer(node, ready);
-    if (!met) return false;
-    last = *met;
-  }
+  const std::optional<double> last = last_of_group(command, ready);
+  if (!last) return false;
+  if (engine_.is_cpu()) compute_ += engine_.profile().cpu.post_us * 1e-6;
   launch();
-  lane_end = last + seconds;
-  node_end_[static_cast<size_t>(command.node)] = lane_end;
-  TraceEvent moved = event(command, ready, lane_end, comm_kind(command.lane));
+  execute(command, ready, *last, *last + engine_.costs().collective_s(pp_, command.node));
+  clock_ = std::max(clock_, compute_);
+  return true;
+}
+
+// Of what a lane does once all it concerns are ready: those of the other pipeline ranks are known, or not yet. The
+// other ranks of a tp or dp group are ready when this one is.
+std::optional<double> RankSimulation::last_of_group(const Command& command, double ready) {
+  if (command.lane != Lane::kPp) return ready;
+  const Node& node = stage_.graph[NodeId{command.node}];
+  return dynamic_cast<const Collective*>(node.op.get()) ? meet_all(ready) : meet_peer(node, ready);
+}
+
+// A lane was ready for it, and so were all others at `last`.
+void RankSimulation::execute(const Command& command, double ready, double last, double end) {
+  lane_end_[static_cast<size_t>(command.lane)] = node_end_[static_cast<size_t>(command.node)] = end;
+  TraceEvent moved = event(command, ready, end, comm_kind(command.lane));
   moved.lane = command.lane;
   moved.bytes = engine_.costs().node(pp_, command.node).wire_bytes;
   moved.sequence = sequence_[static_cast<size_t>(command.lane)]++;
   classify_collective(moved, nanoseconds(last), events_);
-  clock_ = std::max(clock_, compute_);
-  return true;
 }
 
 // When the last of all pipeline ranks is ready, if it is known.
@@ -272,6 +355,7 @@ void RankSimulation::post(const Command& command, bool sends) {
   SimulatedEdge& edge = sends ? engine_.edge(pp_, other, kind) : engine_.edge(other, pp_, kind);
   const size_t index = sends ? edge.num_sent++ : edge.num_received++;
   SimulatedMessage& message = edge.at(index);
+  if (engine_.is_cpu()) compute_ += engine_.profile().cpu.post_us * 1e-6;
   (sends ? message.sent : message.received) = std::max(compute_, launch());
   if (sends)
     sent_[{command.node, command.slot}] = index;
@@ -294,6 +378,7 @@ bool RankSimulation::wait_receive(const Command& command) {
   const SimulatedMessage& message = edge.at(index);
   if (!message.end) return false;
   const double before = compute_;
+  if (lanes_take_turns_ && !run_waiting(-1, std::max(before, *message.end))) return false;
   compute_ = clock_ = std::max(compute_, *message.end);
   TraceEvent waited = event(command, before, compute_, EventKind::kCommPp);
   waited.lane = Lane::kPp;
@@ -364,6 +449,10 @@ Simulation Engine::run() {
                 ranks[0].where());
   }
   Simulation result;
+  if (is_cpu()) {
+    result.not_measured.assign(costs_.not_measured().begin(), costs_.not_measured().end());
+    result.oversubscribed = costs_.cpu().oversubscribed;
+  }
   for (const RankSimulation& rank : ranks) result.step_s = std::max(result.step_s, rank.end());
   result.trace.mesh = plan_.config.mesh;
   result.trace.backend = "model";
@@ -380,7 +469,26 @@ Simulation Engine::run() {
       result.mean.hidden_comm_s[a] += own.hidden_comm_s[a] * share;
   }
   for (const double seconds : result.mean.seconds) result.mean.step_s += seconds;
+  if (result.oversubscribed) stretch(result);
   return result;
+}
+
+// Ranks that outnumber the cores: at best these are busy all the time.
+void Engine::stretch(Simulation& result) const {
+  const double busy_s = result.mean[EventKind::kCompute] + result.mean[EventKind::kRecompute] +
+                        result.mean[EventKind::kOptimizer] + result.mean[EventKind::kCommTp] +
+                        result.mean[EventKind::kCommDp] + result.mean[EventKind::kHost];
+  const double threads = static_cast<double>(costs_.cpu().ranks_a_host) * plan_.config.threads;
+  const double factor = std::max(1.0, busy_s * threads / profile_.cpu.cores / result.step_s);
+  const auto longer = [&](int64_t& time_ns) { time_ns = std::llround(static_cast<double>(time_ns) * factor); };
+  for (RankTrace& rank : result.trace.ranks)
+    for (StepTrace& step : rank.steps) {
+      longer(step.end_ns);
+      for (TraceEvent& event : step.events) longer(event.t0_ns), longer(event.t1_ns);
+    }
+  result.step_s *= factor, result.mean.step_s *= factor;
+  for (double& seconds : result.mean.seconds) seconds *= factor;
+  for (double& seconds : result.mean.hidden_comm_s) seconds *= factor;
 }
 
 }  // namespace
@@ -397,9 +505,19 @@ PredictionCertainty certainty_of(const Profile& profile) {
   return published ? PredictionCertainty{"published", 0.85, 1.1} : PredictionCertainty{"unseen", 0.75, 1.4};
 }
 
+PredictionCertainty certainty_of(const Profile& profile, const Simulation& simulation) {
+  if (!profile.is_cpu()) return certainty_of(profile);
+  const bool changed = std::ranges::any_of(
+      profile.sources, [](const auto& source) { return source.second.certainty == Certainty::kGiven; });
+  if (simulation.oversubscribed) return {"oversubscribed", 0.8, 1.25};
+  if (!simulation.not_measured.empty() || changed) return {"unseen", 0.75, 1.4};
+  return {"calibrated", 0.92, 1.09};
+}
+
 double mfu(const Config& config, const Profile& profile, double step_s) {
+  const int cores = profile.is_cpu() ? config.threads : 1;  // of a rank: the profile's device is one
   return model_flops_per_token(config.model, config.seq) * static_cast<double>(config.tokens_per_step()) /
-         (step_s * profile.device.peak_flops(config.dtype) * config.mesh.num_ranks());
+         (step_s * profile.device.peak_flops(config.dtype) * config.mesh.num_ranks() * cores);
 }
 
 }  // namespace trine

@@ -13,6 +13,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "cluster/profile.h"
 #include "plan/plan.h"
@@ -28,19 +29,25 @@ struct Simulation {
   Trace trace;  // one step; of each pipeline rank the one with dp 0, tp 0
   double step_s = 0;
   StepBreakdown mean;  // over all ranks
+  // Of CPUs: ops whose costs are guesses because the profile has none of them; and whether ranks have fewer cores
+  // than threads. Then the step is what the cores need at best, and where it goes is not known.
+  std::vector<std::string> not_measured = {};
+  bool oversubscribed = false;
 };
 
-// REQUIRES: the plan is one for GPUs (plan.config.device), as its kernels are.
+// REQUIRES: the plan is one for the profile's kind of device (plan.config.device), as its kernels are.
 Simulation simulate(const Plan& plan, const Profile& profile, const SimulationOptions& options = {});
 
 // How far the step of a run may be from a prediction: factors of the predicted seconds. Of devices on which others
 // published steps with fused attention, the range of measured / predicted over these (bench/predict; 19 rows on
 // A100, H100 and RTX 4090); of all others, and of changed profiles, a wider guess.
 struct PredictionCertainty {
-  std::string kind;  // "published" or "unseen"
+  std::string kind;  // "published", "unseen"; of CPUs "calibrated", "oversubscribed" or "unseen"
   double low = 1, high = 1;
 };
 PredictionCertainty certainty_of(const Profile& profile);
+// Of CPUs: as own runs were from predictions after measure_cluster (bench/predict/own_runs.py).
+PredictionCertainty certainty_of(const Profile& profile, const Simulation& simulation);
 
 // The model's FLOPs per second as a share of the peak of all devices.
 double mfu(const Config& config, const Profile& profile, double step_s);

@@ -19,14 +19,16 @@ namespace {
 using nlohmann::json;
 
 const ProfileField* find_field(std::string_view path) {
-  const auto fields = profile_fields();
-  const auto found = std::ranges::find(fields, path, &ProfileField::path);
-  return found == fields.end() ? nullptr : &*found;
+  for (const auto fields : {profile_fields(), cpu_fields()})
+    if (const auto found = std::ranges::find(fields, path, &ProfileField::path); found != fields.end())
+      return &*found;
+  return nullptr;
 }
 
 std::optional<std::string> nearest_path(std::string_view path) {
   std::vector<std::string> paths;
-  for (const ProfileField& field : profile_fields()) paths.emplace_back(field.path);
+  for (const auto fields : {profile_fields(), cpu_fields()})
+    for (const ProfileField& field : fields) paths.emplace_back(field.path);
   return nearest(path, paths);
 }
 
@@ -84,6 +86,12 @@ void read_value(const ProfileField& field, const json& given, Profile& profile, 
   }
 }
 
+bool is_section(const std::string& path) {
+  return path == "cpu" || std::ranges::any_of(profile_fields(), [&](const ProfileField& field) {
+           return field.path.starts_with(path + ".");
+         });
+}
+
 void read_values(const json& object, const std::string& prefix, Profile& profile, const std::string& where,
                  Problems& problems) {
   for (const auto& [key, value] : object.items()) {
@@ -96,17 +104,25 @@ void read_values(const json& object, const std::string& prefix, Profile& profile
       (path == "name"    ? profile.name
        : path == "about" ? profile.about
                          : profile.device.name) = value.get<std::string>();
-    } else if (path == "findings") {  // what measure_cluster saw; for people
+    } else if (path == "findings" || path == "cpu.ops" || path == "cpu.transfers") {
+      // What measure_cluster saw, for people; and tables (read_cpu_tables).
     } else if (const ProfileField* field = find_field(path)) {
       read_value(*field, value, profile, where, problems);
-    } else if (value.is_object() && std::ranges::any_of(profile_fields(), [&](const ProfileField& other) {
-                 return other.path.starts_with(path + ".");
-               })) {
+    } else if (value.is_object() && is_section(path)) {
       read_values(value, path, profile, where, problems);
     } else {
       problems.add(where, "{}", no_such_path(path));
     }
   }
+}
+
+void check_cpu(const Profile& p, const std::string& where, Problems& problems) {
+  if (p.device.reserved_gib >= p.device.memory_gib)
+    problems.add(where, "device.reserved_gib {} leaves nothing of device.memory_gib {}.", p.device.reserved_gib,
+                 p.device.memory_gib);
+  if (p.cpu.stream_all_gb_per_s > 1.05 * p.cpu.cores * p.cpu.stream_gb_per_s)
+    problems.add(where, "cpu.stream_all_gb_per_s is {:g}: more than {:g} cores that stream {:g} GB/s each.",
+                 p.cpu.stream_all_gb_per_s, p.cpu.cores, p.cpu.stream_gb_per_s);
 }
 
 // What the numbers say together: figures of data sheets that are not what they seem.
@@ -233,14 +249,19 @@ Profile parse_profile(std::string_view text, const std::string& where) {
   Profile profile;
   Problems problems;
   read_values(object, "", profile, where, problems);
+  const bool is_cpu = object.contains("cpu") && object["cpu"].is_object();
+  if (is_cpu) read_cpu_tables(object["cpu"], profile.cpu, where, problems);
   std::string missing;
-  for (const ProfileField& field : profile_fields())
-    if (!profile.sources.contains(field.path))
-      missing += fmt::format("{}{}", missing.empty() ? "" : ", ", field.path);
+  for (const auto fields : {profile_fields(), is_cpu ? cpu_fields() : std::span<const ProfileField>()})
+    for (const ProfileField& field : fields)
+      if (!profile.sources.contains(field.path))
+        missing += fmt::format("{}{}", missing.empty() ? "" : ", ", field.path);
   if (profile.device.name.empty()) missing += missing.empty() ? "device.name" : ", device.name";
   if (!missing.empty())
     problems.add(where, "it lacks {}. Take a built-in profile (plan_llama clusters --json) and change it.",
                  missing);
+  else if (problems.empty() && is_cpu)
+    check_cpu(profile, where, problems);
   else if (problems.empty())
     check_together(profile, where, problems), check_units(profile, where, problems),
         check_known_device(profile, where, problems);
@@ -278,11 +299,14 @@ void set_values(Profile& profile, std::span<const std::string> assignments) {
       problems.add("--set", "{} got '{}' and needs a number.", path, text);
     else if (!can_be(*field, value))
       problems.add("--set", "{}", out_of_range(*field, value));
+    else if (path.starts_with("cpu.") && !profile.is_cpu())
+      problems.add("--set", "{} is a number of machines without GPUs, and {} has some.", path, profile.name);
     if (!problems.empty()) continue;
     field->of(profile) = value;
     profile.sources[path] = {"--set", Certainty::kGiven};
   }
-  if (problems.empty()) check_together(profile, "--set", problems);
+  if (problems.empty() && profile.is_cpu()) check_cpu(profile, "--set", problems);
+  if (problems.empty() && !profile.is_cpu()) check_together(profile, "--set", problems);
   problems.throw_if_any();
 }
 
@@ -298,11 +322,13 @@ nlohmann::ordered_json to_json(const Profile& profile) {
   object["about"] = profile.about;
   object["device"]["name"] = profile.device.name;
   Profile copy = profile;
-  for (const ProfileField& field : profile_fields()) {
-    const Provenance& from = profile.sources.at(std::string(field.path));
-    place(object, field.path,
-          {{"value", field.of(copy)}, {"source", from.source}, {"certainty", name(from.certainty)}});
-  }
+  for (const auto fields : {profile_fields(), profile.is_cpu() ? cpu_fields() : std::span<const ProfileField>()})
+    for (const ProfileField& field : fields) {
+      const Provenance& from = profile.sources.at(std::string(field.path));
+      place(object, field.path,
+            {{"value", field.of(copy)}, {"source", from.source}, {"certainty", name(from.certainty)}});
+    }
+  if (profile.is_cpu()) write_cpu_tables(profile.cpu, object["cpu"]);
   return object;
 }
 

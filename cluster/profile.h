@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "cluster/cpu_profile.h"
 
 namespace trine {
 
@@ -71,10 +72,12 @@ struct Profile {
   HostProfile host;
   NetworkProfile network;
   CollectiveProfile collective;
+  CpuProfile cpu;                                          // of a machine whose cores compute
   double device_usd = 0, hour_usd = 0;                     // to buy; to rent, an hour
   double failure_device_hours = 0;                         // between two failures of a job on one device
   std::map<std::string, Provenance, std::less<>> sources;  // by path: "device.memory_gib"
 
+  bool is_cpu() const { return cpu.cores > 0; }
   bool operator==(const Profile&) const = default;
 };
 
@@ -85,7 +88,8 @@ struct ProfileField {
   double min = 0, max = 0;
   double& (*of)(Profile&);
 };
-std::span<const ProfileField> profile_fields();
+std::span<const ProfileField> profile_fields();  // that all profiles have
+std::span<const ProfileField> cpu_fields();      // those with a "cpu" too
 
 std::vector<std::string> built_in_profiles();  // their names, sorted
 // A built-in one by its name, or that of a file. ConfigError for a name that is neither, and for numbers that

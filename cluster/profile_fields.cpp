@@ -57,10 +57,23 @@ constexpr auto kFields = std::to_array<ProfileField>({
     TRINE_FIELD("price.hour_usd", "USD", 0, kMost, hour_usd),
     TRINE_FIELD("failures.device_hours", "hours", 1e-3, 1e9, failure_device_hours),
 });
+
+constexpr auto kCpuFields = std::to_array<ProfileField>({
+    TRINE_FIELD("cpu.cores", "", 1, 4096, cpu.cores),
+    TRINE_FIELD("cpu.hosts", "", 1, 1e5, cpu.hosts),
+    TRINE_FIELD("cpu.stream_gb_per_s", "GB/s", 1e-3, 1e5, cpu.stream_gb_per_s),
+    TRINE_FIELD("cpu.stream_all_gb_per_s", "GB/s", 1e-3, 1e6, cpu.stream_all_gb_per_s),
+    TRINE_FIELD("cpu.busy_slowdown", "times", 1, 100, cpu.busy_slowdown),
+    TRINE_FIELD("cpu.wake_us", "us", 0, 1e6, cpu.wake_us),
+    TRINE_FIELD("cpu.post_us", "us", 0, 1e6, cpu.post_us),
+    TRINE_FIELD("cpu.step_us", "us", 0, 1e8, cpu.step_us),
+});
 #undef TRINE_FIELD
 
 }  // namespace
 
 std::span<const ProfileField> profile_fields() { return kFields; }
+
+std::span<const ProfileField> cpu_fields() { return kCpuFields; }
 
 }  // namespace trine

@@ -211,6 +211,15 @@ ExitCode run_local(const Plan& plan, const Connection& connection, StopSignal& s
   return static_cast<ExitCode>(code.load());
 }
 
+FolderFacts facts_of_files() {
+  FolderFacts facts = folder_facts();
+  facts.cluster_cores = [](const std::string& cluster) {
+    const CpuProfile cpu = load_profile(cluster).cpu;
+    return ClusterCores{static_cast<int>(cpu.cores), static_cast<int>(cpu.hosts)};
+  };
+  return facts;
+}
+
 // The command line, read by every rank; where to go on is found by the first one alone, because the others may see
 // a folder that has changed meanwhile, or another one.
 CommandLine read_flags(int argc, char** argv, Connection& connection) {
@@ -221,14 +230,14 @@ CommandLine read_flags(int argc, char** argv, Connection& connection) {
   CommandLine command;
   std::optional<ResumePoint> point;
   run_on_first(connection.all, [&] {
-    command = parse_train_flags(argc, argv, info, version_text(), folder_facts(),
+    command = parse_train_flags(argc, argv, info, version_text(), facts_of_files(),
                                 [&](const auto&... where) { return point = find_resume_point(where...); });
   });
   point = resume_point_of(told_by_first(connection.all, to_text(point)));
   run_agreed(connection.all, [&] {
     if (connection.is_first()) return;
-    command =
-        parse_train_flags(argc, argv, info, version_text(), folder_facts(), [&](const auto&...) { return point; });
+    command = parse_train_flags(argc, argv, info, version_text(), facts_of_files(),
+                                [&](const auto&...) { return point; });
   });
   return command;
 }

@@ -212,12 +212,18 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
+// Of a cluster whose cores compute: how many cores a host has. 0 cores: GPUs compute.
+struct ClusterCores {
+  int cores = 0, hosts = 1;
+};
+
 // The surroundings that defaults depend on. The caller asks MPI and the machine; nothing here does.
 struct LaunchInfo {
   int num_ranks = 1;      // of mpirun
   int ranks_on_host = 1;  // on this machine
   int cores = 1;          // that this machine lets us use
   std::string time;       // names the run folder: "20250131-235959"
+  ClusterCores cluster;   // of --cluster
 };
 
 // Adds every problem of the configuration itself; files are not opened. `num_ranks` counts --local-ranks.

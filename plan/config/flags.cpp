@@ -270,7 +270,10 @@ CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInf
                 : with_model_of_weights(std::move(given), folders, problems);
   add_tokenizer_of_folder(given, folders);
   if (problems.empty()) {
-    Config config = resolve(given, launch);
+    LaunchInfo known = launch;
+    if (const auto cluster = given.find("cluster"); cluster != given.end() && folders.cluster_cores)
+      known.cluster = folders.cluster_cores(cluster->second.texts.back());
+    Config config = resolve(given, known);
     if (!config.looks_only()) take_text_ids(given, folders, config);
     if (point)
       config.resume_folder = point->run_folder, config.resume_saves = point->saves,

@@ -18,6 +18,8 @@ struct FolderFacts {
   std::function<bool(const std::string& folder)> has_tokenizer;
   // Begin and end of text of a tokenizer as --tokenizer names it. DataError if it cannot be read.
   std::function<TextIds(const std::string& tokenizer)> text_ids;
+  // Of --cluster, a name or a file. ConfigError, DataError for one that cannot be.
+  std::function<ClusterCores(const std::string& cluster)> cluster_cores = {};
 };
 
 // --tokenizer, where it is not given and the folder of --load-weights, or else of --model, has one: the ids of

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file_system.h"
+#include "base/shape.h"
 #include "base/text.h"
 #include "models/presets.h"
 #include "plan/config/flag_table.h"
@@ -104,9 +105,12 @@ void derive(const GivenFlags& given, const LaunchInfo& launch, const TrainingDef
   unless("micro-batch", config.micro_batch, default_micro_batch(config, training.benchmark));
   unless("sp", config.sequence_parallel, config.tp > 1);
   unless("zero", config.zero, config.mesh.dp > 1 ? 1 : 0);
-  const int ranks_on_host = std::max(1, launch.ranks_on_host) * std::max(1, config.local_ranks);
-  unless("threads", config.threads, std::max(1, launch.cores / ranks_on_host));
-  if (!config.cluster.empty()) unless("device", config.device, DeviceKind::kCuda);
+  int ranks_on_host = std::max(1, launch.ranks_on_host) * std::max(1, config.local_ranks), cores = launch.cores;
+  if (const ClusterCores& cluster = launch.cluster; cluster.cores > 0)
+    cores = cluster.cores, ranks_on_host = static_cast<int>(div_up(num_ranks, std::max(1, cluster.hosts)));
+  else if (!config.cluster.empty())
+    unless("device", config.device, DeviceKind::kCuda);
+  unless("threads", config.threads, std::max(1, cores / ranks_on_host));
   unless("out", config.out, config.looks_only() ? "." : default_out(config.model_name, launch.time));
 
   config.random_tokens = training.benchmark && config.data.empty();

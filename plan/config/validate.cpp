@@ -77,8 +77,6 @@ void validate_parallelism(const Config& c, Problems& problems) {
   if (c.planned_ranks) check.count("--ranks", *c.planned_ranks, 1, kMaxRanks);
   const bool predicts = c.dry_run && !c.cluster.empty();
   if (!c.cluster.empty() && !c.dry_run) problems.add("flags", "--cluster predicts. Add --dry-run.");
-  if (!c.cluster.empty() && c.device == DeviceKind::kCpu)
-    problems.add("flags", "--cluster predicts GPUs, but --device is cpu. Leave out --device.");
   for (const auto& [flag, given] :
        {std::pair{"--set", !c.cluster_changes.empty()}, std::pair{"--slow", !c.slow_ranks.empty()},
         std::pair{"--predict-trace", !c.predict_trace.empty()}})
