@@ -60,10 +60,10 @@ FailureRate parse_failure_rate(const std::string& text) {
   if (error == std::errc{} && end == text.data() + text.size() && std::isfinite(hours) && hours > 0)
     return {"own", hours, "as given"};
   const auto meant = nearest(text, {"article", "llama3", "opt175"});
-  throw ConfigError(fmt::format(
-      "[flags] --failures is \"{}\". It needs article, llama3, opt175 or device-hours per failure, such "
-      "as 20000.{}",
-      text, meant ? fmt::format(" Did you mean {}?", *meant) : ""));
+  throw ConfigError(
+      fmt::format("[flags] --failures is \"{}\". It needs article, llama3, "
+                  "opt175 or device-hours per failure, such as 20000.{}",
+                  text, meant ? fmt::format(" Did you mean {}?", *meant) : ""));
 }
 
 int poisson_quantile(double mean, double probability) {

@@ -190,8 +190,7 @@ std::string inference_text(const json& i) {
                         word(row["unit"]));
   text +=
       "\nRates of the data sheet, links as measured: what kernels reach is less. The prompt's own pass, launches "
-      "and "
-      "the host are not in it.\n";
+      "and the host are not in it.\n";
   return text;
 }
 

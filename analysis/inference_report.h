@@ -10,8 +10,8 @@
 namespace trine {
 
 // The setup of a split on a machine: devices at their data sheet's rates, links as measured. Ranks of a tp group
-// are neighbours; stages follow each other over the hosts. `price_hour`: rent of a device; none: bought, with
-// power.
+// are neighbours; stages follow each other over the hosts. `price_hour`: rent of a device;
+// none: bought, with power.
 InferenceSetup inference_on(const Machine& machine, const LlamaConfig& model, const InferenceSplit& split,
                             int64_t context, std::optional<int64_t> batch, std::optional<double> price_hour = {});
 // tp within hosts as wide as the model allows, pp for the rest. REQUIRES: devices >= 1.

@@ -102,8 +102,8 @@ std::string prediction_text(const Prediction& p) {
   const double step_s = p.simulation.step_s;
   const StepBreakdown& mean = p.simulation.mean;
   std::string text = fmt::format(
-      "predicted  on {}: {:.3g} s a step ({:.3g} to {:.3g} s: {}), {} tokens/s, {:.1f} % of the devices' peak "
-      "(MFU)\n",
+      "predicted  on {}: {:.3g} s a step ({:.3g} to {:.3g} s: "
+      "{}), {} tokens/s, {:.1f} % of the devices' peak (MFU)\n",
       p.profile.name, step_s, step_s * p.certainty.low, step_s * p.certainty.high, certainty_words(p.certainty),
       format_count(static_cast<int64_t>(p.tokens_per_s)), 100 * p.mfu);
   for (const EventKind kind : kKinds)

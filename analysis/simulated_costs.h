@@ -1,5 +1,5 @@
-// What each node of a plan costs on a cluster, looked up once: the simulator walks thousands of executions of few
-// nodes.
+// What each node of a plan costs on a cluster, looked up once:
+// the simulator walks thousands of executions of few nodes.
 #pragma once
 
 #include <map>

@@ -5,8 +5,8 @@
 // device to device: kernels and collectives are enqueued, and a lane begins its next work when the one before has
 // ended, what it waits for has ended, and the host has launched it. A message begins when both ends are ready.
 // Ranks that differ only in their tp or dp coordinate do the same at the same time, so one stands for all of a
-// pipeline rank, and all groups of an axis that share a host move their bytes at once and share its links.
-// Deterministic.
+// pipeline rank, and all groups of an axis that share a host move their bytes at once and
+// share its links. Deterministic.
 //
 // Not modelled: noise, other jobs, validation and checkpoints, the time between two steps.
 #pragma once

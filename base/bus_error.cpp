@@ -62,8 +62,8 @@ BusErrorWatch::BusErrorWatch(std::span<const std::byte> range, const std::filesy
     if (range.empty() || !slot.begin.compare_exchange_strong(free, begin)) continue;
     slot.on_loss = on_loss;
     const std::string message = fmt::format(
-        "[file] {}: a part of it cannot be read any more: it was cut while it was mapped, or its disk failed. "
-        "Restore it.\n",
+        "[file] {}: a part of it cannot be read any more: "
+        "it was cut while it was mapped, or its disk failed. Restore it.\n",
         path.string());
     message.copy(slot.message, sizeof slot.message - 1);
     slot.message[std::min(message.size(), sizeof slot.message - 1)] = '\0';

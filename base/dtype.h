@@ -28,8 +28,8 @@ inline float to_float(float x) { return x; }
 inline float to_float(BFloat16 x) { return std::bit_cast<float>(uint32_t{x.bits} << 16); }
 inline float to_float(Float16 x) {
   const uint32_t sign = uint32_t{x.bits & 0x8000u} << 16, magnitude = x.bits & 0x7fffu;
-  // Shifting a half's exponent and mantissa into place and multiplying by 2^112 corrects the bias, subnormals
-  // included.
+  // Shifting a half's exponent and mantissa into place and multiplying by 2^112 corrects the
+  // bias, subnormals included.
   const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
   const uint32_t bits =
       magnitude >= 0x7c00u ? 0x7f800000u | ((magnitude & 0x3ffu) << 13) : std::bit_cast<uint32_t>(scaled);

@@ -1,5 +1,5 @@
-// What the file system says of a path, and what it can not say: an error of the system never reads as "nothing
-// there".
+// What the file system says of a path, and what it can not say:
+// an error of the system never reads as "nothing there".
 #pragma once
 
 #include <filesystem>

@@ -36,8 +36,7 @@ std::string hub_hint(const std::string& path) {
   if (name.empty()) return {};
   return fmt::format(
       " Nothing is downloaded here. If it is on the Hugging Face Hub, fetch it with `hf download {} --local-dir "
-      "DIR` "
-      "(a repository with config.json and safetensors; of LLaMA 2 that is one that ends in -hf) and name DIR.",
+      "DIR` (a repository with config.json and safetensors; of LLaMA 2 that is one that ends in -hf) and name DIR.",
       name);
 }
 

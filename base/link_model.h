@@ -1,5 +1,5 @@
-// Links that transfers share, and how fast each transfer is while they do: what communication may know of a
-// cluster.
+// Links that transfers share, and how fast each transfer is while they do:
+// what communication may know of a cluster.
 //
 // A resource is anything with a rate: a PCIe link in one direction, a root complex, a NIC. A flow moves bytes over
 // some of them; its weight on a resource says how often each of its bytes crosses that (2 for host memory without

@@ -45,8 +45,8 @@ bool OutputFile::fail(const char* what) { return fail(what, std::strerror(errno)
 bool OutputFile::fail(const char* what, const std::string& reason) {
   if (error_.empty()) {
     error_ = fmt::format(
-        "[file] {}: {} failed: {}. Free space or mend the folder; training goes on without what could not "
-        "be written.",
+        "[file] {}: {} failed: {}. Free space or mend the folder; "
+        "training goes on without what could not be written.",
         path_.string(), what, reason);
   }
   return false;

@@ -1,5 +1,5 @@
-// What every program does first, and how it prints: neither the terminal nor the pipe behind it decides over the
-// work.
+// What every program does first, and how it prints: neither the terminal nor the pipe behind it
+// decides over the work.
 #pragma once
 
 #include <cstdio>

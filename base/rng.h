@@ -1,6 +1,6 @@
 // Counter-based random numbers (Philox4x32-10: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
-// 2011). A number is a pure function of (seed, stream, index): no state, so it does not depend on rank, thread or
-// order.
+// 2011). A number is a pure function of (seed, stream, index):
+// no state, so it does not depend on rank, thread or order.
 #pragma once
 
 #include <array>
@@ -23,8 +23,8 @@ void fill_normal(float* out, int64_t begin, int64_t count, uint64_t seed, uint64
 uint64_t random_u64(uint64_t seed, uint64_t stream, uint64_t index);
 
 // A pseudo-random permutation of [0, size) keyed by (seed, stream), evaluated at one index in constant memory:
-// a four-round Feistel network over the next power of four, walked until it falls inside. REQUIRES: 0 <= index <
-// size.
+// a four-round Feistel network over the next power of four, walked until it falls inside.
+// REQUIRES: 0 <= index < size.
 int64_t permute(int64_t index, int64_t size, uint64_t seed, uint64_t stream);
 
 }  // namespace trine

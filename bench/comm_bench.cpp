@@ -1,5 +1,5 @@
-// Communication between ranks, by size of the buffer: GB/s = bytes of the buffer / time of the call (best of
-// several).
+// Communication between ranks, by size of the buffer: GB/s = bytes of the buffer / time of
+// the call (best of several).
 //   build/bin/comm_bench [RANKS]            local ranks, 2 by default
 //   mpirun --oversubscribe -np 2 build/bin/comm_bench       MPI
 #include <algorithm>

@@ -68,8 +68,8 @@ void run(const std::string& model, DType dtype, int threads, int64_t prompt_size
              backend->describe(), format_bytes(bytes), prompt_size, static_cast<double>(prompt_size) / prefill);
   const auto report = [bytes](const char* what, double step, double read) {
     fmt::print(
-        "{:6} decode {:.1f} tok/s, {:.2f} ms, {:.1f} GB/s; reading alone {:.2f} ms, {:.1f} GB/s: {:.0f} % of the "
-        "bound\n",
+        "{:6} decode {:.1f} tok/s, {:.2f} ms, {:.1f} GB/s; reading alone {:.2f} ms, {:.1f} GB/s: "
+        "{:.0f} % of the bound\n",
         what, 1 / step, step * 1e3, static_cast<double>(bytes) / step * 1e-9, read * 1e3,
         static_cast<double>(bytes) / read * 1e-9, read / step * 100);
   };

@@ -1,8 +1,7 @@
 // The training step of a preset, by op: time, share, and how near each op comes to this machine's peaks.
 //
 //   step_bench --model bench-m --dtype bf16 --threads 2 --steps 10        the table
-//   step_bench --model bench-m --dtype bf16 --threads 2 --serve           one step for each line "go"
-//   (bench/step)
+//   step_bench --model bench-m --dtype bf16 --threads 2 --serve           one step for each line "go" (bench/step)
 //
 // Random tokens, one process, no files. Peaks are measured in the same run: a large matrix product, and a stream.
 #include <CLI/CLI.hpp>
@@ -127,8 +126,8 @@ void print_table(StepBench& bench, const Options& options) {
   double total = 0;
   for (const auto& [name, op] : ops) total += op.seconds / n;
   fmt::print(
-      "{} {} on {} threads: {:.2f} ms a step (median of {}), {:.0f} tokens/s; peaks measured here: {:.0f} GFLOP/s, "
-      "{:.1f} GB/s\n\n",
+      "{} {} on {} threads: {:.2f} ms a step (median of {}), {:.0f} tokens/s; peaks measured here: "
+      "{:.0f} GFLOP/s, {:.1f} GB/s\n\n",
       options.model, options.dtype, options.threads, step_s * 1e3, options.steps,
       static_cast<double>(bench.tokens()) / step_s, peaks.flops * 1e-9, peaks.bytes * 1e-9);
   fmt::print("| op | calls | ms | share | GFLOP/s | GB/s | % of roofline |\n|---|---|---|---|---|---|---|\n");

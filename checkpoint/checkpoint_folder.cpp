@@ -187,8 +187,8 @@ std::optional<CheckpointPlace> find_checkpoints(const fs::path& given) {
   if (path.empty()) path = fs::current_path();                    // it is "."
   if (!is_folder(path)) return std::nullopt;
   const bool holds_checkpoints = CheckpointFolder(path).ever_begun();
-  // One without its manifest is a broken checkpoint, unless somebody gave that name to a Hugging Face folder or a
-  // run.
+  // One without its manifest is a broken checkpoint, unless somebody gave that name to a Hugging
+  // Face folder or a run.
   const bool named_so =
       path.filename().string().starts_with("step-") && !is_there(path / "config.json") && !holds_checkpoints;
   if (named_so || is_there(path / kManifestFile)) return CheckpointPlace{path.parent_path(), path};

@@ -22,8 +22,8 @@ class ChunkGrid {
   const std::vector<int64_t>& shape() const { return shape_; }
   int64_t num_elements() const { return Shape(shape_).num_elements(); }  // of a whole chunk, padding included
 
-  // Calls f(const Chunk&) for the chunks that share elements with `part` (in coordinates of the stored box), in
-  // order.
+  // Calls f(const Chunk&) for the chunks that share elements with `part` (in coordinates of the
+  // stored box), in order.
   template <typename F>
   void for_each(const Box& part, F f) const {
     std::vector<int64_t> first(count_.size()), last(count_.size());  // index of chunks, per dim

@@ -61,8 +61,8 @@ H5Id without_times(hid_t list_class, const std::filesystem::path& file);
 H5Id file_type(DType dtype);  // as in files, little endian
 
 // HDF5 on top of a File (a virtual file driver). The first error of writing is kept and everything after it
-// dropped, so that HDF5, which cannot give up a file it fails to write, always closes cleanly; error() then says
-// what happened.
+// dropped, so that HDF5, which cannot give up a file it fails to write, always closes cleanly;
+// error() then says what happened.
 class H5File {
  public:
   // An empty one over a file just created. Metadata stay in memory until close().

@@ -127,8 +127,8 @@ struct H5Driver {
     return registered;
   }
 
-  // For a new file: newest format, and all metadata in memory until the end, because HDF5 reads back what it
-  // evicts.
+  // For a new file: newest format, and all metadata in memory until the end,
+  // because HDF5 reads back what it evicts.
   static H5Id access(State* state, const std::filesystem::path& path, bool write) {
     H5Id list(H5Pcreate(H5P_FILE_ACCESS), path, "creating a property list");
     h5_check(H5Pset_driver(list, id(), &state), path, "choosing the driver");

@@ -1,5 +1,5 @@
-// The weights of a model folder in Hugging Face's form: model.safetensors, or model.safetensors.index.json and
-// shards.
+// The weights of a model folder in Hugging Face's form: model.safetensors,
+// or model.safetensors.index.json and shards.
 #pragma once
 
 #include <filesystem>
@@ -15,8 +15,8 @@ namespace trine {
 
 class HuggingFaceWeights {
  public:
-  // Opens every file and checks headers and index; reads no weight. DataError naming the file and what is
-  // wrong.
+  // Opens every file and checks headers and index; reads no weight.
+  // DataError naming the file and what is wrong.
   explicit HuggingFaceWeights(const std::filesystem::path& folder);
 
   const std::vector<std::string>& names() const { return names_; }  // sorted
@@ -25,8 +25,8 @@ class HuggingFaceWeights {
   SafeType type(const std::string& name) const { return tensor(name).type; }
 
   // DataError, beginning with `complaint` ("DIR: the weights do not fit config.json"), unless these are the weights
-  // of a model with these parameters, as misfit() says it; of a tied model with a head of its own, that must be the
-  // embedding again.
+  // of a model with these parameters, as misfit() says it; of a tied model with a head of its own,
+  // that must be the embedding again.
   void check_fit(const std::vector<Parameter>& parameters, const std::string& complaint) const;
 
   // Elements [begin, begin + out.size()) of the flattened tensor as f32, so that a rank reads no more than its

@@ -89,8 +89,8 @@ std::string write_manifest(const Manifest& manifest);
 Manifest read_manifest(std::string_view text, const std::filesystem::path& path);
 Manifest load_manifest(const std::filesystem::path& folder);
 
-// What one rank wrote: a manifest of at most one file, whose tensors need not be whole and whose hashes are the
-// rank's share.
+// What one rank wrote: a manifest of at most one file, whose tensors need not be whole and
+// whose hashes are the rank's share.
 struct Part {
   std::vector<FileEntry> files;
   std::vector<TensorEntry> tensors;

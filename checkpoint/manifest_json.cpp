@@ -77,8 +77,8 @@ class Fields {
 
   [[noreturn]] void fail(const std::string& what) const {
     throw DataError(
-        fmt::format("[checkpoint] {}: {}. The file is damaged or made by another program: use another "
-                    "checkpoint.",
+        fmt::format("[checkpoint] {}: {}. The file is damaged or made by another program: "
+                    "use another checkpoint.",
                     path_.string(), what));
   }
   const Json& at(const Json& object, const char* key) const {

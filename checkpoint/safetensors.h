@@ -18,8 +18,8 @@
 
 namespace trine {
 
-// The element types of the format that Trine reads; more than DType, because files hold more than tensors of a
-// graph.
+// The element types of the format that Trine reads; more than DType, because files hold more
+// than tensors of a graph.
 enum class SafeType : uint8_t { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU64, kU32, kU16, kU8, kBool };
 int64_t size_bytes(SafeType type);
 std::string_view name(SafeType type);  // "F32", as in the files
@@ -54,8 +54,8 @@ class SafetensorsFile {
 };
 
 // Elements [begin, begin + out.size()) of the flattened tensor, converted as a cast does (numbers that do not fit
-// in an integer are an error of the caller). For T = float, double, int32_t, int64_t. DataError if the file was
-// cut.
+// in an integer are an error of the caller). For T = float, double, int32_t, int64_t.
+// DataError if the file was cut.
 template <typename T>
 void copy_values(const SafeTensor& tensor, int64_t begin, std::span<T> out);
 

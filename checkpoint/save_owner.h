@@ -1,6 +1,6 @@
 // Whose checkpoints a folder holds. A folder belongs to one run: two would rotate each other's checkpoints away.
-// Its file `owner` has the run folder's absolute path, from the run's start on; a run's own folder "checkpoints"
-// needs none.
+// Its file `owner` has the run folder's absolute path, from the run's start on;
+// a run's own folder "checkpoints" needs none.
 #pragma once
 
 #include <filesystem>

@@ -24,8 +24,8 @@ struct SavedModel {
   std::string tokenizer;  // bytes, or where its file was; empty: not known
   std::vector<Parameter> parameters;
 };
-// DataError if the manifest's config is not that of a model, or if the checkpoint has other weights than the
-// model's.
+// DataError if the manifest's config is not that of a model, or if the checkpoint has other
+// weights than the model's.
 SavedModel saved_model(const Checkpoint& checkpoint);
 
 // Gives the f32 elements of a tensor one block (at most 16 MiB) after another.

@@ -31,8 +31,8 @@ class ShardFile {
   ~ShardFile();
 
   // Calls f(box of the tensor, its elements row-major) for each stored chunk that shares elements with `part`, a
-  // box of the tensor inside the piece. The elements are those of `box` alone, checked against the chunk's
-  // Fletcher32.
+  // box of the tensor inside the piece. The elements are those of `box` alone,
+  // checked against the chunk's Fletcher32.
   template <typename F>
   void for_each_chunk(const TensorEntry& tensor, const Piece& piece, const Box& part, F f);
 
@@ -72,8 +72,8 @@ void ShardFile::for_each_chunk(const TensorEntry& tensor, const Piece& piece, co
   });
 }
 
-// model.h5 in `folder`: every tensor of the manifest as one virtual dataset over the rank files. Written and
-// fsynced.
+// model.h5 in `folder`: every tensor of the manifest as one virtual dataset over the rank
+// files. Written and fsynced.
 FileEntry write_view(const std::filesystem::path& folder, const Manifest& manifest);
 
 }  // namespace trine

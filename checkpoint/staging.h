@@ -1,5 +1,5 @@
-// Tensors on their way into a checkpoint that need not fit into memory: they wait in a file that is gone
-// afterwards.
+// Tensors on their way into a checkpoint that need not fit into memory:
+// they wait in a file that is gone afterwards.
 #pragma once
 
 #include <filesystem>

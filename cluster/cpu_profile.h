@@ -57,8 +57,8 @@ struct CpuProfile {
   bool operator==(const CpuProfile&) const = default;
 };
 
-// The tables `ops` and `transfers` of a profile's "cpu"; other keys are not looked at. What is wrong goes to
-// `problems`.
+// The tables `ops` and `transfers` of a profile's "cpu"; other keys are not looked at.
+// What is wrong goes to `problems`.
 void read_cpu_tables(const nlohmann::json& object, CpuProfile& cpu, const std::string& where, Problems& problems);
 void write_cpu_tables(const CpuProfile& cpu, nlohmann::ordered_json& object);
 

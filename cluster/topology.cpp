@@ -13,8 +13,8 @@ namespace {
 // perfect pipeline, 1 none. Measured rows of 32 to 8,192 H100 want 0.1 to 0.35.
 constexpr double kLevelOverlap = 0.13;
 
-// Between hosts: messages for each doubling of the hosts, and the share of the bandwidth that the quick protocol
-// has.
+// Between hosts: messages for each doubling of the hosts, and the share of the bandwidth that
+// the quick protocol has.
 constexpr double kLowMessages = 3.4, kBulkMessages = 5.7, kLowShareBetweenHosts = 0.25;
 
 }  // namespace

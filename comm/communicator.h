@@ -59,8 +59,8 @@ class Request {
 class WaitObserver {
  public:
   virtual ~WaitObserver() = default;
-  // `peer`: a rank of the job; `sequence` counts the collectives of the group, or its messages if op is send or
-  // recv.
+  // `peer`: a rank of the job; `sequence` counts the collectives of the group,
+  // or its messages if op is send or recv.
   virtual void wait_begins(std::string_view op, int64_t sequence, int peer) = 0;
   virtual void wait_ends() = 0;
 };
@@ -79,8 +79,8 @@ class Communicator {
  public:
   static constexpr int kMaxTag = Transport::kMaxTag - 1;  // the last one belongs to the collectives
 
-  // `ranks`: the group's members as ranks of the job, increasing; `rank`: this one's place among them; timeout 0:
-  // none.
+  // `ranks`: the group's members as ranks of the job, increasing;
+  // `rank`: this one's place among them; timeout 0: none.
   Communicator(std::string name, std::vector<int> ranks, int rank, std::unique_ptr<Transport> transport,
                std::chrono::milliseconds timeout);
 

@@ -18,8 +18,8 @@ class LaneThread {
   using Ticket = int64_t;  // operations count from 1; 0 is always done
 
   explicit LaneThread(const std::string& name);  // the thread's name, for debuggers: at most 15 characters are kept
-  // Drops what has not begun and waits for what has (which its own timeout ends). An error nobody waited for is
-  // lost.
+  // Drops what has not begun and waits for what has (which its own timeout ends).
+  // An error nobody waited for is lost.
   ~LaneThread();
   LaneThread(const LaneThread&) = delete;
   LaneThread& operator=(const LaneThread&) = delete;

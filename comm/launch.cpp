@@ -130,8 +130,7 @@ void check_pmi(const Launch& launch) {
   if (const std::string_view server = environment("PMIX_SERVER_URI2"); is_gone(server))
     throw ConfigError(
         fmt::format("[mpi] {}={} and {}={} are left over from a launcher that has ended: its server ({}) is not "
-                    "there any more. "
-                    "Start from another shell, or unset them.",
+                    "there any more. Start from another shell, or unset them.",
                     launch.rank_variable, launch.rank, launch.size_variable, launch.num_ranks, server));
   for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD",
                                "PMI_PORT", "PMI_CONTROL_PORT"})
@@ -139,8 +138,7 @@ void check_pmi(const Launch& launch) {
   throw ConfigError(fmt::format(
       "[mpi] srun started {} tasks without PMI, so that MPI cannot make them one job. Add --mpi=pmix to srun (Open "
       "MPI) or --mpi=pmi2 (MPICH); srun --mpi=list says what this Slurm has. mpirun inside sbatch needs neither. "
-      "Is "
-      "this process alone, and {}={} left over? Then unset it.",
+      "Is this process alone, and {}={} left over? Then unset it.",
       launch.num_ranks, launch.rank_variable, launch.rank));
 }
 
@@ -163,9 +161,8 @@ void check_launch(const Launch& launch, const Fabric& fabric) {
   if (!launch.launched || launch.num_ranks == fabric.num_ranks()) return;
   throw ConfigError(fmt::format(
       "[mpi] {}={} and {}={} say that a launcher started {} ranks, but the MPI library of this program sees {}. "
-      "Use "
-      "the mpirun of the MPI that the program was built with, or srun with its --mpi=pmix or --mpi=pmi2. Is this "
-      "process alone, and they are left over? Then unset them.",
+      "Use the mpirun of the MPI that the program was built with, or srun with its --mpi=pmix or --mpi=pmi2. Is "
+      "this process alone, and they are left over? Then unset them.",
       launch.rank_variable, launch.rank, launch.size_variable, launch.num_ranks, launch.num_ranks,
       fabric.num_ranks()));
 }

@@ -1,5 +1,5 @@
-// What the process launcher (mpirun of Open MPI or MPICH, srun) tells through the environment, before any
-// communicator exists.
+// What the process launcher (mpirun of Open MPI or MPICH, srun) tells through the
+// environment, before any communicator exists.
 #pragma once
 
 #include <string>

@@ -10,8 +10,8 @@
 namespace trine {
 namespace {
 
-// Between two looks at messages that do not move: a compromise of latency and of what polling costs 16 ranks on two
-// cores.
+// Between two looks at messages that do not move: a compromise of latency and of what polling costs
+// 16 ranks on two cores.
 constexpr std::chrono::microseconds kShortest{50}, kLongest{800};
 
 }  // namespace

@@ -21,8 +21,8 @@ struct StagedPieces {
   int64_t size(int64_t piece) const { return std::min(length, count - begin(piece)); }
 
   // out(piece) and in(piece) enqueue copies, ready(piece) blocks until the copy out is done, exchange(piece)
-  // returns when the host's memory has the result. At most kAhead calls of out() are not yet followed by their
-  // ready().
+  // returns when the host's memory has the result. At most kAhead calls of out() are not yet
+  // followed by their ready().
   template <typename Out, typename Ready, typename Exchange, typename In>
   void run(Out&& out, Ready&& ready, Exchange&& exchange, In&& in) const {
     const int64_t pieces = num_pieces();

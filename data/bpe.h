@@ -10,8 +10,8 @@ namespace trine {
 
 class BpeMerges {
  public:
-  // The next merge in order of rank. A pair that was added before gets the later rank, as in Hugging Face's
-  // library.
+  // The next merge in order of rank. A pair that was added before gets the later rank,
+  // as in Hugging Face's library.
   void add(int32_t left, int32_t right, int32_t merged);
   // Merges `ids` in place until no pair is left. O(n log n), so that a run of a million letters is no trap.
   void apply(std::vector<int32_t>& ids) const;

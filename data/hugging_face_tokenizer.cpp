@@ -73,8 +73,8 @@ class HuggingFaceTokenizer final : public Tokenizer {
   }
 
  private:
-  // Where a text may be cut so that the ids stay: behind a settled piece of the pre-tokenizer, in front of a space,
-  // or nowhere.
+  // Where a text may be cut so that the ids stay: behind a settled piece of the pre-tokenizer,
+  // in front of a space, or nowhere.
   enum class Cuts { kPieces, kWords, kNone };
 
   void read_added_token(const Json& json) {
@@ -147,8 +147,8 @@ class HuggingFaceTokenizer final : public Tokenizer {
     }
     if (missing > 0)
       set_note(
-          fmt::format("{} has no token for {} of the 256 bytes: they are left out of texts, as Hugging Face's "
-                      "library does.",
+          fmt::format("{} has no token for {} of the 256 bytes: "
+                      "they are left out of texts, as Hugging Face's library does.",
                       name(), missing));
   }
 

@@ -1,5 +1,5 @@
-// What tokenizer.json does to a text before anything else: LLaMA-2's family puts U+2581 in front and in place of
-// spaces.
+// What tokenizer.json does to a text before anything else:
+// LLaMA-2's family puts U+2581 in front and in place of spaces.
 #pragma once
 
 #include <optional>

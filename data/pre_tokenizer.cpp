@@ -14,8 +14,8 @@ using Json = nlohmann::json;
 constexpr const char* kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-// The library's "Punctuation" knows Unicode 8: without what became punctuation later, with U+166D, which was it
-// then.
+// The library's "Punctuation" knows Unicode 8: without what became punctuation later,
+// with U+166D, which was it then.
 constexpr const char* kPunctuation =
     R"((?![)"
     R"(\x{61d}\x{9fd}\x{a76}\x{c77}\x{c84}\x{1b7d}-\x{1b7e}\x{2e43}-\x{2e4f}\x{2e52}-\x{2e5d}\x{10ead})"

@@ -28,8 +28,8 @@ class PreTokenizer {
   using Sink = std::function<void(std::string_view piece)>;
   // Gives the pieces in order. `at_begin`: it is the beginning of the whole text. REQUIRES: valid UTF-8.
   void run(std::string_view text, bool at_begin, const Sink& sink) const { run(text, at_begin, 0, sink); }
-  // The same for text behind which more follows: only pieces that will not change. Returns the bytes they took.
-  // REQUIRES: settles().
+  // The same for text behind which more follows: only pieces that will not change.
+  // Returns the bytes they took. REQUIRES: settles().
   size_t run_settled(std::string_view text, const Sink& sink) const;
   // True if text can be cut at the end of a settled piece without changing the pieces behind it.
   bool settles() const;

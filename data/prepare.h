@@ -16,8 +16,8 @@ namespace trine {
 // `texts`: JSON lines have one document per line, in its field "text" (blank lines are skipped); any other file is
 // one document, "-" is standard input; gzip is unpacked. Every document ends with the tokenizer's end-of-document
 // id; empty ones are left out. Line length is limited to 256 MiB. A document above 256 KiB is encoded in pieces,
-// cut where a line begins: bytes and LLaMA-3 give the same ids as in one piece, others may differ by a token at a
-// cut.
+// cut where a line begins: bytes and LLaMA-3 give the same ids as in one piece,
+// others may differ by a token at a cut.
 struct PrepareRequest {
   std::vector<std::string> texts;
   std::filesystem::path out;  // PREFIX of -train.{bin,idx}, -valid.{bin,idx} and .json

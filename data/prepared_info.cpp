@@ -93,8 +93,8 @@ void check_prepared_with(const fs::path& data, const Tokenizer& tokenizer) {
   if (info.tokenizer_hash == tokenizer.hash() && info.vocab_size == tokenizer.vocab_size()) return;
   throw ConfigError(fmt::format(
       "[data] {} was prepared with the tokenizer {} (vocabulary {}, hash {:016x}), but this run's is {} "
-      "(vocabulary {}, hash {:016x}). Give the same one with --tokenizer, or prepare the text again with "
-      "this run's.",
+      "(vocabulary {}, hash {:016x}). Give the same one with --tokenizer, "
+      "or prepare the text again with this run's.",
       data.string(), info.tokenizer, info.vocab_size, info.tokenizer_hash, tokenizer.name(), tokenizer.vocab_size(),
       tokenizer.hash()));
 }

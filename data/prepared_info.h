@@ -1,5 +1,5 @@
-// PREFIX.json: how prepare_data made PREFIX-train and PREFIX-valid, so that a trainer can refuse tokens of another
-// tokenizer.
+// PREFIX.json: how prepare_data made PREFIX-train and PREFIX-valid, so that a trainer can refuse
+// tokens of another tokenizer.
 #pragma once
 
 #include <cstdint>

@@ -83,8 +83,8 @@ Regex::Regex(const std::string& pattern, const std::string& where) : handles_(st
                                      PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &at, nullptr));
   if (!handles_->code) {
     throw DataError(
-        fmt::format("[tokenizer] {}: {} at character {} of the pattern {}. Only patterns that PCRE2 knows "
-                    "are supported.",
+        fmt::format("[tokenizer] {}: {} at character {} of the pattern {}. "
+                    "Only patterns that PCRE2 knows are supported.",
                     where, reason(error), at, translated));
   }
   pcre2_jit_compile(

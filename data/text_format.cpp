@@ -98,8 +98,8 @@ Recognised recognise_text(std::string_view name, std::string_view beginning, boo
   if (object && (lines.all == 0 || lines.objects > 0)) return {.format = TextFormat::kJsonLines};
   if (object || begins_as_array(beginning))
     return {.problem = fmt::format("this is JSON, but not lines of it: need an object with \"text\" in each line. "
-                                   "Convert it, for instance: jq -c {} FILE, or give --format text to train on the "
-                                   "JSON itself",
+                                   "Convert it, for instance: jq -c {} FILE, "
+                                   "or give --format text to train on the JSON itself",
                                    object ? "." : "'.[]'")};
   return {.format = TextFormat::kText};
 }

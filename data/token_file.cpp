@@ -215,8 +215,8 @@ TokenFile::TokenFile(const fs::path& path) {
   const InputFile file(path);
   fs::path index = path, bin = path;
   index.replace_extension(".idx"), bin.replace_extension(".bin");
-  // The tokens of a Megatron pair may look like anything, so that an index beside them decides before their
-  // contents do.
+  // The tokens of a Megatron pair may look like anything, so that an index beside them
+  // decides before their contents do.
   const bool has_index = path.extension() == ".bin" && is_file(index);
   if (is_index(file)) {
     open_megatron(path, bin);

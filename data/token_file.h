@@ -5,8 +5,8 @@
 //   .bin  the tokens of all sequences, one after another
 //   .idx  "MMIDIDX\0\0" | u64 version = 1 | u8 dtype (4 = i32, 5 = i64, 8 = u16) | u64 num_sequences S |
 //         u64 num_document_indices D | i32 length[S] | i64 pointer[S] (bytes) | i64 document_index[D] (of
-//         sequences)
-// llm.c, one file (dev/data/data_common.py): 256 i32 (magic, version, num_tokens, 0 ...), then the tokens:
+// sequences) llm.c, one file (dev/data/data_common.py): 256 i32 (magic, version, num_tokens,
+// 0 ...), then the tokens:
 //   magic 20240520, version 1: u16        magic 20240801, version 7: u32
 #pragma once
 
@@ -26,8 +26,8 @@ int64_t size_bytes(TokenType type);
 class TokenFile {
  public:
   // `path`: PREFIX, PREFIX.bin or PREFIX.idx of a Megatron pair, or a file of llm.c. The header and the whole index
-  // are checked (sizes, order, that sequences lie side by side): DataError with file, what was found and what is
-  // needed.
+  // are checked (sizes, order, that sequences lie side by side):
+  // DataError with file, what was found and what is needed.
   explicit TokenFile(const std::filesystem::path& path);
 
   int64_t size() const { return size_; }  // tokens

@@ -54,8 +54,7 @@ std::string known_mistake(std::string_view text) {
   if (token.size() < line.size() && token.size() % 4 == 0 && all_of(token, base64) &&
       all_of(line.substr(token.size() + 1, line.find_last_not_of('\r') - token.size()), digits))
     return "this is tiktoken's list of tokens (LLaMA-3's original/tokenizer.model), which lacks pattern and "
-           "special "
-           "tokens. Give the tokenizer.json of the same model";
+           "special tokens. Give the tokenizer.json of the same model";
   return "";
 }
 
@@ -110,8 +109,8 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec) {
                     spec));
   if (!folder && !is_there(path))
     throw DataError(
-        fmt::format("[tokenizer] {}: no such file. Give --tokenizer bytes, a SentencePiece .model or a "
-                    "tokenizer.json.{}",
+        fmt::format("[tokenizer] {}: no such file. "
+                    "Give --tokenizer bytes, a SentencePiece .model or a tokenizer.json.{}",
                     spec, hub_hint(spec)));
   std::unique_ptr<Tokenizer> tokenizer = folder ? make_from_folder(path) : make_from_file(path);
   if (tokenizer->name() == "bytes") return tokenizer;

@@ -1,5 +1,5 @@
-// Text to token ids and back: bytes, SentencePiece models (LLaMA-2), BPE from tokenizer.json (LLaMA-2, LLaMA-3,
-// GPT-2).
+// Text to token ids and back: bytes, SentencePiece models (LLaMA-2), BPE from tokenizer.json
+// (LLaMA-2, LLaMA-3, GPT-2).
 #pragma once
 
 #include <cstdint>
@@ -36,8 +36,8 @@ class Tokenizer {
 
   // A text in parts: appends the ids of a beginning of `text` that are the same whatever follows, and returns its
   // length; all of it if `last`. The next part begins there, and is not `first`. 0: it takes more text to know.
-  // The ids of the parts are those of the whole. Adds neither begin nor end. Any bytes are allowed, valid UTF-8 or
-  // not.
+  // The ids of the parts are those of the whole. Adds neither begin nor end.
+  // Any bytes are allowed, valid UTF-8 or not.
   struct Part {
     bool first = true, last = true;
   };

@@ -169,8 +169,7 @@ ExitCode ls(int argc, const char* const* argv) {
   bool as_json = false;
   Arguments arguments(
       "Lists checkpoints, newest last, damaged and unfinished ones too, and says which one --resume takes. Looks "
-      "at "
-      "manifests and sizes of files: every byte is left to verify.",
+      "at manifests and sizes of files: every byte is left to verify.",
       "ls");
   arguments.need("RUN_OR_FOLDER", name, "a run folder, a folder of checkpoints or a checkpoint");
   arguments.json(as_json);
@@ -199,8 +198,7 @@ ExitCode verify(int argc, const char* const* argv) {
   bool as_json = false;
   Arguments arguments(
       "Checks every file, chunk and tensor of a checkpoint, or of all in a folder, and says which one --resume "
-      "takes. "
-      "Ends with 0 if all are good, 3 if one is damaged, 7 if a folder has no good one.",
+      "takes. Ends with 0 if all are good, 3 if one is damaged, 7 if a folder has no good one.",
       "verify");
   arguments.need("CHECKPOINT_OR_FOLDER", name, "a checkpoint, a folder of them or a run folder");
   arguments.json(as_json);
@@ -237,8 +235,7 @@ ExitCode diff(int argc, const char* const* argv) {
   bool as_json = false;
   Arguments arguments(
       "Compares two checkpoints by their manifests, whatever layouts wrote them. Ends with 0 if tensors and "
-      "training "
-      "state are equal, else with 1; differences of layout and configuration are only told.",
+      "training state are equal, else with 1; differences of layout and configuration are only told.",
       "diff");
   arguments.need("A", a, "a checkpoint, or a folder or run whose newest good one is meant");
   arguments.need("B", b, "another one");
@@ -274,8 +271,8 @@ ExitCode reshard(int argc, const char* const* argv) {
   SavedLayout layout;
   int zero = -1;
   Arguments arguments(
-      "Writes a checkpoint as the ranks of another layout would have. Training does so by itself when it "
-      "resumes.",
+      "Writes a checkpoint as the ranks of another layout would have. "
+      "Training does so by itself when it resumes.",
       "reshard");
   arguments.need("SOURCE", source, "a checkpoint, or a folder or run whose newest good one is meant");
   arguments.need("FOLDER", target, "gets the new checkpoint as FOLDER/step-N");

@@ -177,8 +177,8 @@ InferencePlan make_plan(const Job& job) {
                               Target(*parse_enum<DeviceKind>(job.request.device), job.request.threads));
 }
 
-// `ranks_here` share the host's memory. Each rank takes a GPU's for itself; where several take one, the last is
-// refused.
+// `ranks_here` share the host's memory. Each rank takes a GPU's for itself;
+// where several take one, the last is refused.
 void check_memory(const InferencePlan& plan, const Backend& backend, int ranks_here) {
   const auto room = backend.room();
   const int64_t own = plan.memory.total_bytes(), need = room ? own + outside_plan_estimate({}) : own * ranks_here;

@@ -12,8 +12,7 @@ ExitCode plan_article(int argc, const char* const* argv) {
   CLI::App app(
       "The claims of \"A100/H100 are too expensive, why not use 4090?\" (Bojie Li, 2023): what each says, the same "
       "computed anew from the article's inputs (profiles article-4090, article-a100, article-h100), what holds "
-      "today "
-      "(profiles rtx4090, a100-80-sxm, h100-sxm, h800-sxm, h100-pcie), and a verdict.",
+      "today (profiles rtx4090, a100-80-sxm, h100-sxm, h800-sxm, h100-pcie), and a verdict.",
       "plan_llama article");
   app.add_flag("--json", as_json, "prints JSON")->group("Output");
   Problems problems;

@@ -20,9 +20,8 @@ ExitCode plan_failures(int argc, const char* const* argv) {
   bool as_json = false;
   CLI::App app(
       "What failures cost a training run: the part of the time that is progress, the best checkpoint interval "
-      "(Daly's "
-      "exact form), spare hosts, days, energy and money. The run's length comes from --days, or from tokens and an "
-      "MFU that you expect.",
+      "(Daly's exact form), spare hosts, days, energy and money. The run's length comes from --days, or from "
+      "tokens and an MFU that you expect.",
       "plan_llama failures");
   struct Number {
     const char* flag;
@@ -34,8 +33,8 @@ ExitCode plan_failures(int argc, const char* const* argv) {
       {"--mfu", mfu, "PART", "Run", "share of the devices' peak that the run reaches (default: 0.4)"},
       {"--days", days, "DAYS", "Run", "that it would take without failures, instead of tokens and MFU"},
       {"--recovery", recovery, "MIN", "Failures",
-       "until the run is back after one (default: 10 with a named rate, as the article has it; else from the "
-       "disk)"},
+       "until the run is back after one (default: 10 with a named rate, as the article has it; "
+       "else from the disk)"},
       {"--checkpoint-time", checkpoint, "MIN", "Failures",
        "that a checkpoint stops the run (default: 1 with a named rate; else from the disk)"},
       {"--disk-gb-s", disk, "GB/S", "Failures", "that each host writes (default: 2)"},

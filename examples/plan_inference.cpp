@@ -29,8 +29,7 @@ ExitCode plan_inference(int argc, const char* const* argv) {
   CLI::App app(
       "How fast devices that share a model write its tokens: for one user, for all of a batch, for a USD, and what "
       "bounds it. Rates of the data sheet, links as measured. Ends with 2, and says what is nearest, where memory "
-      "is "
-      "too small.",
+      "is too small.",
       "plan_llama inference");
   app.add_option("--model", model_name, "a preset, or a folder with a config.json (default: llama2-70b)")
       ->type_name("NAME|DIR")

@@ -1,5 +1,5 @@
-// The command line of the small programs: all problems at once, a typo names the nearest flag, flags may stand in a
-// file.
+// The command line of the small programs: all problems at once, a typo names the nearest flag,
+// flags may stand in a file.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -49,8 +49,7 @@ ExitCode run(int argc, const char* const* argv) {
   Request request;
   CLI::App app(
       "Which rank, link, operation or stage makes the steps of a trace long, by how much, and what to change. "
-      "Reads "
-      "what train_llama --trace on (or --dry-run --predict-trace DIR) has written.",
+      "Reads what train_llama --trace on (or --dry-run --predict-trace DIR) has written.",
       "trace_report");
   app.add_option("RUN", request.inputs, "a run's folder, a folder of traces, or trace files")
       ->type_name("RUN|DIR|FILE...");

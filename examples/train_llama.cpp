@@ -1,5 +1,5 @@
-// train_llama: from the command line to a trained model. The story: connect -> flags -> Config -> Plan -> agree ->
-// Trainer.
+// train_llama: from the command line to a trained model. The story:
+// connect -> flags -> Config -> Plan -> agree -> Trainer.
 #include <atomic>
 #include <ctime>
 #include <fmt/core.h>

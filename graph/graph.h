@@ -55,8 +55,8 @@ struct State {
   bool weight_decay = false;  // parameters
   Tie tie = Tie::kNone;       // parameters, and their buckets
   StateId parameter;          // gradients, masters, moments: of which parameter (or bucket of parameters)
-  // A state may be elements [offset, offset + size) of another's storage (a parameter in its bucket), in local
-  // elements.
+  // A state may be elements [offset, offset + size) of another's storage (a parameter in its
+  // bucket), in local elements.
   StateId storage;
   int64_t offset = 0;
   ValueId value;  // how nodes read it
@@ -81,8 +81,8 @@ struct Node {
   int chunk = 0;  // of the rank's model chunks (interleaved schedules), in the microbatch region
   Lane lane = Lane::kCompute;
   bool recompute = false;     // a clone that rebuilds what forward dropped
-  std::vector<NodeId> waits;  // nodes of other lanes that must have finished (of the microbatch region: for the
-                              // last microbatch)
+  std::vector<NodeId> waits;  // nodes of other lanes that must have finished (of the microbatch
+                              // region: for the last microbatch)
 };
 
 // A value and its gradient, kept so that the verifier can check that their placements are dual.

@@ -117,8 +117,8 @@ void require(bool condition, fmt::format_string<Args...> format, Args&&... args)
   if (!condition) throw TypeError(fmt::format(format, std::forward<Args>(args)...));
 }
 
-// Cost of an op that reads all its inputs and writes all its outputs once, with `flops_per_element` of its first
-// output.
+// Cost of an op that reads all its inputs and writes all its outputs once,
+// with `flops_per_element` of its first output.
 Cost streaming_cost(TypeSpan inputs, TypeSpan outputs, const Mesh& mesh, double flops_per_element);
 
 // For ops that nobody differentiates (optimizer, gradients of gradients): calling their vjp is a bug.

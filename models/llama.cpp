@@ -147,8 +147,8 @@ StageCosts stage_costs(const LlamaConfig& c, int64_t seq) {
   const double hidden = static_cast<double>(c.hidden);
   const double matrices = static_cast<double>((2 * c.heads + 2 * c.kv_heads) * c.head_dim + 3 * c.ffn) * hidden;
   const double attention = static_cast<double>(c.heads * c.head_dim * seq);
-  // Looking up, adding and updating rows is all memory: a core does some 30 multiply-adds in the time of one
-  // element.
+  // Looking up, adding and updating rows is all memory: a core does some 30 multiply-adds in
+  // the time of one element.
   constexpr double kOpsPerElement = 30;
   return {.layer = matrices + attention,
           .embedding = 2 * kOpsPerElement * hidden,

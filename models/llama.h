@@ -27,8 +27,8 @@ struct LlamaForward {
 
 // The stages that one pipeline rank holds, in increasing order (none: the whole model is one stage); they become
 // the graph's chunks. Parameters are states with Hugging Face's names; values are f32 until the precision pass. The
-// graph's prologue loads the samples and the step's numbers; its microbatch region adds the loss into state
-// `loss_sum`.
+// graph's prologue loads the samples and the step's numbers;
+// its microbatch region adds the loss into state `loss_sum`.
 LlamaForward build_llama(const LlamaConfig& config, const BatchShape& batch, const Mesh& mesh,
                          bool sequence_parallel, std::span<const Stage> chunks = {});
 

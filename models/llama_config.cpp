@@ -101,8 +101,8 @@ std::vector<double> rope_inverse_frequencies(const LlamaConfig& c) {
     frequency = std::pow(c.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(c.head_dim));
     if (s.kind == RopeScaling::Kind::kLinear) frequency /= s.factor;
     if (s.kind == RopeScaling::Kind::kLlama3) {
-      // 0 where a frequency turns fewer than low_freq_factor times over the original context, 1 from
-      // high_freq_factor on.
+      // 0 where a frequency turns fewer than low_freq_factor times over the original
+      // context, 1 from high_freq_factor on.
       const double turns = static_cast<double>(s.original_max_position) * frequency / (2 * std::numbers::pi);
       const double keep =
           std::clamp((turns - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor), 0.0, 1.0);

@@ -58,8 +58,8 @@ LlamaConfig from_hugging_face(const nlohmann::json& config, const std::string& w
 // beside it, where that says them (models/text_ids.h).
 LlamaConfig read_hugging_face_config(const std::filesystem::path& path);
 
-// A config.json that transformers 4 and 5 both read. `dtype` is that of the weights beside it: "bfloat16",
-// "float16", "float32".
+// A config.json that transformers 4 and 5 both read. `dtype` is that of the weights beside
+// it: "bfloat16", "float16", "float32".
 nlohmann::json to_hugging_face(const LlamaConfig& config, std::string_view dtype);
 
 // Adds a problem for each size, constant or combination that is not a model we can build. Fields carry flag names.

@@ -58,8 +58,8 @@ struct AdamW final : Op {
 
   std::string_view name() const override { return "adamw"; }
   std::string index_map() const override {
-    return "~grad[e] ~lr[one] ~factor[one] ~apply[one] ~adam_step[one] -> master[e] momentum[e] variance[e] "
-           "weights[e]";
+    return "~grad[e] ~lr[one] ~factor[one] ~apply[one] ~adam_step[one] -> master[e] momentum[e] "
+           "variance[e] weights[e]";
   }
   Types infer(TypeSpan in) const override;
   std::vector<ValueId> vjp(Builder&, const Node&, std::span<const ValueId>) const override { return no_vjp(*this); }

@@ -1,8 +1,8 @@
 // Rotary position embedding (Su et al. 2021) in Hugging Face's convention: element j of a head's first half is
 // rotated with element j of its second half, by position * inverse_frequency[j].
 //   x [N, H * head_dim]   ->   y [N, H * head_dim]        N = batch * seq, a row's position is its index modulo seq
-// The gradient is the inverse rotation. RopeAt is for generation: row n stands at `position` + n of the one
-// sequence.
+// The gradient is the inverse rotation. RopeAt is for generation:
+// row n stands at `position` + n of the one sequence.
 #pragma once
 
 #include <memory>

@@ -1,9 +1,9 @@
 // Flat buckets: the parameters of one placement and decay rule, side by side in one 1-D state, so that the
-// optimizer and the gradient collectives work on a few long vectors. Each bucket has five parallel states of one
-// layout:
+// optimizer and the gradient collectives work on a few long vectors.
+// Each bucket has five parallel states of one layout:
 //   bucket.<i>.weights (compute type)   .grad   .master   .momentum   .variance (f32)
-// Parameters and their gradients become views into them, each starting at a multiple of 256 elements; the padding
-// is zero.
+// Parameters and their gradients become views into them, each starting at a multiple of 256
+// elements; the padding is zero.
 #pragma once
 
 #include "graph/graph.h"
@@ -17,8 +17,8 @@ struct BucketOptions {
   bool shard_over_dp = false;        // ZeRO-1: each dp rank keeps masters and moments of its share of every bucket
 };
 
-// Parameters that are views of others already (a tied head) follow their owner; their gradient stays a state of its
-// own.
+// Parameters that are views of others already (a tied head) follow their owner;
+// their gradient stays a state of its own.
 Graph assign_buckets(Graph graph, const BucketOptions& options);
 
 // The weights states of all buckets that this rank owns, in order.

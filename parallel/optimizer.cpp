@@ -128,8 +128,8 @@ class Epilogue {
   }
   ValueId named(const char* name) const { return b_.read(b_.graph().state_named(name)); }
 
-  // One set of bins for each placement of buckets: what is split over ranks is summed over them, what all hold
-  // counts once.
+  // One set of bins for each placement of buckets: what is split over ranks is summed over
+  // them, what all hold counts once.
   std::vector<ValueId> square_norms() {
     std::vector<StateId> bins;
     for (const Reduced& bucket : reduced_) {

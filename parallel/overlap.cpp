@@ -81,8 +81,8 @@ class Overlap {
     entry.prepared = true;
   }
 
-  // A collective is under way: one product runs meanwhile, if what it needs is there; the others gather theirs
-  // behind.
+  // A collective is under way: one product runs meanwhile, if what it needs is there;
+  // the others gather theirs behind.
   void hide() {
     const bool ready = !waiting_.empty() && (waiting_.front().prepared || waiting_.front().first.empty());
     for (PutOff& entry : waiting_) prepare(entry);

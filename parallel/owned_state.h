@@ -1,5 +1,5 @@
-// Which part of a model's parameters, masters and moments a rank has, from the graph alone: no memory is needed to
-// know it.
+// Which part of a model's parameters, masters and moments a rank has, from the graph alone:
+// no memory is needed to know it.
 #pragma once
 
 #include <cstdint>

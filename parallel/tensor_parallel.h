@@ -1,6 +1,6 @@
 // Tensor parallelism as placements (Megatron-LM, Shoeybi et al. 2019; sequence parallelism: Korthikanti et al.
-// 2022). A model is written once; these few functions put the collectives where tp needs them, and nothing where tp
-// = 1.
+// 2022). A model is written once; these few functions put the collectives where tp needs them,
+// and nothing where tp = 1.
 #pragma once
 
 #include "graph/builder.h"

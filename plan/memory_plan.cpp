@@ -137,8 +137,8 @@ class Planner {
     return {first, last};
   }
 
-  // From which action to which each microbatch needs these buffers of a chunk; `ahead` actions earlier for what is
-  // posted then.
+  // From which action to which each microbatch needs these buffers of a chunk;
+  // `ahead` actions earlier for what is posted then.
   std::vector<Interval> lifetimes(const std::vector<size_t>& members, int chunk, int ahead) const {
     const auto [first, last] = span_of(members);
     const std::vector<int> begins = actions_of(chunk, first), ends = actions_of(chunk, last);

@@ -33,8 +33,8 @@ GradientOps gradient_ops() {
           }};
 }
 
-// Several buckets, so that the first is reduced over dp while backward fills the others; few, because each is a
-// collective.
+// Several buckets, so that the first is reduced over dp while backward fills the others;
+// few, because each is a collective.
 int64_t bucket_elements(const Config& config) {
   constexpr int64_t kBuckets = 8, kFewest = int64_t{1} << 16, kMost = int64_t{1} << 23;
   if (config.mesh.dp == 1) return INT64_MAX;

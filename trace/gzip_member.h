@@ -7,8 +7,8 @@
 
 namespace trine {
 
-// What has been compressed so far. A copy goes on by itself: a piece that could not be written is forgotten with
-// it.
+// What has been compressed so far. A copy goes on by itself:
+// a piece that could not be written is forgotten with it.
 class GzipMember {
  public:
   GzipMember();

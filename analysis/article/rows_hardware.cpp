@@ -85,8 +85,7 @@ std::span<const ArticleRow> hardware_rows() {
        .realistic = [](C c) { return c.today.rtx4090.bus_bytes_per_s() / kGiga; },
        .realistic_unit = "GB/s bus bandwidth",
        .why = "right on paper; without peer-to-peer copies each byte crosses the host's memory, and an all-reduce "
-              "over "
-              "eight cards keeps a fraction of the link busy"},
+              "over eight cards keeps a fraction of the link busy"},
       {.id = "H10",
        .claim = "In FP16 an H100 is six times an RTX 4090",
        .value = 6,

@@ -435,8 +435,8 @@ std::vector<ArticleRow> tensor_parallel_rows() {
                     kMilli;
            },
        .realistic = [](C c) { return reduce_s(c, c.today.rtx4090, c.printed("I06"), 8) / kMilli; },
-       .why = "a ring sends 2 (n - 1) / n of the bytes, at the rate that eight cards without peer-to-peer copies "
-              "reach"},
+       .why = "a ring sends 2 (n - 1) / n of the bytes, "
+              "at the rate that eight cards without peer-to-peer copies reach"},
       {.id = "I31",
        .claim = "and write 22 tokens a second each",
        .value = 22,

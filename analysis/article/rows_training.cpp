@@ -385,8 +385,8 @@ std::vector<ArticleRow> tensor_parallel_rows() {
            [](C c) { return machine_balance(c.article.rtx4090.flops_per_s, c.article.rtx4090.link_bytes_per_s); },
        .realistic =
            [](C c) { return machine_balance(c.today.rtx4090.card.flops_per_s, c.today.rtx4090.bus_bytes_per_s()); },
-       .why = "half the FLOPS, and less than half of the link: what an all-reduce keeps busy without peer-to-peer "
-              "copies"},
+       .why = "half the FLOPS, and less than half of the link: "
+              "what an all-reduce keeps busy without peer-to-peer copies"},
       {.id = "T35",
        .claim = "so at most 2.4 RTX 4090 share a layer",
        .value = 2.4,

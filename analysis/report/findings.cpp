@@ -133,8 +133,8 @@ void Findings::uneven_stages() {
                                                                       : "with as many layers";
   found_.push_back(
       {fmt::format("Stage {} (pipeline rank {}) computes {} per microbatch, the others {} in the mean: "
-                   "{}. That costs {} per step. Give it fewer layers, or use --vpp so that stages are "
-                   "smaller.",
+                   "{}. That costs {} per step. Give it fewer layers, "
+                   "or use --vpp so that stages are smaller.",
                    slowest.stage, slowest.pp, seconds_text(slowest.s), seconds_text(others_s), why,
                    of_step(pipeline.uneven_s)),
        "bubble", std::nullopt, slowest.stage, Axis::kPp, pipeline.uneven_s});
@@ -246,8 +246,8 @@ void Findings::own_categories() {
   say(EventKind::kHost, 0.03,
       "Nothing else runs meanwhile: logging, metrics, writing this trace, or a slow file system.");
   say(EventKind::kIdle, 0.05,
-      "No lane works: the host is late to start work, or more ranks than cores share this "
-      "machine.");
+      "No lane works: the host is late to start work, or more ranks than cores "
+      "share this machine.");
 }
 
 void Findings::steps() {

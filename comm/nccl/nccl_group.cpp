@@ -56,8 +56,7 @@ ncclComm_t NcclGroup::connect(const ncclUniqueId& id) const {
   if (options_.timeout.count() > 0 && result.wait_for(options_.timeout) != std::future_status::ready)
     throw HangError(
         fmt::format("[comm] rank {} of group {} in ncclCommInitRankConfig: the other ranks did not come within {} "
-                    "s. Look at what "
-                    "they do, or raise --timeout if they are only slow.",
+                    "s. Look at what they do, or raise --timeout if they are only slow.",
                     rank_, name(), static_cast<double>(options_.timeout.count()) / 1e3));
   nccl_.check(result.get(), "ncclCommInitRankConfig");
   return start->comm;

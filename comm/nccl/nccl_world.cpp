@@ -23,8 +23,8 @@ int current_device() {
 }
 
 // A byte over an edge that is new. The first message connects its ends, and its host waits for the other's
-// meanwhile: here all ranks go through the edges in one order, but a schedule's first messages would wait in a
-// circle.
+// meanwhile: here all ranks go through the edges in one order, but a schedule's first messages
+// would wait in a circle.
 class FirstMessage {
  public:
   FirstMessage() {
@@ -38,8 +38,8 @@ class FirstMessage {
   FirstMessage(const FirstMessage&) = delete;
   FirstMessage& operator=(const FirstMessage&) = delete;
 
-  // The message is enqueued by a thread: NCCL blocks in the call until the other end has come, and only an abort
-  // ends that.
+  // The message is enqueued by a thread: NCCL blocks in the call until the other end has come,
+  // and only an abort ends that.
   void pass(NcclGroup& edge, bool sends, const NcclGroup::Options& options,
             const std::function<void(std::exception_ptr)>& abort) {
     auto enqueued = std::async(std::launch::async, [&] {
@@ -96,8 +96,8 @@ class NcclWorld final : public DeviceWorld {
 
  private:
   static constexpr int kSender = 0, kReceiver = 1;
-  // A receive occupies its multiprocessors from when it is posted until the message is there. Two carry more than a
-  // PCIe link.
+  // A receive occupies its multiprocessors from when it is posted until the message is there.
+  // Two carry more than a PCIe link.
   static constexpr int kEdgeCtas = 2;
   using Ends = std::map<PipelineEdge, std::unique_ptr<NcclGroup>>;
 

@@ -10,8 +10,8 @@
 
 namespace trine {
 
-// Which ops, and what they become. The link is the value that `first` makes and `second` reads (once, as any
-// input).
+// Which ops, and what they become. The link is the value that `first` makes and `second`
+// reads (once, as any input).
 struct Fusion {
   std::string_view first, second;
   // The link is an output of the fused op too. Otherwise the ops are fused only where nobody else reads it.

@@ -28,8 +28,8 @@ dnnl::memory::desc describe(const MatrixLayout& m) {
 }
 
 // The library takes its number of threads, when a product is made and when it runs, from OpenMP's setting of the
-// calling thread: it must be this rank's, or the team changes size between two kernels, which ends and starts
-// threads.
+// calling thread: it must be this rank's, or the team changes size between two kernels,
+// which ends and starts threads.
 void use_threads(const CpuContext& context) { omp_set_num_threads(context.parallel.threads); }
 
 std::byte* at(const std::byte* data, const MatrixLayout& m, int64_t row, int64_t column) {

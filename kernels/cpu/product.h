@@ -1,8 +1,8 @@
 // Matrix products by oneDNN:  C [M, N] (+)= sum_i A_i [M, K_i] * B_i [K_i, N], accumulated in f32 and rounded once.
 //
 // One term of a type that the library multiplies fast runs as one call. Otherwise (f16, bf16 on most machines
-// without AMX, several terms that do not lie side by side) the product goes block by block through f32 copies in
-// the workspace.
+// without AMX, several terms that do not lie side by side) the product goes block by block
+// through f32 copies in the workspace.
 #pragma once
 
 #include <map>

@@ -109,8 +109,8 @@ void check_contiguous(const KernelRequest& request) {
       TRINE_CHECK(view.contiguous(), "{}: an operand has gaps", request.op.name());
 }
 
-// A split along the outermost dim: `count` shares of `unit` elements, of which this rank's are [begin, begin +
-// size).
+// A split along the outermost dim: `count` shares of `unit` elements,
+// of which this rank's are [begin, begin + size).
 struct Split {
   int64_t count = 0, unit = 1;
   int64_t begin = 0, size = 0;

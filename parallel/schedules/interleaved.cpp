@@ -18,16 +18,15 @@ std::optional<std::string> interleaved_problem(int pp, int num_microbatches) {
   while (!takes(pp, above)) ++above;
   return fmt::format(
       "{0} microbatches do not split into {1} equal rounds of at least pp = {2}. The nearest counts that do are "
-      "{3} and "
-      "{4}: change --global-batch or --micro-batch, or take another --schedule.",
+      "{3} and {4}: change --global-batch or --micro-batch, or take another --schedule.",
       num_microbatches, num_rounds(pp, num_microbatches), pp, below, above);
 }
 
 Schedule interleaved_one_forward_one_backward(int rank, int pp, int vpp, int num_microbatches) {
   if (const auto problem = interleaved_problem(pp, num_microbatches)) throw ConfigError("[schedule] " + *problem);
   const int round = num_microbatches / num_rounds(pp, num_microbatches);
-  // A rank's i-th forward or backward: a round of microbatches on one chunk, the same on the next, then the next
-  // round.
+  // A rank's i-th forward or backward: a round of microbatches on one chunk,
+  // the same on the next, then the next round.
   const auto action = [&](ActionKind kind, int i) {
     const int turn = i / round % vpp;
     const int chunk = kind == ActionKind::kForward ? turn : vpp - 1 - turn;

@@ -54,8 +54,7 @@ std::string box(double x, double y, double width, std::string_view colour, std::
                 std::string_view hint) {
   return fmt::format(
       "<g><title>{}</title><rect x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{}\" fill=\"{}\" "
-      "stroke=\"#ffffff\"/>"
-      "<text x=\"{:.2f}\" y=\"{:.2f}\" text-anchor=\"middle\">{}</text></g>\n",
+      "stroke=\"#ffffff\"/><text x=\"{:.2f}\" y=\"{:.2f}\" text-anchor=\"middle\">{}</text></g>\n",
       hint, x, y, width, kRowHeight, colour, x + width / 2, y + 17, label);
 }
 
@@ -114,8 +113,7 @@ std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vect
   return fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" viewBox=\"0 0 {0:.0f} "
-      "{1:.0f}\" "
-      "font-family=\"sans-serif\" font-size=\"12\">\n<title>{2}</title>\n"
+      "{1:.0f}\" font-family=\"sans-serif\" font-size=\"12\">\n<title>{2}</title>\n"
       "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
       "<text x=\"8\" y=\"24\" font-size=\"15\">{2}</text>\n{3}{4}</svg>\n",
       width, height, title, rows, legend(kinds, num_chunks, legend_y));

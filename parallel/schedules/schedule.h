@@ -30,8 +30,8 @@ Schedule parse_schedule(std::string_view text);
 
 enum class PipelineKind { kGpipe, k1F1B, kInterleaved, kZeroBubble };
 
-// One schedule per rank. REQUIRES: vpp = 1, unless interleaved. ConfigError where the kind does not take
-// `microbatches`.
+// One schedule per rank. REQUIRES: vpp = 1, unless interleaved.
+// ConfigError where the kind does not take `microbatches`.
 std::vector<Schedule> make_schedules(PipelineKind kind, int pp, int vpp, int microbatches);
 
 // The share of the ranks' time in which they idle, in theory: equal stages, F = I = W, messages without time.
@@ -48,8 +48,8 @@ Schedule gpipe(int stage, int num_microbatches);
 Schedule one_forward_one_backward(int stage, int num_stages, int num_microbatches);
 
 // Interleaved 1F1B (Narayanan et al. 2021, section 2.2): a rank takes turns on its vpp chunks, a round of
-// microbatches each, and the bubble shrinks by vpp. Rounds are those of PyTorch, which need not have pp
-// microbatches.
+// microbatches each, and the bubble shrinks by vpp. Rounds are those of PyTorch,
+// which need not have pp microbatches.
 Schedule interleaved_one_forward_one_backward(int rank, int pp, int vpp, int num_microbatches);
 // Why interleaved cannot take that many microbatches, with the nearest counts that it takes; nullopt if it can.
 std::optional<std::string> interleaved_problem(int pp, int num_microbatches);

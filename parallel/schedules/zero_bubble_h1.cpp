@@ -12,8 +12,8 @@ Schedule zero_bubble_h1(int stage, int num_stages, int num_microbatches) {
   for (int m = 0; m < num_microbatches; ++m) {
     if (forward < num_microbatches) add(ActionKind::kForward, forward++);
     add(ActionKind::kInputGrad, m);
-    // Stage s keeps W s microbatches behind I: all stages have num_stages in flight, and W left for the end of the
-    // step.
+    // Stage s keeps W s microbatches behind I: all stages have num_stages in flight,
+    // and W left for the end of the step.
     if (m >= stage) add(ActionKind::kWeightGrad, weight++);
   }
   while (weight < num_microbatches) add(ActionKind::kWeightGrad, weight++);

@@ -178,8 +178,7 @@ std::vector<Flag> make_table() {
   add("keep", {}, "K", "whole checkpoints to keep, the newest ones", FIELD(keep));
   add("resume", {}, "latest|auto|DIR",
       "go on from the newest good checkpoint of --out, or of DIR (a run, a folder of checkpoints or one of them); "
-      "auto "
-      "begins where none was ever completed",
+      "auto begins where none was ever completed",
       FIELD(resume));
   t.back().value_if_bare = "latest";
   add("load-weights", {}, "DIR",

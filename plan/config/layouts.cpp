@@ -217,8 +217,7 @@ std::vector<std::string> layout_warnings(const Config& c) {
   if (bubble(c.schedule, microbatches) <= bubble(ScheduleKind::k1F1B, enough) || pp == 1) return {};
   std::string text = fmt::format(
       "[schedule] {} microbatch{} for pp {}: {:.0f} % of the ranks' time is idle at best ({}). {} would make it "
-      "{:.0f} "
-      "%: raise --global-batch to {}",
+      "{:.0f} %: raise --global-batch to {}",
       microbatches, microbatches == 1 ? "" : "es", pp, bubble(c.schedule, microbatches),
       ideal_bubble(c.schedule, pp, c.vpp, microbatches).formula, enough, bubble(c.schedule, enough),
       enough * c.micro_batch * c.mesh.dp);

@@ -1,5 +1,5 @@
-// What single flags of Megatron-LM mean, where that depends on their value or on others of the line. Only for
-// megatron_flags.cpp.
+// What single flags of Megatron-LM mean, where that depends on their value or on others of the
+// line. Only for megatron_flags.cpp.
 #pragma once
 
 #include "plan/config/megatron_flags.h"

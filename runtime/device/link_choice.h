@@ -1,5 +1,5 @@
-// How the devices of a job talk: what is possible, from facts of all ranks, and what is faster, from times that
-// were measured.
+// How the devices of a job talk: what is possible, from facts of all ranks, and what is faster,
+// from times that were measured.
 #pragma once
 
 #include <functional>

@@ -17,8 +17,8 @@ std::vector<RunMessage> messages_of(const StepCost& own, CommWorld& world);
 // Times messages over the ranks' devices: from device to device by `device`, or, where that is null, staged through
 // the host's memory in pieces, as the kernels do it (kernels/cuda/collective.cpp). More than 32 MiB count by their
 // size. The slowest rank counts, and one rank's wrong data is all ranks'. What does not end within
-// `timeout` (0: none) is aborted: HangError. Collective; what is passed outlives the timer, and nobody else uses it
-// meanwhile.
+// `timeout` (0: none) is aborted: HangError. Collective; what is passed outlives the timer,
+// and nobody else uses it meanwhile.
 MessageTimer message_timer(Backend& backend, CommWorld& world, DeviceWorld* device,
                            std::chrono::milliseconds timeout);
 

@@ -1,5 +1,5 @@
-// What stands on a device besides the plan's arena: estimated before anything is allocated, then measured as it
-// comes.
+// What stands on a device besides the plan's arena: estimated before anything is allocated,
+// then measured as it comes.
 #pragma once
 
 #include <string>

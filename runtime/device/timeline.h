@@ -34,8 +34,8 @@ class Timeline {
   // When it was reached, on the host's monotonic clock. REQUIRES: it was.
   virtual int64_t time_ns(Mark mark) const = 0;
 
-  // Of this step's marks: how many were made, and how many are known to be reached (for who watches whether work
-  // goes on).
+  // Of this step's marks: how many were made, and how many are known to be reached (for who
+  // watches whether work goes on).
   struct Progress {
     int64_t made = 0, reached = 0;
     bool operator==(const Progress&) const = default;

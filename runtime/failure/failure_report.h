@@ -27,8 +27,8 @@ Failure diagnose(const std::vector<RankStatus>& ranks, int reporter, const Error
 // any other error speaks for itself.
 //
 // To be called where the error is caught close to where it was thrown, and then the process ends at once
-// (MpiSession::abort): lanes and sends that are joined while the stack unwinds may take as long as their own
-// timeouts.
+// (MpiSession::abort): lanes and sends that are joined while the stack unwinds may take as
+// long as their own timeouts.
 ExitCode report_failure(StatusWriter& own, const std::exception* error);
 
 }  // namespace trine

@@ -62,8 +62,8 @@ class StatusWriter {
  public:
   // Makes RUN/status/rank-0000, in place of an earlier run's. `run`: the number that all ranks of this start have
   // (RunLock), so that what a killed one left behind speaks of nobody. Rank 0 also removes the status of ranks that
-  // there are no more. Nothing else in that folder is touched. DataError, also where a file or link stands in the
-  // way.
+  // there are no more. Nothing else in that folder is touched.
+  // DataError, also where a file or link stands in the way.
   StatusWriter(const std::filesystem::path& run_folder, int rank, int num_ranks, uint64_t run = 0);
   // Removes the file, if it is still this one, or, if an exception is on its way out, marks it RankEnd::kFailed and
   // leaves it to the others.

@@ -104,8 +104,8 @@ FolderFacts folder_facts() {
 ModelFolder open_model(const std::filesystem::path& folder) {
   if (!is_folder(folder))
     throw DataError(
-        fmt::format("[--model] {} is no folder. Name a run folder, a checkpoint, or a folder with config.json and "
-                    "model.safetensors.{}",
+        fmt::format("[--model] {} is no folder. Name a run folder, a checkpoint, "
+                    "or a folder with config.json and model.safetensors.{}",
                     folder.string(), hub_hint(folder.string())));
   const auto place = find_checkpoints(folder);
   if (!place) return open_hugging_face(folder);

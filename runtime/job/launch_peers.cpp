@@ -57,8 +57,7 @@ std::string who(const LaunchPeer& peer) {
 std::string message_of_stopped(const LaunchPeer& peer, const std::string& what) {
   return fmt::format(
       "[hang] {} is stopped, and others wait for it ({}). It got SIGSTOP, or a debugger holds it. Start again; "
-      "while "
-      "you debug, raise --timeout.",
+      "while you debug, raise --timeout.",
       who(peer), what);
 }
 

@@ -8,8 +8,8 @@
 
 namespace trine {
 
-// One thread at a time. A stream or log file that cannot be written is not an error: a full disk does not stop
-// training.
+// One thread at a time. A stream or log file that cannot be written is not an error:
+// a full disk does not stop training.
 class Log {
  public:
   // Rank 0 prints; the others only fail() aloud. `quiet` silences info() on the terminal, not in log.txt.
@@ -28,8 +28,8 @@ class Log {
   void fail(std::string_view text);  // stderr, on any rank
 
   // A line at the bottom of the terminal that the next one replaces; an empty one removes it. Nothing where
-  // shows_status() is false: stdout is no terminal that can erase a line (TERM=dumb), or nothing is to be printed
-  // there.
+  // shows_status() is false: stdout is no terminal that can erase a line (TERM=dumb),
+  // or nothing is to be printed there.
   void status(std::string_view text);
   bool shows_status() const { return shows_status_; }
 

@@ -1,5 +1,5 @@
-// Whether a plan fits the memory of GPUs and hosts, asked before anything is allocated, so that no process is
-// killed halfway.
+// Whether a plan fits the memory of GPUs and hosts, asked before anything is allocated,
+// so that no process is killed halfway.
 #pragma once
 
 #include <cstdint>

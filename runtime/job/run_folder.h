@@ -47,8 +47,8 @@ enum class FolderKind {
 FolderKind folder_kind(const std::filesystem::path& path);  // IoError where the system does not let us know
 void require_for_run(const std::filesystem::path& path);    // ConfigError if it is kOther; IoError
 
-// A folder that this job has for itself as long as this lives. What it made is removed again if nothing came into
-// it.
+// A folder that this job has for itself as long as this lives.
+// What it made is removed again if nothing came into it.
 class LockedFolder {
  public:
   // For a new run: `wanted`, which may be there and empty. If it holds a run, "wanted-2", "wanted-3" ...: two runs

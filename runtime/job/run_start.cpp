@@ -20,8 +20,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kLongestPause{100};
 
-// run_on_first of what may take longer than --timeout: to see whether another job lives. The others ask again and
-// again.
+// run_on_first of what may take longer than --timeout: to see whether another job lives.
+// The others ask again and again.
 void run_patiently_on_first(Communicator* world, const std::function<void()>& body) {
   if (world == nullptr) return body();
   std::future<void> done;

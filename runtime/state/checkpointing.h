@@ -1,6 +1,6 @@
 // Between an executor's memory and a checkpoint's logical tensors (checkpoint/format.md). A tensor's elements
-// belong to exactly one rank: what tp ranks all hold to the first of them; what dp ranks all hold is shared out
-// between them.
+// belong to exactly one rank: what tp ranks all hold to the first of them;
+// what dp ranks all hold is shared out between them.
 #pragma once
 
 #include <map>

@@ -14,8 +14,8 @@ inline ShardBox shard_of(const Executor& executor, StateId parameter) {
   return shard_of(executor.stage().graph, executor.coordinate(), parameter);
 }
 
-// The part of a parameter's masters or moments (f32) that this rank has: elements [first, end) of its shard,
-// row-major.
+// The part of a parameter's masters or moments (f32) that this rank has:
+// elements [first, end) of its shard, row-major.
 struct StateRange {
   int64_t first = 0, end = 0;
   std::byte* data = nullptr;  // of element `first`

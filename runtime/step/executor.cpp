@@ -51,8 +51,8 @@ std::unique_ptr<DeviceMemory> Executor::allocate_arena() const {
 }
 
 // Runs each kernel of the compute lane once, on zeros. CUDA loads a kernel at its first launch, and libraries
-// choose theirs, which waits for what runs on the device; in a step that may be a receive whose sender waits for
-// this rank.
+// choose theirs, which waits for what runs on the device;
+// in a step that may be a receive whose sender waits for this rank.
 void Executor::warm_up() {
   const std::vector<int32_t> tokens(static_cast<size_t>(config_.global_batch / config_.mesh.dp * config_.seq), 0);
   begin({.ids = tokens, .labels = tokens}, 0);

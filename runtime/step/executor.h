@@ -30,12 +30,12 @@ struct StepResult {
 class Executor {
  public:
   // Allocates the arena and prepares every kernel. `stage` outlives the executor, and `lanes`, which a mesh of one
-  // rank does without. With `fill`, bytes that no state owns start with that value instead of zero (a test of the
-  // memory plan).
+  // rank does without. With `fill`, bytes that no state owns start with that value instead of
+  // zero (a test of the memory plan).
   Executor(const StagePlan& stage, const Config& config, Coordinate coordinate, Backend& backend,
            TraceRecorder& trace, CommLanes* lanes = nullptr, std::optional<std::byte> fill = std::nullopt);
-  // Detaches the lanes, whose threads use its memory. After an error, the others must have been told
-  // (Fabric::give_up).
+  // Detaches the lanes, whose threads use its memory.
+  // After an error, the others must have been told (Fabric::give_up).
   ~Executor();
 
   // Prologue, schedule, epilogue; all ranks together, as the other calls are. REQUIRES: host.ids and labels hold

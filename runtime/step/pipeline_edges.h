@@ -28,8 +28,8 @@ class PipelineEdges {
   virtual void wait_all() = 0;
 };
 
-// The device works in the host's memory. `group`: the ranks along pp, nobody else's; outlives this, as the others
-// do.
+// The device works in the host's memory. `group`: the ranks along pp, nobody else's;
+// outlives this, as the others do.
 std::unique_ptr<PipelineEdges> make_host_edges(Communicator& group);
 // Through host memory: one buffer for each buffer of the device.
 std::unique_ptr<PipelineEdges> make_staged_edges(Communicator& group, Backend& backend);

@@ -28,8 +28,8 @@ class TraceRecorder {
 
   // The events of a step in the order of recording, as far as the ring still holds them.
   std::vector<TraceEvent> step(int step) const;
-  // Events that made place for others of their own step: more than zero means that the ring is too small for a
-  // step.
+  // Events that made place for others of their own step: more than zero means that the ring is
+  // too small for a step.
   int64_t dropped() const { return num_dropped_; }
 
  private:

@@ -285,8 +285,8 @@ void check_same_training(const Manifest& manifest, const Config& config, const T
     const std::string saved = value_of(manifest.config, flag), own = value_of(now, flag);
     if (saved != own)
       problems.add("--resume",
-                   "--{} was {} when it was saved and is {} now. Leave it as it was, or start anew with "
-                   "--load-weights.",
+                   "--{} was {} when it was saved and is {} now. "
+                   "Leave it as it was, or start anew with --load-weights.",
                    flag, saved, own);
   }
   if (!saved_data.empty() && saved_data != data)

@@ -63,8 +63,8 @@ std::filesystem::path saves_of(const Config& config, const std::filesystem::path
 // found from `out` wherever a later run starts (RunConfig::saves()).
 Config kept_config(Config config, const RunFolder& run);
 // ConfigError if they may not go there: the folder is another run's, or has checkpoints and the run begins anew.
-// The first asks, before anything takes time; the second makes the folder the run's own, or throws, and is rank
-// 0's.
+// The first asks, before anything takes time; the second makes the folder the run's own,
+// or throws, and is rank 0's.
 void check_saves(const Config& config);
 void claim_saves(const Config& config, const RunFolder& run);
 

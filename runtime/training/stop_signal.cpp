@@ -43,8 +43,8 @@ StopSignal::StopSignal(const Launch& launch) {
   received_signal = 0;
   install(SIGUSR1, false);  // schedulers send it more than once
   if (launch.launched && !launch.passes_signals) return;
-  // After the first one the default action is back: the second one ends a program that does not come to a step's
-  // end.
+  // After the first one the default action is back: the second one ends a program that does not
+  // come to a step's end.
   install(SIGINT, !launch.launched);
   install(SIGTERM, !launch.launched);
   struct sigaction hangup {};

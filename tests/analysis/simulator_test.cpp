@@ -25,8 +25,8 @@ Plan plan_of(const std::string& flags) {
 
 // Layers alone count: the head is narrow.
 constexpr const char* kModel =
-    "--hidden 2048 --heads 16 --kv-heads 16 --head-dim 128 --ffn 5504 --vocab 32 --seq 1024 --micro-batch 1 "
-    "--dtype bf16 ";
+    "--hidden 2048 --heads 16 --kv-heads 16 --head-dim 128 --ffn 5504 --vocab 32 --seq 1024 "
+    "--micro-batch 1 --dtype bf16 ";
 
 // Links that cost nothing, and kernels that start by themselves.
 Profile free_links() {
@@ -42,8 +42,8 @@ Profile free_links() {
 double share(const Simulation& s, EventKind kind) { return s.mean[kind] / s.step_s; }
 
 // Narayanan et al., SC'21, section 2.2: (p - 1) / (v m + p - 1) of the time of ranks is bubble. Zero-bubble H1 (Qi
-// et al. 2023): a third of it is left, as F, I and W take as long; here W has no attention, so between a third and
-// all.
+// et al. 2023): a third of it is left, as F, I and W take as long;
+// here W has no attention, so between a third and all.
 TEST(Simulator, UniformStagesAndFreeLinksGiveTheIdealBubble) {
   const Profile profile = free_links();
   for (const auto& [schedule, v] :
@@ -155,8 +155,8 @@ TEST(Simulator, RunsTheNodesOfTheStepProgram) {
   }
 }
 
-// All dp groups of a stage are under way at once: where tp 4 gives each host four of them, each has a quarter of
-// its NIC.
+// All dp groups of a stage are under way at once: where tp 4 gives each host four of them,
+// each has a quarter of its NIC.
 TEST(Simulator, GroupsOfAHostShareIt) {
   const auto reduction_s = [](const char* flags) {
     const Plan plan = plan_of(std::string(kModel) + flags);

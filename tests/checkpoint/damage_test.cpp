@@ -247,8 +247,8 @@ TEST(Manipulated, FilesThatAreNone) {
   }
 }
 
-// Puts something else in place of dataset "weight/w#0" ([25, 60] f32 in one chunk) of a file that is otherwise
-// good.
+// Puts something else in place of dataset "weight/w#0" ([25, 60] f32 in one chunk) of a file
+// that is otherwise good.
 class ManipulatedHdf5 : public ::testing::Test {
  protected:
   using Make = std::function<void(hid_t file, const char* name)>;

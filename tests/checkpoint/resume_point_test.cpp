@@ -244,8 +244,8 @@ TEST_F(ResumePointTest, OneOfTwoClaims) {
   }
 }
 
-// Each call that looks at a file fails in turn, once: the decision is the same or an error of the system, never
-// another.
+// Each call that looks at a file fails in turn, once: the decision is the same or an error of
+// the system, never another.
 TEST_F(ResumePointTest, FailsAtEveryLook) {
   make_run("run");
   make_run("other", "saves");

@@ -260,8 +260,8 @@ double all_reduce_s(const std::string& profile, double bytes, int ranks) {
 }
 
 // Mean of |error| over each curve. Three are further off: the two published curves of 8 A100 differ by 15 % from
-// each other around 100 MB; 32 H100 keep 13 % less than 64 to 8,192 do; small messages of 4,096 are digitised
-// coarsely.
+// each other around 100 MB; 32 H100 keep 13 % less than 64 to 8,192 do;
+// small messages of 4,096 are digitised coarsely.
 TEST(Topology, MeasuredAllReduces) {
   for (const Curve& curve : curves()) {
     double sum = 0;

@@ -82,8 +82,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
   *error = ncclSuccess;
   return ncclSuccess;
 }
-// The one call that may come from another thread at any time. What it frees stays allocated: its address is not
-// used again.
+// The one call that may come from another thread at any time. What it frees stays allocated:
+// its address is not used again.
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   const std::lock_guard lock(mutex);
   ++state.aborts;

@@ -1,5 +1,5 @@
-// Who calls NCCL when: the thread that enqueues and the device's watch, over a library that counts what NCCL
-// forbids.
+// Who calls NCCL when: the thread that enqueues and the device's watch,
+// over a library that counts what NCCL forbids.
 #include "comm/nccl/nccl_group.h"
 
 #include <dlfcn.h>

@@ -6,9 +6,8 @@
 // * So is a barrier that not all threads reach (a GPU hangs, or goes on with garbage), or reach in different lines.
 // * Shared memory that nobody has written holds 0xff bytes: NaNs, and integers that fit nowhere.
 // * A missing barrier gives wrong results in one order or the other: between two barriers of a block, one of two
-// warps
-//   runs entirely before the other, and with Order::kReversed after it; so do, between two barriers of a warp, its
-//   threads. Only, an exchange orders memory here, as a __syncwarp does, which a GPU does not promise.
+//   warps runs entirely before the other, and with Order::kReversed after it; so do, between two barriers of a
+//   warp, its threads. Only, an exchange orders memory here, as a __syncwarp does, which a GPU does not promise.
 #pragma once
 
 #include <cstddef>

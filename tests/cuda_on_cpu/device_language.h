@@ -1,5 +1,5 @@
-// What nvcc knows and kernels/cuda/device/ uses, for its sources after rewrite.py. What is missing does not
-// compile.
+// What nvcc knows and kernels/cuda/device/ uses, for its sources after rewrite.py.
+// What is missing does not compile.
 #pragma once
 
 #include <bit>

@@ -1,6 +1,6 @@
 // The functions of CUDA's runtime that the host code of kernels/cuda/ and runtime/device/cuda/ calls. The device's
-// memory is the host's, and all work is done when a call returns: a stream knows its device, an event when it was
-// recorded.
+// memory is the host's, and all work is done when a call returns:
+// a stream knows its device, an event when it was recorded.
 #include "tests/cuda_on_cpu/runtime.h"
 
 #include <atomic>

@@ -114,8 +114,8 @@ TEST(Printer, ShowsStatesRegionsScopesPlacementsAndAttributes) {
       "bucket at 1,024\n"
       "microbatch, phase F   (pp=1 dp=1 tp=2)\n"
       "  layers.3.attention\n"
-      "    %3, %4 = rms_norm(x, norm.weight) {eps=1e-05}                            : f32[6,4] @tp=S0, f32[6] "
-      "@tp=S0\n"
+      "    %3, %4 = rms_norm(x, norm.weight) {eps=1e-05}                            : "
+      "f32[6,4] @tp=S0, f32[6] @tp=S0\n"
       "microbatch, phase I   (pp=1 dp=1 tp=2)\n"
       "  layers.3.attention\n"
       "    %5 = add(%3, %3)                                                         : f32[6,4] @tp=S0\n");

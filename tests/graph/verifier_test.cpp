@@ -103,8 +103,8 @@ TEST_F(Verifier, FindsAGradientOfAnotherShape) {
   expect_error("a gradient has another shape");
 }
 
-// The all-reduce that everyone forgets: under sequence parallelism each rank's norm weight gradient is of its own
-// tokens.
+// The all-reduce that everyone forgets: under sequence parallelism each rank's norm weight
+// gradient is of its own tokens.
 TEST_F(Verifier, FindsTheNormWeightGradientThatIsNotReduced) {
   const ValueId x = state("x", on_tp(S0)), dy = state("dy", on_tp(S0)), weight = state("weight", on_tp(R, {4}));
   const auto normed = b_.add_many(RmsNorm(1e-5f), {x, weight});

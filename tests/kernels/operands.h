@@ -14,8 +14,8 @@
 namespace trine::reference {
 
 // kAlone: each in its own buffer. kGaps: rows of tokens with gaps between them. kSideBySide: neighbours of a kind
-// as columns (rows of tokens) or rows (weights) of one matrix. kInPlace: outputs over the inputs that the op
-// offers.
+// as columns (rows of tokens) or rows (weights) of one matrix. kInPlace:
+// outputs over the inputs that the op offers.
 enum class Placing { kAlone, kGaps, kSideBySide, kInPlace };
 constexpr std::byte kSentinel{0xff};  // a NaN in every float type: an element that is not written shows
 constexpr int64_t kGuard = 64;        // bytes
@@ -119,8 +119,8 @@ class Operands {
   std::vector<Buffer> buffers;
 
  private:
-  // Rows of tokens may have gaps; what is kept per token or per parameter, and gradients of parameters, are
-  // contiguous.
+  // Rows of tokens may have gaps; what is kept per token or per parameter,
+  // and gradients of parameters, are contiguous.
   static bool may_have_gaps(const IndexMap::Operand& operand) {
     return operand.indices.size() == 2 && operand.indices[0] == "n" && operand.name != "lse";
   }

@@ -16,8 +16,8 @@ struct Backward {
 int64_t queries_width(const AttentionShape& s) { return int64_t{s.heads} * s.head_dim; }
 int64_t keys_width(const AttentionShape& s) { return int64_t{s.kv_heads} * s.head_dim; }
 
-// visit(query row, key row, query column, key column, log-sum-exp index) of every query and visible key of every
-// head
+// visit(query row, key row, query column, key column, log-sum-exp index) of every query and
+// visible key of every head
 template <typename Visit>
 void for_pairs(const AttentionShape& s, const Visit& visit) {
   for (int64_t b = 0; b < s.batch; ++b)

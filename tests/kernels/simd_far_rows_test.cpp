@@ -1,5 +1,5 @@
-// Rows more than 2^31 elements apart, in address space that is hardly touched: the bits are those of rows side by
-// side.
+// Rows more than 2^31 elements apart, in address space that is hardly touched:
+// the bits are those of rows side by side.
 #include <sys/mman.h>
 
 #include "tests/kernels/simd_testing.h"

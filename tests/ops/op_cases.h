@@ -27,8 +27,8 @@ struct OpCase {
   double low_precision_slack = 1;  // how many roundings of its element type an output may be off by, beside its own
 };
 
-// All cases, with floats of `compute` where the op computes in the training precision: odd sizes, size 1, ignored
-// labels.
+// All cases, with floats of `compute` where the op computes in the training precision:
+// odd sizes, size 1, ignored labels.
 std::vector<OpCase> op_cases(DType compute);
 // A few cases each of the size that training has.
 std::vector<OpCase> speed_cases(DType compute);

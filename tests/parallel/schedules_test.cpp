@@ -1,5 +1,5 @@
-// The schedules: their properties over many layouts, their orders against the papers' and PyTorch's, and their
-// errors.
+// The schedules: their properties over many layouts, their orders against the papers' and
+// PyTorch's, and their errors.
 #include <algorithm>
 #include <fstream>
 #include <gmock/gmock.h>
@@ -146,8 +146,7 @@ TEST(Schedules, OrdersOfThePapers) {
   EXPECT_EQ(row(k1F1B, 1, 3), "3F0 3B0 3F1 3B1 3F2 3B2 3F3 3B3 3F4 3B4 3F5 3B5 3F6 3B6 3F7 3B7");
   EXPECT_EQ(row(kInterleaved, 2, 3),
             "3F0 3F1 3F2 3F3 7F0 7B0 7F1 7B1 7F2 7B2 7F3 7B3 3F4 3B0 3F5 3B1 3F6 3B2 3F7 3B3 7F4 7B4 7F5 7B5 7F6 "
-            "7B6 7F7 7B7 "
-            "3B4 3B5 3B6 3B7");
+            "7B6 7F7 7B7 3B4 3B5 3B6 3B7");
   EXPECT_EQ(row(kZeroBubble, 1, 0),
             "0F0 0F1 0F2 0F3 0I0 0W0 0F4 0I1 0W1 0F5 0I2 0W2 0F6 0I3 0W3 0F7 0I4 0W4 0I5 0W5 0I6 0W6 0I7 0W7");
   EXPECT_EQ(row(kZeroBubble, 1, 3),

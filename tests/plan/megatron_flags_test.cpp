@@ -43,8 +43,7 @@ constexpr const char* kOurs7B =
     "--model llama2-7b --layers 32 --hidden 4096 --ffn 11008 --heads 32 --kv-heads 32 --head-dim 128 --vocab 32000 "
     "--norm-eps 1e-5 --rope-theta 10000 --init-std 0.02 --max-position 4096 --tie-embeddings off --seq 4096 "
     "--micro-batch 1 --global-batch 64 --steps 1000 --lr 3e-4 --min-lr 3e-5 --lr-schedule cosine --weight-decay "
-    "0.1 "
-    "--clip 1.0 --beta1 0.9 --beta2 0.95 --eps 1e-8 --dtype bf16 --tp 2 --pp 2 --data d/corpus_text_document "
+    "0.1 --clip 1.0 --beta1 0.9 --beta2 0.95 --eps 1e-8 --dtype bf16 --tp 2 --pp 2 --data d/corpus_text_document "
     "--tokenizer d/tokenizer.model --log-interval 1 --save-interval 100 --valid-interval 50 --valid-batches 10 ";
 
 constexpr const char* kMegatron7B =
@@ -56,8 +55,7 @@ constexpr const char* kMegatron7B =
     "--vocab-size 32000 --make-vocab-size-divisible-by 128 "
     "--micro-batch-size 1 --global-batch-size 64 --train-iters 1000 --lr-decay-iters 1000 --lr 3e-4 --min-lr 3e-5 "
     "--lr-decay-style cosine --clip-grad 1.0 --weight-decay 0.1 --optimizer adam --adam-beta1 0.9 --adam-beta2 "
-    "0.95 "
-    "--adam-eps 1e-8 --bf16 --cross-entropy-loss-fusion --calculate-per-token-loss --manual-gc "
+    "0.95 --adam-eps 1e-8 --bf16 --cross-entropy-loss-fusion --calculate-per-token-loss --manual-gc "
     "--empty-unused-memory-level 1 --initial-loss-scale 65536 --attention-softmax-in-fp32 "
     "--tensor-model-parallel-size 2 --pipeline-model-parallel-size 2 --context-parallel-size 1 --sequence-parallel "
     "--use-distributed-optimizer --overlap-grad-reduce --overlap-param-gather --distributed-backend nccl "

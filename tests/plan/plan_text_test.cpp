@@ -196,8 +196,8 @@ TEST(Volume, DataParallel) {
   EXPECT_EQ(sent(half, Axis::kDp, "reduce_scatter").bytes, S / 2 * (n - 1) / n);
 }
 
-// A microbatch crosses each edge once in each direction, 2 s b h bytes, or a share of 1/t with sequence
-// parallelism.
+// A microbatch crosses each edge once in each direction, 2 s b h bytes,
+// or a share of 1/t with sequence parallelism.
 TEST(Volume, Pipeline) {
   const auto expect = [](const Plan& plan, size_t pp, int64_t forward, int64_t backward, int64_t bytes) {
     const int64_t count = plan.config.num_microbatches();
@@ -340,8 +340,8 @@ TEST(HostMemory, IsPrinted) {
     EXPECT_EQ(text.find("snapshot"), std::string::npos);
 }
 
-// Batch, four segments of 4 MiB, a buffer for the largest collective of each lane, and one for each pipeline
-// message.
+// Batch, four segments of 4 MiB, a buffer for the largest collective of each lane,
+// and one for each pipeline message.
 TEST(HostMemory, PinnedBuffersOfCuda) {
   const auto pinned = [](std::vector<std::string> args) {
     args.insert(args.end(), {"--device", "cuda", "--micro-batch", "2"});

@@ -104,8 +104,8 @@ TEST(ProgramCheck, CountsTheWaitsForBuffers) {
                                         parse_schedule("1F0 1B0 1F1 1B1 1F2 1B2 1F3 1B3")};
   EXPECT_EQ(error_of(schedules, 1, StepMode::kTrain, false, 4), "no error");
   EXPECT_THAT(error_of(schedules, 1, StepMode::kTrain, false, 1),
-              HasSubstr("rank 1 at 1B1 (action 3 of 8) waits for its message 1B0 to be received, whose buffer is "
-                        "used again"));
+              HasSubstr("rank 1 at 1B1 (action 3 of 8) waits for its message 1B0 to be received, "
+                        "whose buffer is used again"));
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // What a layer keeps for backward, against the published formulas, byte by byte; and plans that fit a budget.
 //
 // Korthikanti et al. 2022 ("Reducing activation recomputation in large transformer models", sections 4 and 5) give
-// the bytes that a GPT layer keeps, in 16 bits, for s tokens, b sequences, h hidden, a heads, t tensor-parallel
-// ranks:
+// the bytes that a GPT layer keeps, in 16 bits, for s tokens, b sequences, h hidden, a heads,
+// t tensor-parallel ranks:
 //     s b h (34 + 5 a s / h)            one rank
 //     s b h (10 + 24 / t + 5 a s / h t) tensor parallelism
 //     s b h (34 + 5 a s / h) / t        with sequence parallelism
@@ -10,8 +10,8 @@
 // A LLaMA layer differs in this:
 //   - no dropout: of the 34, the masks of the two residual branches (1 each) go: 32, of which 8 (not 10) are whole
 //     on each tensor-parallel rank: the inputs and outputs of the two norms;
-//   - tiled attention keeps the log-sum-exp of each row and head, 4 a bytes a token, in place of scores: no 5 a s /
-//   h;
+//   - tiled attention keeps the log-sum-exp of each row and head, 4 a bytes a token,
+//   in place of scores: no 5 a s / h;
 //   - the norms keep 1 / rms of each token, 4 bytes each (GPT's formula leaves its two statistics out as small);
 //   - grouped queries: k and v have g columns, not h: 4 h of the 32 (k, v: 2 bytes each) are 4 g;
 //   - SwiGLU keeps gate, up and their product, 3 f columns, in place of GeLU's 4 h + 4 h: 16 h are 6 f. They are

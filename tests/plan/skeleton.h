@@ -8,8 +8,8 @@
 
 namespace trine {
 
-// Nodes of each chunk, in this order: F is [receive] cast cast [send], I is [receive_grad] cast [send_grad], W a
-// cast.
+// Nodes of each chunk, in this order: F is [receive] cast cast [send],
+// I is [receive_grad] cast [send_grad], W a cast.
 inline Graph skeleton_graph(int rank, int pp, int vpp) {
   const int last = pp * vpp - 1;
   const TensorType type{DType::kF32, {4, 4}};

@@ -123,8 +123,8 @@ TEST(StepProgram, ASplitBackwardIsTwoActions) {
             "epilogue: |, end\n");
 }
 
-// Rank 0 of two chunks: F of stage 0 is 0 1 2s, of stage 2 is 3r 4 5 6s; I and W of stage 2: 7r 8 9s, 10; of 0: 11r
-// 12, 13.
+// Rank 0 of two chunks: F of stage 0 is 0 1 2s, of stage 2 is 3r 4 5 6s; I and W of stage 2:
+// 7r 8 9s, 10; of 0: 11r 12, 13.
 TEST(StepProgram, ChunksHaveNodesOfTheirOwn) {
   const Graph graph = skeleton_graph(0, 2, 2);
   EXPECT_EQ(text_of(StepProgram(graph, parse_schedule("0F0 2F0 2B0 0B0"), StepMode::kTrain, false)),
@@ -173,8 +173,7 @@ TEST_F(Lanes, AreWaitedForWhereANodeSaysSoAndAtThePhasesEnd) {
             "prologue: |, run 0\n"
             "0F0: |, run 1, enqueue 2, run 3, enqueue 4, wait_lane 2, run 5, enqueue 6, wait_lane 6\n"
             "0F1: |, run 1, enqueue 2, run 3, enqueue 7 of -1, enqueue 8 of -1, enqueue 4, wait_lane 2, run 5, "
-            "enqueue 9 of -1, "
-            "enqueue 6, wait_lane 6\n"
+            "enqueue 9 of -1, enqueue 6, wait_lane 6\n"
             "epilogue: |, enqueue 10, wait_lane 8, wait_lane 6 of 1, run 11, end\n");
 }
 

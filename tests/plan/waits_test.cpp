@@ -12,8 +12,8 @@ namespace trine {
 namespace {
 
 // before(a, b): node a has ended when b begins. A lane runs in order; an action begins when the one before has
-// ended in all lanes; the epilogue's collectives may begin as soon as what they wait for has ended, even in
-// backward.
+// ended in all lanes; the epilogue's collectives may begin as soon as what they wait for has
+// ended, even in backward.
 class Order {
  public:
   explicit Order(const Graph& graph) : nodes_(graph.nodes()), before_(nodes_.size()) {

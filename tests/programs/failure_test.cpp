@@ -202,16 +202,16 @@ TEST_F(FailureUnderMpirun, AllRanksStopAfterTheSameStep) {
   }
 }
 
-// A token file that is damaged so far behind its beginning that opening it does not see it: who draws such a sample
-// fails, alone.
+// A token file that is damaged so far behind its beginning that opening it does not see it:
+// who draws such a sample fails, alone.
 class DamagedData : public ProgramTest {
  protected:
   static constexpr int64_t kTokens = 36'000'000, kGood = 34'000'000;
 
   DamagedData() {
     std::ofstream bin(folder_ / "damaged.bin", std::ios::binary);
-    // All zero, but for runs between the blocks that the start looks at (data/token_identity.h: 17,584 tokens
-    // apart).
+    // All zero, but for runs between the blocks that the start looks at
+    // (data/token_identity.h: 17,584 tokens apart).
     for (int64_t at = kGood / 17'584 * 17'584; at + 17'584 < kTokens; at += 17'584)
       bin.seekp((at + 6'000) * 2) << std::string(9'000 * 2, '\xff');
     bin.seekp(kTokens * 2 - 1) << '\0';

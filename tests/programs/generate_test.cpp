@@ -67,8 +67,7 @@ TEST_F(Generate, GreedyTokensAreTransformers) {
 TEST_F(Generate, ReadsRunFoldersAndCheckpoints) {
   const Ran trained = in_folder(
       "timeout 100 train_llama --layers 2 --hidden 32 --heads 4 --kv-heads 2 --head-dim 8 --ffn 40 --vocab 259 "
-      "--seq 16 "
-      "--global-batch 4 --model bench-s --steps 2 --save-interval 1 --threads 1 --out saved");
+      "--seq 16 --global-batch 4 --model bench-s --steps 2 --save-interval 1 --threads 1 --out saved");
   ASSERT_EQ(trained.code, 0) << trained.text;
   const std::string rest =
       " --prompt hello --greedy --dtype f32 --max-tokens 8 --ignore-eos --print-ids --threads 1 2>/dev/null";

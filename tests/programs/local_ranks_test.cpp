@@ -21,8 +21,7 @@ TEST_F(LocalRanks, TrainTheModelOfOne) {
   prepare();
   const std::string train =
       "train_llama --layers 4 --hidden 32 --heads 4 --kv-heads 2 --ffn 64 --seq 32 --global-batch 6 --micro-batch "
-      "1 "
-      "--steps 2 --threads 1 --data text-train ";
+      "1 --steps 2 --threads 1 --data text-train ";
   const double expected = first_loss(train, "one");
   int number = 0;
   for (const char* flags : {"8 --tp 2 --pp 2 --trace on --valid-fraction 0.1 --valid-interval 1",

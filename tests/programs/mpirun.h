@@ -107,8 +107,8 @@ class Job {
   pid_t pid_ = -1;
 };
 
-// Processes of `program` that were started on `folder`, stopped ones too; a moment is given to those that are
-// ending.
+// Processes of `program` that were started on `folder`, stopped ones too;
+// a moment is given to those that are ending.
 inline size_t num_processes_left(const std::string& program, const std::filesystem::path& folder) {
   size_t num = 0;
   for (int attempt = 0; attempt < 40; ++attempt) {

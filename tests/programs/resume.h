@@ -24,13 +24,12 @@ class ResumeTest : public ProgramTest {
   // Steps of some milliseconds, and more samples than an epoch has. It reads and writes all that a resume restores.
   static constexpr const char* kModel =
       "train_llama --layers 4 --hidden 64 --heads 4 --kv-heads 2 --ffn 128 --seq 32 --global-batch 32 "
-      "--micro-batch 4 "
-      "--threads 1 --data text-train --valid-data text-valid --valid-interval 5 --valid-batches 1 --lr 1e-2 ";
+      "--micro-batch 4 --threads 1 --data text-train --valid-data text-valid --valid-interval 5 "
+      "--valid-batches 1 --lr 1e-2 ";
   // The same in a blink.
   static constexpr const char* kTiny =
       "train_llama --layers 2 --hidden 32 --heads 4 --kv-heads 2 --ffn 64 --seq 32 --global-batch 4 --micro-batch "
-      "1 "
-      "--threads 1 --data text-train --out out --save-interval 4 ";
+      "1 --threads 1 --data text-train --out out --save-interval 4 ";
 
   // What a step computed, not how long it took.
   std::vector<Line> metrics(const std::string& out) const {

@@ -61,8 +61,7 @@ class ProgramTest : public testing::Test {
   // A model that trains in a blink on the folder's own text.
   static constexpr const char* kSmall =
       "train_llama --layers 2 --hidden 32 --heads 4 --kv-heads 2 --ffn 64 --seq 32 --global-batch 4 --micro-batch "
-      "2 "
-      "--threads 1 --data text-train --out out ";
+      "2 --threads 1 --data text-train --out out ";
   void prepare(const std::string& flags = "--valid-fraction 0.1") const {
     const Ran ran = in_folder("prepare_data text.txt --out text " + flags);
     ASSERT_EQ(ran.code, 0) << ran.text;

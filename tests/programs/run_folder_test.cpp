@@ -1,5 +1,5 @@
-// What the programs do to folders and files that are not theirs, to each other, and where nobody reads what they
-// print.
+// What the programs do to folders and files that are not theirs, to each other,
+// and where nobody reads what they print.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 

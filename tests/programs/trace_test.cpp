@@ -9,8 +9,7 @@ class TraceFiles : public ProgramTest {
  protected:
   static constexpr const char* kTrain =
       "train_llama --layers 4 --hidden 32 --heads 4 --kv-heads 2 --ffn 64 --seq 32 --global-batch 8 --micro-batch "
-      "1 "
-      "--threads 1 --data text-train --out out ";
+      "1 --threads 1 --data text-train --out out ";
 
   // The mean over ranks of what each step's trace accounts is the line of metrics.jsonl.
   void expect_same_as_metrics(const Trace& trace, int num_steps) const {

@@ -1,6 +1,6 @@
 // Runs a stage graph in f64, for all ranks of its mesh at once: a value is one local shard per rank, and a
-// collective is arithmetic between them. Every output that its type calls invariant or replicated is checked to be
-// so.
+// collective is arithmetic between them. Every output that its type calls invariant or replicated
+// is checked to be so.
 #pragma once
 
 #include <set>

@@ -1,5 +1,5 @@
-// stats [R, N, 3]: row r * N + n holds the max of part r, its sum of exp(x - max), and the label's logit (0
-// elsewhere).
+// stats [R, N, 3]: row r * N + n holds the max of part r, its sum of exp(x - max),
+// and the label's logit (0 elsewhere).
 #include <algorithm>
 #include <cmath>
 

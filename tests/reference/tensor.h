@@ -48,8 +48,8 @@ Tensor slice(const Tensor& x, int dim, int64_t begin, int64_t size);
 Tensor concatenate(const std::vector<Tensor>& parts, int dim);
 
 // One rank's part of a logical tensor, by placement on each axis: of a partial one the first rank holds all, the
-// others zeros. A batch split takes an equal part. Logical here includes dp: a batch-split tensor has dp times its
-// type's rows.
+// others zeros. A batch split takes an equal part. Logical here includes dp:
+// a batch-split tensor has dp times its type's rows.
 Tensor shard(const Tensor& logical, const TensorType& type, const Mesh& mesh, Coordinate coordinate);
 // The inverse: `locals` by rank. CHECKs that invariant and replicated copies are equal.
 Tensor unshard(const std::vector<Tensor>& locals, const TensorType& type, const Mesh& mesh);

@@ -1,6 +1,6 @@
 // A device that is not there: the CPU's kernels, each queue a thread that works off what the host has enqueued,
-// late at times. It shows whether the executor orders the work of an asynchronous device, because nothing else
-// does.
+// late at times. It shows whether the executor orders the work of an asynchronous device,
+// because nothing else does.
 #pragma once
 
 #include <memory>

@@ -73,8 +73,7 @@ inline bool can_stand_together(const LayoutCase& c) {
 inline std::string model_flags(const LayoutCase& c) {
   const int layers = std::max(2, number(c, kPp) * (interleaved(c) ? 2 : 1)) + number(c, kLayers);
   return "--hidden 16 --heads 4 --head-dim 4 --ffn 22 --vocab 67 --global-batch 12 --lr 3e-4 --warmup 20 --steps "
-         "40 "
-         "--threads 1 --layers " +
+         "40 --threads 1 --layers " +
          std::to_string(layers) + " --kv-heads " + value(c, kKvHeads) + " --tie-embeddings " + value(c, kTied) +
          " --seq " + value(c, kSeq);
 }

@@ -1,5 +1,5 @@
-// Every layout trains the model of one rank, within what another order of sums may change (INTERFACE.md,
-// "Tolerances").
+// Every layout trains the model of one rank, within what another order of sums may change
+// (INTERFACE.md, "Tolerances").
 #include <cctype>
 #include <cmath>
 #include <gtest/gtest.h>

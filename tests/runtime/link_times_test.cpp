@@ -1,5 +1,5 @@
-// What messages between devices cost, tried with known numbers: over ranks that are threads and devices that are
-// the host.
+// What messages between devices cost, tried with known numbers:
+// over ranks that are threads and devices that are the host.
 #include "runtime/device/link_times.h"
 
 #include <gmock/gmock.h>

@@ -1,5 +1,5 @@
-// A rehearsal takes the time that its model says: the real executor on devices that only wait gives each schedule's
-// known step.
+// A rehearsal takes the time that its model says: the real executor on devices that only wait gives
+// each schedule's known step.
 #include <gtest/gtest.h>
 #include <mutex>
 

@@ -27,8 +27,8 @@ struct Layout {
   int num_ranks() const { return static_cast<int>(saved.tp * saved.pp * saved.dp); }
 };
 
-// tp{1,2,4} x pp{1,2,4} x dp{1,2} of at most 8 ranks, with dp both without and with ZeRO; an uneven pipeline, two
-// interleaved ones.
+// tp{1,2,4} x pp{1,2,4} x dp{1,2} of at most 8 ranks, with dp both without and with ZeRO;
+// an uneven pipeline, two interleaved ones.
 std::vector<Layout> all_layouts() {
   std::vector<Layout> layouts;
   const auto add = [&](int64_t tp, int64_t pp, int64_t dp, int64_t vpp, int64_t zero) {

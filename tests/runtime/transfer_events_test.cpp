@@ -119,8 +119,8 @@ class SlowPipeline final : public Fabric {
 };
 
 constexpr const char* kModel =
-    "--layers 4 --hidden 16 --heads 4 --kv-heads 4 --head-dim 4 --ffn 22 --vocab 67 --seq 7 --threads 1 --dtype "
-    "f32 ";
+    "--layers 4 --hidden 16 --heads 4 --kv-heads 4 --head-dim 4 --ffn 22 --vocab 67 --seq 7 "
+    "--threads 1 --dtype f32 ";
 
 // One step of each rank: f(rank's coordinate, stage, events, begin and end of the step).
 template <typename F>

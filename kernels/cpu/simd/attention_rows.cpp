@@ -1,6 +1,6 @@
 // Attention of few queries over many keys (decoding). A task is one query and one kv head, for all of its query
-// heads; keys and values go by in blocks, with the softmax's maximum and sum carried along (Milakov & Gimelshein
-// 2018).
+// heads; keys and values go by in blocks, with the softmax's maximum and sum carried along
+// (Milakov & Gimelshein 2018).
 #include "kernels/cpu/simd/kernels.h"
 #include "kernels/cpu/simd/parallel.h"
 

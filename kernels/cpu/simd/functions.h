@@ -2,10 +2,9 @@
 //
 // Legend: T the activation dtype (kF32, kBF16 or kF16), n tokens (rows), d hidden size, f ffn size, v vocabulary.
 // * Matrices are row major; a stride counts elements between rows, so that a matrix may be a column range of a
-// wider
-//   one. Nothing but `scratch` (64 bytes) needs an alignment beyond its element's.
-// * Arithmetic is in f32 and rounded once, to nearest even, where T is stored: a NaN stays a NaN, f16 overflows to
-//   infinity.
+//   wider one. Nothing but `scratch` (64 bytes) needs an alignment beyond its element's.
+// * Arithmetic is in f32 and rounded once, to nearest even, where T is stored:
+//   a NaN stays a NaN, f16 overflows to infinity.
 // * A result depends neither on the number of threads, nor on an element's address or alignment.
 // * Outputs must not overlap inputs, unless "in place" is said: then they are the same matrix with the same stride.
 // REQUIRES everywhere: dtype is a float type, sizes are not negative, threads >= 1.
@@ -54,8 +53,8 @@ struct SimdFunctions {
   // out[i] = table[ids[i] - first_row], or zeros when that is outside [0, rows).
   void (*embedding)(DType dtype, const int32_t* ids, int64_t n, int64_t d, int64_t first_row, int64_t rows,
                     ConstRows table, Rows out, Parallel parallel);
-  // acc[ids[i] - first_row] += dy[i] in ascending i, for ids inside. acc f32[rows, d] is zeroed first on
-  // `overwrite`.
+  // acc[ids[i] - first_row] += dy[i] in ascending i, for ids inside.
+  // acc f32[rows, d] is zeroed first on `overwrite`.
   void (*embedding_grad)(DType dtype, const int32_t* ids, int64_t n, int64_t d, int64_t first_row, int64_t rows,
                          ConstRows dy, float* acc, bool overwrite, Parallel parallel);
 
@@ -73,8 +72,7 @@ struct SimdFunctions {
 
   // Rotates each of `heads` heads of x T[n, heads*head_dim], halves as Hugging Face has them (not pairs):
   //   out1 = x1*cos - x2*sin, out2 = x2*cos + x1*sin; the inverse takes -sin. cos, sin f32[seq, head_dim/2], row i
-  //   is at
-  // position i % seq. In place allowed. REQUIRES: head_dim is even.
+  // is at position i % seq. In place allowed. REQUIRES: head_dim is even.
   void (*rope)(DType dtype, int64_t n, int heads, int head_dim, int64_t seq, ConstRows x, const float* cos,
                const float* sin, bool inverse, Rows out, Parallel parallel);
 
@@ -90,8 +88,8 @@ struct SimdFunctions {
                              void* scratch, Parallel parallel);
   size_t (*attention_backward_scratch_bytes)(const AttentionShape& shape, Parallel parallel);
 
-  // The same for few queries (decoding: one): k and v are read row by row, as a stream. batch is 1, any position;
-  // no lse.
+  // The same for few queries (decoding: one): k and v are read row by row, as a stream.
+  // batch is 1, any position; no lse.
   void (*attention_rows)(DType dtype, const AttentionShape& shape, ConstRows q, ConstRows k, ConstRows v, Rows o,
                          void* scratch, Parallel parallel);
   size_t (*attention_rows_scratch_bytes)(const AttentionShape& shape, Parallel parallel);

@@ -91,8 +91,8 @@ TRINE_INLINE void micro_product(int64_t depth, Left<Op> a, Right<Op> b, float* c
 }
 
 // c[rows][columns] = (add ? c : 0) + a b over depth terms (pairs). rows is rounded up to kMicroRows, columns to
-// kLanes: the operands must have (zero) room for that. Each element's sum runs over k in order, whatever the
-// blocking.
+// kLanes: the operands must have (zero) room for that. Each element's sum runs over k in
+// order, whatever the blocking.
 template <typename Op>
 __attribute__((noinline)) static void product(int64_t rows, int64_t columns, int64_t depth, Left<Op> a, Right<Op> b,
                                               float* c, int64_t stride, bool add) {

@@ -3,8 +3,8 @@
 // This header is compiled once per instruction set. Whatever it defines stands in namespace TRINE_ISA and is
 // inlined by force: an inline function of a common namespace, compiled here for AVX-512 and kept by the linker for
 // everybody, would crash a machine without it. That is why base/dtype.h and <algorithm> are not used here
-// (scripts/check_isa_symbols.sh). Contraction to fma is off (kernels/CMakeLists.txt); where fma is wanted it is
-// written.
+// (scripts/check_isa_symbols.sh). Contraction to fma is off (kernels/CMakeLists.txt);
+// where fma is wanted it is written.
 #pragma once
 
 #include <cstddef>
@@ -259,8 +259,8 @@ TRINE_INLINE Vec exp2_of_score(Vec x) {
 #endif
 }
 
-// Sum over a row of term(i, Full or Part), a Vec whose absent lanes must be 0: four running sums, combined in a
-// fixed order.
+// Sum over a row of term(i, Full or Part), a Vec whose absent lanes must be 0:
+// four running sums, combined in a fixed order.
 template <typename Term>
 TRINE_INLINE float sum_row(int64_t n, Term&& term) {
   Vec a = {}, b = {}, c = {}, d = {};

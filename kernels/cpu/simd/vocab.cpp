@@ -19,8 +19,8 @@ TRINE_INLINE float max_row(int64_t n, const T* x) {
 
 TRINE_INLINE float exp_one(float x) { return exp(splat(x))[0]; }
 
-// The running maximum and sum (online softmax), a stretch at a time: the second look at a stretch hits the L1
-// cache.
+// The running maximum and sum (online softmax), a stretch at a time:
+// the second look at a stretch hits the L1 cache.
 template <typename T>
 TRINE_INLINE void vocab_stats_row(int64_t v, const T* x, int64_t label, float* stats) {
   constexpr int64_t kStretch = 2048;

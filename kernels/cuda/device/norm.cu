@@ -1,5 +1,5 @@
-// x, a, b, sum, y, dy, residual, dx T[n, d]   w T[d]   rstd f32[n]   dw f32[d]. A block of threads walks over a row
-// in packs.
+// x, a, b, sum, y, dy, residual, dx T[n, d]   w T[d]   rstd f32[n]   dw f32[d].
+// A block of threads walks over a row in packs.
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/reduce.cuh"
 

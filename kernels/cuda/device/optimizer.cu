@@ -11,8 +11,8 @@ constexpr int kSumsPerThread = 4;  // neighbours: 16 bytes of each 64
 constexpr int kThreadsPerNormBlock = kSums / kSumsPerThread;
 
 // The sum of squares of block `block`, the same bits as the CPU's: sum l adds the squares of elements l, l + 16,
-// ... in order, and the 16 sums fold in halves. Four neighbouring threads work on one block; the first gives the
-// result.
+// ... in order, and the 16 sums fold in halves. Four neighbouring threads work on one block;
+// the first gives the result.
 template <bool whole>
 __device__ float block_squares(int64_t n, const float* g, int64_t block, int part) {
   Values<kSumsPerThread> sums{};

@@ -1,5 +1,5 @@
-// C [m, n] (+)= A [m, k] * B [k, n] for whatever cuBLASLt refuses: any strides, any alignment, f32 sums, rounded
-// once.
+// C [m, n] (+)= A [m, k] * B [k, n] for whatever cuBLASLt refuses:
+// any strides, any alignment, f32 sums, rounded once.
 #include "kernels/cuda/device/launch.cuh"
 
 namespace trine::cuda {

@@ -13,8 +13,8 @@ __device__ __forceinline__ T warp_sum(T x) {
   return x;
 }
 
-// The sum over all threads, for all threads. blockDim.x is a multiple of 32; `scratch` has 32 elements of shared
-// memory.
+// The sum over all threads, for all threads. blockDim.x is a multiple of 32;
+// `scratch` has 32 elements of shared memory.
 template <typename T>
 __device__ T block_sum(T x, T* scratch) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;

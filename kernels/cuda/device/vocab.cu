@@ -21,8 +21,8 @@ __device__ __forceinline__ float exp_of_logit<float>(float x) {
   return expf(x);
 }
 
-// A running maximum and the sum of exp(x - maximum); (-inf, 0) of nothing. A NaN is no maximum, but makes the sum
-// NaN.
+// A running maximum and the sum of exp(x - maximum); (-inf, 0) of nothing.
+// A NaN is no maximum, but makes the sum NaN.
 struct Softmax {
   float max, sum;
 };

@@ -25,8 +25,8 @@ struct ModelledDevice {
   // all its ranks are ready.
   std::function<double(const KernelRequest&)> kernel_s;
   std::function<ModelledTransfer(const KernelRequest&)> collective;
-  // A message of so many bytes from this rank's stage to pipeline rank `peer`, or from there; the same at both
-  // ends.
+  // A message of so many bytes from this rank's stage to pipeline rank `peer`, or from there;
+  // the same at both ends.
   std::function<ModelledTransfer(int peer, int64_t bytes)> message;
 };
 
