@@ -9,7 +9,7 @@ namespace trine {
 namespace {
 
 using C = const ArticleContext&;
-constexpr double kTera = 1e12, kGiga = 1e9, kMega = 1e6, kGiB = 1 << 30;
+constexpr double kTera = 1e12, kGiga = 1e9, kMega = 1e6;
 
 double real(int64_t value) { return static_cast<double>(value); }
 double parameters(C c) { return real(parameter_count(c.today.model)); }
