@@ -66,7 +66,7 @@ std::optional<std::string> explain(const Names& names, const Names& model) {
         "the head (LlamaModel): save the LlamaForCausalLM.",
         *names.begin(), *names.begin());
   for (const auto& [part, why] : kOtherForms)
-    if (std::ranges::any_of(names, [&](const auto& name) { return name.find(part) != std::string::npos; }))
+    if (std::ranges::any_of(names, [&, part = part](const auto& name) { return name.find(part) != name.npos; }))
       return why;
   for (const char* wrapper : kWrappers) {
     size_t known = 0;

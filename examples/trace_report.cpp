@@ -29,13 +29,22 @@ T value_of(const std::string& flag, const std::string& text, Problems& problems)
   return T{};
 }
 
-// "7" or "A:B".
+// "7", "A:B", "A:" or ":B".
 std::pair<int64_t, int64_t> steps_of(const std::string& flag, const std::string& text, Problems& problems) {
   const TraceSelection all;
-  if (text.empty()) return {all.first_step, all.last_step};
-  const auto steps = ValueText<TraceSteps>::parse(text.find(':') == text.npos ? text + ":" + text : text);
-  if (!steps) problems.add("flags", "{} is {}, need a step, or A:B with 1 <= A <= B.", flag, text);
-  return steps ? std::pair(steps->first, steps->last) : std::pair(all.first_step, all.last_step);
+  std::pair steps{all.first_step, all.last_step};
+  if (text.empty()) return steps;
+  const size_t colon = text.find(':');
+  const auto read_end = [&](std::string_view end, int64_t open) {
+    return end.empty() && text.size() > 1 ? open : ValueText<int64_t>::parse(end).value_or(0);
+  };
+  steps.first = read_end(std::string_view(text).substr(0, colon), all.first_step);
+  steps.second =
+      colon == text.npos ? steps.first : read_end(std::string_view(text).substr(colon + 1), all.last_step);
+  if (steps.first < 1 || steps.second < steps.first)
+    problems.add("flags", "{} is {}, need a step, or A:B with 1 <= A <= B (A: and :B leave an end open).", flag,
+                 text);
+  return steps;
 }
 
 Trace read(const std::vector<std::string>& inputs, const TraceSelection& selection) {

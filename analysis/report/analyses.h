@@ -33,8 +33,8 @@ class WaitAnalysis {
   double steps_ = 0;
 };
 
-// Work of one operation takes the same time per FLOP (or byte) on all ranks. What a rank takes beyond the median
-// rate makes it late, and so does more host time than the others'.
+// Equal operations take the same time on all ranks. What a rank takes beyond the median rank makes it late, and so
+// does more host time than the others'.
 class StragglerAnalysis {
  public:
   void add(const StepView& view);

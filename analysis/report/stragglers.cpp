@@ -68,14 +68,20 @@ void StragglerAnalysis::add(const StepView& view) {
       if (of != work.end()) ++of->second[r].amount;
     }
   }
-  std::vector<Late> late(view.ranks.size());
+  // What a rank takes for its work, over what all ranks together take for the same amount of it: noise of single
+  // operations cancels.
+  std::vector<double> own(view.ranks.size()), usual(view.ranks.size()), ratios;
   for (const auto& [key, ranks] : work) {
-    std::vector<double> rates;
-    for (const Work& of : ranks)
-      if (of.amount > 0) rates.push_back(of.s / of.amount);
-    const double usual = median(rates);
-    for (size_t r = 0; r < ranks.size(); ++r) late[r].compute += ranks[r].s - usual * ranks[r].amount;
+    Work all;
+    for (const Work& of : ranks) all.s += of.s, all.amount += of.amount;
+    for (size_t r = 0; r < ranks.size() && all.amount > 0; ++r)
+      own[r] += ranks[r].s, usual[r] += all.s / all.amount * ranks[r].amount;
   }
+  for (size_t r = 0; r < own.size(); ++r)
+    if (usual[r] > 0) ratios.push_back(own[r] / usual[r]);
+  const double usual_ratio = median(ratios);
+  std::vector<Late> late(view.ranks.size());
+  for (size_t r = 0; r < own.size(); ++r) late[r].compute = own[r] - usual_ratio * usual[r];
   const double usual_host = median(host), usual_data = median(data);
   for (size_t r = 0; r < view.ranks.size(); ++r) {
     late[r].host = host[r] - usual_host, late[r].data = data[r] - usual_data;

@@ -75,7 +75,7 @@ TEST_F(SavedModelTest, ManipulatedConfigsAreDataErrors) {
                                                           {"norm-eps", -1},
                                                           {"ffn", int64_t{1} << 62}};
   for (const auto& [field, value] : wrong) {
-    const Checkpoint checkpoint = changed([&](Manifest& manifest) {
+    const Checkpoint checkpoint = changed([&, field = field, value = value](Manifest& manifest) {
       manifest = original;
       manifest.config[field] = value;
     });

@@ -286,7 +286,7 @@ TEST(Prepare, ReplacesOnlyWhatItWroteItself) {
                                      {"damaged", "damaged-train.idx"},
                                      {"link", "link-train.bin"}})
     expect_error(ExitCode::kConfig, {"[--out]", file, "was not written by prepare_data"},
-                 [&] { prepare_bytes({folder / "text.txt"}, folder / prefix); });
+                 [&, prefix = prefix] { prepare_bytes({folder / "text.txt"}, folder / prefix); });
   EXPECT_EQ(folder.names(), before);
   EXPECT_EQ(read_file(folder / "config.json"), R"({"model_type": "llama"})");
 }

@@ -274,7 +274,7 @@ void expect_norm_at_its_limit(Machine& machine) {
                      other_half = values.add(std::vector<int64_t>(SquaredNorm::kNumBins)),
                      bucket = values.add<float>({element});
     values.run(machine, SquaredNorm(true), {bucket}, {bins});
-    const auto times = [&](const TensorView& half, int64_t count) {
+    const auto times = [&, blocks = blocks](const TensorView& half, int64_t count) {
       for (int i = 0; i < SquaredNorm::kNumBins; ++i) {
         const int64_t term = bins.as<int64_t>()[i];
         ASSERT_LE(term, INT64_MAX / blocks) << "bin " << i;

@@ -182,7 +182,7 @@ TEST(ParallelBlock, OneRankIsTheDerivative) {
   for (const auto& [name, value] : parameters) gradients[name] = interpreter.get("grad." + name);
   for (const auto& [name, value] : parameters) {
     const Tensor direction = random_normal(value.shape, 99);
-    const auto loss_at = [&](double step) {
+    const auto loss_at = [&, name = name, value = value](double step) {
       interpreter.set(name, value + step * direction);
       interpreter.run_step(kMicrobatches);
       return interpreter.get("loss")(0);

@@ -4,7 +4,7 @@
 //     begins), MPI_Init_thread,
 //             MPI_Comm_split, MPI_Isend, MPI_Finalize; or any
 //     ACTION  ENOSPC EIO: fails so; short: half of a write is done; kill: SIGKILL before it; halfway: behind half
-//             of a write; stop: SIGSTOP before it; SIGUSR1: gets that signal before it
+//             of a write; stop: SIGSTOP before it; SIGUSR1: gets that signal before it; delay: 2 ms before it
 //   TRINE_FAULT_IN=TEXT             only paths with TEXT in them count, of MPI and main their name
 //   TRINE_FAULT_RANK=N              only in rank N of those that mpirun started
 //   TRINE_FAULT_LOG=FILE            gets a line "CALL PATH" for each call that counts
@@ -72,6 +72,7 @@ Verdict judge(const char* call, const char* path) {
   const bool writes = std::strcmp(call, "write") == 0;
   if (f.is("kill")) die();
   if (f.is("stop")) ::raise(SIGSTOP);
+  if (f.is("delay")) ::usleep(2000);
   if (f.is("SIGUSR1")) ::raise(SIGUSR1);
   if (f.is("halfway") && writes) return Verdict::kHalfway;
   if (f.is("short") && writes) return Verdict::kShort;

@@ -11,7 +11,7 @@ namespace {
 
 using testing::ScratchFolder;
 
-constexpr Launch kShell, kMpirun{.num_ranks = 4, .launched = true},
+const Launch kShell, kMpirun{.num_ranks = 4, .launched = true},
     kSrun{.num_ranks = 4, .launched = true, .passes_signals = true};
 
 // The wait status of a child that runs f() and then returns its result.

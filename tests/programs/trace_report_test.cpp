@@ -1,0 +1,155 @@
+// trace_report on traces of real runs, some of them with a disease made from outside.
+#include <gmock/gmock.h>
+#include <random>
+
+#include "tests/programs/mpirun.h"
+
+namespace trine {
+namespace {
+
+using ::testing::HasSubstr;
+
+class TraceReport : public ProgramTest {
+ protected:
+  static constexpr const char* kTrain =
+      "train_llama --layers 4 --hidden 64 --heads 4 --kv-heads 2 --ffn 128 --seq 64 --global-batch 8 --micro-batch "
+      "1 "
+      "--threads 1 --valid-fraction 0 --data text-train --out out --trace on ";
+
+  nlohmann::json report(const std::string& flags = "") const {
+    const Ran ran = in_folder("trace_report out --json " + flags);
+    EXPECT_EQ(ran.code, 0) << ran.text;
+    return nlohmann::json::parse(ran.text);
+  }
+};
+
+TEST_F(TraceReport, SaysWhatMetricsSay) {
+  prepare();
+  const Ran ran = in_folder(std::string(kTrain) + "--local-ranks 4 --tp 2 --pp 2 --steps 4");
+  ASSERT_EQ(ran.code, 0) << ran.text;
+  const nlohmann::json json = report();
+  size_t step = 0;
+  for (const auto& line : json_lines(folder_ / "out/metrics.jsonl")) {
+    if (!line.contains("loss")) continue;
+    const auto& of = json["steps"].at(step++);
+    EXPECT_EQ(of["step"], line["step"]);
+    EXPECT_NEAR(of["step_s"], line["step_s"], 1e-6);
+    for (const auto& [key, value] : of["mean"].items()) EXPECT_NEAR(value, line[key], 1e-9) << key;
+  }
+  EXPECT_EQ(json["steps"].size(), step);
+  EXPECT_EQ(json["pipeline"]["schedule"], "1f1b");
+  EXPECT_EQ(json["pipeline"]["microbatches"], 8);
+
+  // Steps, ranks, files and folders.
+  const nlohmann::json part = report("--steps 2:3 --ranks 1,3");
+  EXPECT_EQ(part["steps"].size(), 2u);
+  EXPECT_EQ(part["ranks"], (std::vector{1, 3}));
+  EXPECT_EQ(part["steps"][0]["ranks"][1], json["steps"][1]["ranks"][3]);
+  const Ran text = in_folder("trace_report out/trace");
+  EXPECT_EQ(text.code, 0);
+  EXPECT_TRUE(text.text.starts_with("A step takes ")) << text.text;
+  const Ran file = in_folder("trace_report out/trace/rank-0002.json.gz --top 3");
+  EXPECT_EQ(file.code, 0) << file.text;
+  EXPECT_THAT(file.text, HasSubstr("1 of 4 ranks"));
+  const Ran changes = in_folder("trace_report out --steps 4 --diff out --diff-steps 2 --json");
+  EXPECT_NEAR(nlohmann::json::parse(changes.text)["diff"]["before_s"], json["steps"][1]["step_s"], 1e-9);
+
+  // One file for Perfetto: all events of all ranks, each once.
+  ASSERT_EQ(in_folder("trace_report out --merge all.json.gz; gunzip all.json.gz").code, 0);
+  const auto merged = nlohmann::json::parse(read_file(folder_ / "all.json"));
+  std::map<int, int> kernels;
+  for (const auto& event : merged["traceEvents"])
+    if (event.value("cat", "") == "kernel") ++kernels[int(event["pid"])];
+  EXPECT_EQ(kernels.size(), 4u);
+  const Ran again = in_folder("trace_report all.json");
+  EXPECT_EQ(again.code, 3);
+  EXPECT_THAT(again.text, HasSubstr("Name the run"));
+}
+
+TEST_F(TraceReport, RefusesWhatItCannotRead) {
+  prepare();
+  const Ran ran = in_folder(std::string(kTrain) + "--local-ranks 2 --tp 2 --steps 2 --trace-format json");
+  ASSERT_EQ(ran.code, 0) << ran.text;
+  for (const char* flags :
+       {"", "out --top 0", "out --steps 3:2", "out --ranks x", "out --diff-steps 1", "out --step 1",
+        "out --steps 0", "out --steps :", "out --steps 1:2:3", "out --steps 2:x"}) {
+    const Ran refused = in_folder(std::string("trace_report ") + flags);
+    EXPECT_EQ(refused.code, 2) << flags << refused.text;
+  }
+  for (const char* flags : {"nowhere", "out --steps 9", "out --ranks 7", "text-train.bin", "out --diff nowhere",
+                            "out --merge nowhere/x/../../text-train.bin/y.json"}) {
+    const Ran refused = in_folder(std::string("trace_report ") + flags);
+    EXPECT_EQ(refused.code, 3) << flags << refused.text;
+  }
+  // Cut, and with bytes that are wrong.
+  const std::string whole = read_file(folder_ / "out/trace/rank-0001.json");
+  std::mt19937 random(7);
+  for (int i = 0; i < 60; ++i) {
+    std::string damaged = whole;
+    if (i % 2 == 0) {
+      damaged.resize(random() % whole.size());
+    } else {
+      for (int k = 0; k < 30; ++k) damaged[random() % whole.size()] = "0{}[]\",:9-e"[random() % 11];
+    }
+    std::ofstream(folder_ / "bad.json", std::ios::binary) << damaged;
+    const Ran refused = in_folder("trace_report bad.json");
+    EXPECT_TRUE(refused.code == 3 || (refused.code == 0 && i % 2 == 1)) << refused.code << refused.text;
+  }
+}
+
+// Each of these is a process or a link that is slow from outside: the program knows nothing of it.
+TEST_F(TraceReport, ARankThatIsStoppedInTurns) {
+  prepare();
+  Job job(folder_, mpirun(2) + kTrain + "--steps 40 --pp 2");
+  int stops = 0;
+  for (int step = 4; step <= 36; step += 8, ++stops) {
+    job.wait_for_step(step);
+    const auto stopped = job.stop_at(1, [](const RankStatus& now) { return now.waits.empty(); });
+    ASSERT_TRUE(stopped) << job.printed();
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    ::kill(stopped->process.pid, SIGCONT);
+  }
+  ASSERT_EQ(job.wait(), 0) << job.printed();
+  const nlohmann::json json = report();
+  EXPECT_EQ(json["findings"][0]["rank"], 1) << json["findings"];
+  EXPECT_NEAR(json["stragglers"][0]["late_s"], stops * 0.4 / 40, 0.02);
+  EXPECT_EQ(json["stragglers"][0]["rank"], 1);
+  EXPECT_EQ(json["stragglers"][0]["steady"], false);
+}
+
+TEST_F(TraceReport, AStageWithMoreLayers) {
+  prepare();
+  // Where other work takes a core from one of the ranks, that is the finding. It goes away.
+  nlohmann::json finding = nlohmann::json::object();
+  for (int attempt = 0; attempt < 8 && finding.value("stage", nlohmann::json()) != 0; ++attempt) {
+    const Ran ran = in_folder("rm -rf out; " + std::string(kTrain) +
+                              "--local-ranks 2 --pp 2 --layers 3 --hidden 256 --ffn 1024 --seq 256 --steps 5");
+    ASSERT_EQ(ran.code, 0) << ran.text;
+    finding = report("--steps 2:")["findings"][0];
+  }
+  EXPECT_EQ(finding["stage"], 0) << finding;
+  EXPECT_THAT(std::string(finding["text"]), HasSubstr("it has 2 layers"));
+}
+
+TEST_F(TraceReport, ASlowLink) {
+  prepare();
+  const Ran ran = in_folder("export LD_PRELOAD=" TRINE_FAULTS
+                            " TRINE_FAULT=MPI_Isend:1:delay:on TRINE_FAULT_IN=MPI TRINE_FAULT_RANK=3; " +
+                            mpirun(4) + kTrain + "--steps 4 --tp 2 --dp 2");
+  ASSERT_EQ(ran.code, 0) << ran.text;
+  const nlohmann::json json = report("--steps 2:");
+  EXPECT_EQ(json["findings"][0]["axis"], "tp") << json["findings"];
+  EXPECT_THAT(std::string(json["findings"][0]["text"]), HasSubstr("ranks 2, 3"));
+}
+
+TEST_F(TraceReport, TinyMicrobatches) {
+  prepare();
+  const Ran ran =
+      in_folder(std::string(kTrain) +
+                "--local-ranks 2 --tp 2 --hidden 16 --heads 2 --ffn 32 --seq 16 --global-batch 64 --steps 4");
+  ASSERT_EQ(ran.code, 0) << ran.text;
+  EXPECT_THAT(std::string(report("--steps 2:")["findings"][0]["text"]), HasSubstr("--micro-batch"));
+}
+
+}  // namespace
+}  // namespace trine
