@@ -4,9 +4,9 @@
 // Megatron, two files (megatron/core/datasets/indexed_dataset.py), little endian, packed:
 //   .bin  the tokens of all sequences, one after another
 //   .idx  "MMIDIDX\0\0" | u64 version = 1 | u8 dtype (4 = i32, 5 = i64, 8 = u16) | u64 num_sequences S |
-//         u64 num_document_indices D | i32 length[S] | i64 pointer[S] (bytes) | i64 document_index[D] (of
-// sequences) llm.c, one file (dev/data/data_common.py): 256 i32 (magic, version, num_tokens,
-// 0 ...), then the tokens:
+//         u64 num_document_indices D | i32 length[S] | i64 pointer[S] (bytes) |
+//         i64 document_index[D] (of sequences)
+// llm.c, one file (dev/data/data_common.py): 256 i32 (magic, version, num_tokens, 0 ...), then the tokens:
 //   magic 20240520, version 1: u16        magic 20240801, version 7: u32
 #pragma once
 

@@ -49,8 +49,8 @@ struct AddRmsNorm final : Op {
 };
 
 // The norm's gradient and the sum with the residual's.
-//   x, weight, rstd, dy as in rms_norm_grad   residual [N, D]   ->   dweight [D] f32   dx [N,
-//   D] = residual + dx of it
+//   x, weight, rstd, dy as in rms_norm_grad   residual [N, D]
+//     ->   dweight [D] f32   dx [N, D] = residual + dx of it
 struct RmsNormGradAdd final : Op {
   std::string_view name() const override { return "rms_norm_grad_add"; }
   std::string index_map() const override {

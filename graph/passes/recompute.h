@@ -4,8 +4,8 @@
 //
 //   none        keeps all, but for what no policy keeps: the output of a sequence-parallel all_gather (its shard is
 //               kept, and gathered again)
-//   selective   drops what costs bytes but few FLOPs (Op::rebuild() says so):
-//   norm outputs, the SwiGLU product, casts.
+//   selective   drops what costs bytes but few FLOPs (Op::rebuild() says so): norm outputs, the SwiGLU
+//               product, casts.
 //               RoPE's outputs stay: in their place its inputs, just as large, would have to
 //   group       keeps the input of each group of K decoder layers (Chen et al. 2016); embedding and head as in none
 #pragma once

@@ -34,8 +34,8 @@ struct MegatronFlag {
 std::span<const MegatronFlag> megatron_flags();
 const MegatronFlag* find_megatron_flag(std::string_view name);  // nullptr if there is none
 
-// Adds to `ours` what `megatron` (by the names above) means. Problems:
-// what is refused, and what contradicts `ours`.
+// Adds to `ours` what `megatron` (by the names above) means.
+// Problems: what is refused, and what contradicts `ours`.
 void add_megatron_flags(GivenFlags& ours, const GivenFlags& megatron, Problems& problems);
 
 // --help-megatron: the whole table, and the other names of our flags.

@@ -28,8 +28,8 @@ std::unique_ptr<Backend> make_backend(DeviceKind device, int threads, Communicat
 std::vector<PeerLink> test_peer_links(const std::vector<std::string>& identities, bool keep_contexts);
 
 // Prepares `backend`'s ranks to talk, as the configuration wishes and the machine allows, and says so in the log:
-// by `auto`, NCCL and staging are both tried with messages as large as those of `step`. nullptr:
-// through the host. Collective.
+// by `auto`, NCCL and staging are both tried with messages as large as those of `step`.
+// nullptr: through the host. Collective.
 std::unique_ptr<DeviceWorld> connect_devices(const Config& config, const StepCost& step, Backend& backend,
                                              CommWorld& world, Log& log);
 

@@ -14,8 +14,8 @@
 namespace trine::reference {
 
 // kAlone: each in its own buffer. kGaps: rows of tokens with gaps between them. kSideBySide: neighbours of a kind
-// as columns (rows of tokens) or rows (weights) of one matrix. kInPlace:
-// outputs over the inputs that the op offers.
+// as columns (rows of tokens) or rows (weights) of one matrix.
+// kInPlace: outputs over the inputs that the op offers.
 enum class Placing { kAlone, kGaps, kSideBySide, kInPlace };
 constexpr std::byte kSentinel{0xff};  // a NaN in every float type: an element that is not written shows
 constexpr int64_t kGuard = 64;        // bytes

@@ -71,8 +71,8 @@ struct SimdFunctions {
   size_t (*rms_norm_grad_scratch_bytes)(int64_t n, int64_t d);
 
   // Rotates each of `heads` heads of x T[n, heads*head_dim], halves as Hugging Face has them (not pairs):
-  //   out1 = x1*cos - x2*sin, out2 = x2*cos + x1*sin; the inverse takes -sin. cos, sin f32[seq, head_dim/2], row i
-  // is at position i % seq. In place allowed. REQUIRES: head_dim is even.
+  //   out1 = x1*cos - x2*sin, out2 = x2*cos + x1*sin; the inverse takes -sin.
+  // cos, sin f32[seq, head_dim/2], row i is at position i % seq. In place allowed. REQUIRES: head_dim is even.
   void (*rope)(DType dtype, int64_t n, int heads, int head_dim, int64_t seq, ConstRows x, const float* cos,
                const float* sin, bool inverse, Rows out, Parallel parallel);
 
