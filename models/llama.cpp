@@ -143,7 +143,7 @@ LlamaForward build_llama(const LlamaConfig& config, const BatchShape& batch, con
   return LlamaBuilder(config, batch, mesh, sequence_parallel, chunks).build();
 }
 
-StageCosts stage_costs(const LlamaConfig& c, int64_t seq) {
+LayerCosts layer_costs(const LlamaConfig& c, int64_t seq) {
   const double hidden = static_cast<double>(c.hidden);
   const double matrices = static_cast<double>((2 * c.heads + 2 * c.kv_heads) * c.head_dim + 3 * c.ffn) * hidden;
   const double attention = static_cast<double>(c.heads * c.head_dim * seq);

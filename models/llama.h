@@ -33,7 +33,7 @@ LlamaForward build_llama(const LlamaConfig& config, const BatchShape& batch, con
                          bool sequence_parallel, std::span<const Stage> chunks = {});
 
 // Multiply-adds of forward per token.
-StageCosts stage_costs(const LlamaConfig& config, int64_t seq);
+LayerCosts layer_costs(const LlamaConfig& config, int64_t seq);
 
 // Names of the states through which the host and the optimizer meet the graph.
 namespace step_state {

@@ -7,7 +7,7 @@
 namespace trine {
 
 // Layers are alike, so handing each to the stage that is cheapest with it is optimal.
-std::vector<Stage> split_layers(int64_t num_layers, int num_stages, const StageCosts& costs) {
+std::vector<Stage> split_layers(int64_t num_layers, int num_stages, const LayerCosts& costs) {
   TRINE_CHECK(num_stages >= 1 && num_layers >= num_stages, "{} layers over {} stages", num_layers, num_stages);
   std::vector<int64_t> layers(static_cast<size_t>(num_stages), 1);
   const auto cost_with_one_more = [&](size_t stage) {

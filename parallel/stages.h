@@ -16,14 +16,14 @@ struct Stage {
   bool operator==(const Stage&) const = default;
 };
 
-// Costs in any one unit.
-struct StageCosts {
+// What the parts of a model cost, in any one unit: one of its layers, its embedding, its head.
+struct LayerCosts {
   double layer = 1, embedding = 0, head = 0;
 };
 
 // The split over `num_stages` whose dearest stage is cheapest; every stage has a layer at least. Where several
 // splits are equal, later stages get the longer part, since earlier ones keep more microbatches in flight.
 // REQUIRES: num_layers >= num_stages >= 1.
-std::vector<Stage> split_layers(int64_t num_layers, int num_stages, const StageCosts& costs);
+std::vector<Stage> split_layers(int64_t num_layers, int num_stages, const LayerCosts& costs);
 
 }  // namespace trine

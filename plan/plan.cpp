@@ -127,7 +127,7 @@ void plan_memory_of_all(Plan& plan) {
 Plan build_all(const Config& config, std::ostream* dump) {
   const Mesh& mesh = config.mesh;
   const std::vector<Stage> stages =
-      split_layers(config.model.layers, mesh.pp * config.vpp, stage_costs(config.model, config.seq));
+      split_layers(config.model.layers, mesh.pp * config.vpp, layer_costs(config.model, config.seq));
   const std::vector<Schedule> schedules =
       make_schedules(config.schedule, mesh.pp, config.vpp, static_cast<int>(config.num_microbatches()));
   check_schedules(schedules, mesh.pp * config.vpp, static_cast<int>(config.num_microbatches()));

@@ -92,9 +92,9 @@ std::string legend(const std::set<ActionKind>& kinds, size_t num_chunks, double 
 
 }  // namespace
 
-std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs,
+std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vector<ActionTimes>& times,
                          std::string_view remark) {
-  const Timing run = time_schedules(schedules, costs);
+  const Timing run = time_schedules(schedules, times);
   const double scale = pixels_per_time(run);
   std::string rows;
   std::set<ActionKind> kinds;
@@ -106,7 +106,7 @@ std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vect
     for (const Action& action : schedules[r]) kinds.insert(action.kind), microbatches.insert(action.microbatch);
   }
   const std::string title = fmt::format("pp {}, {} microbatches: bubble {:.1f} %{}", schedules.size(),
-                                        microbatches.size(), 100 * bubble_fraction(schedules, costs), remark);
+                                        microbatches.size(), 100 * bubble_fraction(schedules, times), remark);
   const double legend_y = kTop + kPitch * static_cast<double>(schedules.size()) + 12;
   const double width = kLeft + std::max(run.end * scale, kLegendWidth * static_cast<double>(kinds.size())) + 16;
   const double height = legend_y + 22 * static_cast<double>(num_chunks) + 8;
@@ -119,13 +119,13 @@ std::string schedule_svg(const std::vector<Schedule>& schedules, const std::vect
       width, height, title, rows, legend(kinds, num_chunks, legend_y));
 }
 
-std::string schedule_rows(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs,
+std::string schedule_rows(const std::vector<Schedule>& schedules, const std::vector<ActionTimes>& times,
                           double unit) {
-  const Timing run = time_schedules(schedules, costs);
+  const Timing run = time_schedules(schedules, times);
   const auto cells = [&](double time) { return static_cast<size_t>(std::lround(time / unit)); };
   const auto label = [&](const Action& a) {
     const std::string text = to_string(a);
-    return costs.size() == schedules.size() ? text.substr(text.find(static_cast<char>(a.kind))) : text;
+    return times.size() == schedules.size() ? text.substr(text.find(static_cast<char>(a.kind))) : text;
   };
   size_t width = 0;  // of a cell, with a space
   for (const Schedule& schedule : schedules)

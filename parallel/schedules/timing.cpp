@@ -12,9 +12,9 @@ namespace {
 
 class Clock {
  public:
-  Clock(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs)
-      : schedules_(schedules), costs_(costs), num_stages_(count_stages(schedules)), next_(schedules.size()) {
-    TRINE_CHECK(static_cast<int>(costs.size()) == num_stages_, "{} costs for {} stages", costs.size(), num_stages_);
+  Clock(const std::vector<Schedule>& schedules, const std::vector<ActionTimes>& times)
+      : schedules_(schedules), times_(times), num_stages_(count_stages(schedules)), next_(schedules.size()) {
+    TRINE_CHECK(static_cast<int>(times.size()) == num_stages_, "{} times for {} stages", times.size(), num_stages_);
     for (const Schedule& schedule : schedules) result_.spans.emplace_back(schedule.size());
   }
 
@@ -58,7 +58,7 @@ class Clock {
     const std::optional<double> ready = inputs_of(action);
     if (!ready) return false;
     const double start = std::max(*ready, i == 0 ? 0 : result_.spans[rank][i - 1].end);
-    const double end = start + costs_[static_cast<size_t>(action.stage)].of(action.kind);
+    const double end = start + times_[static_cast<size_t>(action.stage)].of(action.kind);
     result_.spans[rank][i] = {start, end};
     result_.end = std::max(result_.end, end);
     ends_[{action.stage, action.kind, action.microbatch}] = end;
@@ -67,7 +67,7 @@ class Clock {
   }
 
   const std::vector<Schedule>& schedules_;
-  const std::vector<StageCost>& costs_;
+  const std::vector<ActionTimes>& times_;
   const int num_stages_;
   std::vector<size_t> next_;  // by rank
   std::map<std::tuple<int, ActionKind, int>, double> ends_;
@@ -76,7 +76,7 @@ class Clock {
 
 }  // namespace
 
-double StageCost::of(ActionKind kind) const {
+double ActionTimes::of(ActionKind kind) const {
   switch (kind) {
     case ActionKind::kForward:
       return forward;
@@ -90,8 +90,8 @@ double StageCost::of(ActionKind kind) const {
   TRINE_CHECK(false, "unknown kind of action");
 }
 
-Timing time_schedules(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs) {
-  return Clock(schedules, costs).run();
+Timing time_schedules(const std::vector<Schedule>& schedules, const std::vector<ActionTimes>& times) {
+  return Clock(schedules, times).run();
 }
 
 int count_stages(const std::vector<Schedule>& schedules) {
@@ -101,8 +101,8 @@ int count_stages(const std::vector<Schedule>& schedules) {
   return last + 1;
 }
 
-double bubble_fraction(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs) {
-  const Timing timing = time_schedules(schedules, costs);
+double bubble_fraction(const std::vector<Schedule>& schedules, const std::vector<ActionTimes>& times) {
+  const Timing timing = time_schedules(schedules, times);
   double busy = 0;
   for (const auto& spans : timing.spans)
     for (const Span& span : spans) busy += span.end - span.start;

@@ -9,8 +9,8 @@
 
 namespace trine {
 
-// Times of a stage's actions for one microbatch, in any one unit. B takes both gradients' time.
-struct StageCost {
+// How long a stage's actions take for one microbatch, in any one unit. B takes both gradients' time.
+struct ActionTimes {
   double forward = 1, input_grad = 1, weight_grad = 1;
   double of(ActionKind kind) const;
 };
@@ -23,11 +23,11 @@ struct Timing {
   double end = 0;
 };
 
-// `costs`: by stage. REQUIRES: schedules that come to their end.
-Timing time_schedules(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs);
+// `times`: by stage. REQUIRES: schedules that come to their end.
+Timing time_schedules(const std::vector<Schedule>& schedules, const std::vector<ActionTimes>& times);
 
 int count_stages(const std::vector<Schedule>& schedules);  // the highest + 1
 // The share of the ranks' time, from the first start to the last end, in which they do nothing.
-double bubble_fraction(const std::vector<Schedule>& schedules, const std::vector<StageCost>& costs);
+double bubble_fraction(const std::vector<Schedule>& schedules, const std::vector<ActionTimes>& times);
 
 }  // namespace trine

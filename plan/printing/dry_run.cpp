@@ -14,7 +14,7 @@
 #include "plan/host_memory.h"
 #include "plan/printing/layout_grid.h"
 #include "plan/printing/plan_text.h"
-#include "plan/step_cost.h"
+#include "plan/step_work.h"
 
 namespace trine {
 namespace {
@@ -78,14 +78,14 @@ std::string name_of(const Stage& stage) {
   return stage.is_last() ? text + ", head" : text;
 }
 
-double cost_in_layers(const Stage& stage, const StageCosts& costs) {
+double cost_in_layers(const Stage& stage, const LayerCosts& costs) {
   const double cost = static_cast<double>(stage.end_layer - stage.first_layer) * costs.layer +
                       (stage.is_first() ? costs.embedding : 0) + (stage.is_last() ? costs.head : 0);
   return cost / costs.layer;
 }
 
 std::string stages_text(const Plan& plan) {
-  const StageCosts costs = stage_costs(plan.config.model, plan.config.seq);
+  const LayerCosts costs = layer_costs(plan.config.model, plan.config.seq);
   std::string text = "stages     (cost of forward, in layers)\n";
   for (size_t pp = 0; pp < plan.stages.size(); ++pp) {
     text += fmt::format("  pp {}:", pp);
@@ -140,7 +140,7 @@ std::string schedule_text(const Plan& plan) {
   const IdealBubble ideal = ideal_bubble(c.schedule, c.mesh.pp, c.vpp, c.num_microbatches());
   std::string text = fmt::format(
       "schedule   {}: bubble {:.1f} % of the ranks' time; {} = {:.1f} % for equal stages\n", name(c.schedule),
-      100 * bubble_fraction(schedules(plan), action_costs(plan)), ideal.formula, 100 * ideal.share);
+      100 * bubble_fraction(schedules(plan), action_times(plan)), ideal.formula, 100 * ideal.share);
   for (size_t pp = 0; pp < plan.stages.size(); ++pp) {
     const Schedule& s = plan.stages[pp].schedule;
     const bool all = s.size() <= kFirst + kLast;
@@ -164,7 +164,7 @@ double model_flops(const Config& c) {
   return model_flops_per_token(c.model, c.seq) * static_cast<double>(c.tokens_per_step());
 }
 
-std::string traffic_text(const StepCost& step) {
+std::string traffic_text(const StepWork& step) {
   std::string text = " " + format_flops(step.flops) + "\n";
   for (const Traffic& t : step.traffic)
     text += fmt::format("    {:<4} {:<15} {:>11} x {:>10}{} {:>22} B {:>12}\n", name(t.axis), t.op,
@@ -180,7 +180,7 @@ std::string steps_text(const Plan& plan) {
   std::vector<std::string> texts;
   double flops = 0;
   for (const StagePlan& stage : plan.stages) {
-    const StepCost step = step_cost(stage, plan.config.num_microbatches());
+    const StepWork step = step_work(stage, plan.config.num_microbatches());
     texts.push_back(traffic_text(step));
     flops += step.flops * plan.config.mesh.dp * plan.config.mesh.tp;
   }
@@ -206,7 +206,7 @@ std::string states_text(const Plan& plan) {
 }
 
 Json stages_json(const Plan& plan) {
-  const StageCosts costs = stage_costs(plan.config.model, plan.config.seq);
+  const LayerCosts costs = layer_costs(plan.config.model, plan.config.seq);
   Json list = Json::array();
   for (size_t pp = 0; pp < plan.stages.size(); ++pp)
     for (const Stage& stage : plan.stages[pp].chunks)
@@ -222,7 +222,7 @@ Json stages_json(const Plan& plan) {
 
 Json rank_json(const Plan& plan, size_t pp) {
   const StagePlan& stage = plan.stages[pp];
-  const StepCost step = step_cost(stage, plan.config.num_microbatches());
+  const StepWork step = step_work(stage, plan.config.num_microbatches());
   Json memory, traffic = Json::array();
   for (const char* part : kParts) memory[part] = bytes_of(stage.memory, part);
   memory["total"] = stage.memory.total_bytes();
@@ -278,7 +278,7 @@ nlohmann::ordered_json dry_run_json(const Plan& plan) {
   for (size_t pp = 0; pp < plan.stages.size(); ++pp) json["pipeline_ranks"].push_back(rank_json(plan, pp));
   const IdealBubble ideal = ideal_bubble(c.schedule, c.mesh.pp, c.vpp, c.num_microbatches());
   json["schedule"] = {{"kind", name(c.schedule)},
-                      {"bubble", bubble_fraction(schedules(plan), action_costs(plan))},
+                      {"bubble", bubble_fraction(schedules(plan), action_times(plan))},
                       {"ideal_bubble", ideal.share},
                       {"ideal_bubble_formula", ideal.formula}};
   for (const ModelStates& s : model_states(c))

@@ -13,7 +13,7 @@
 #include "parallel/schedules/picture.h"
 #include "plan/config/flag_values.h"
 #include "plan/host_memory.h"
-#include "plan/step_cost.h"
+#include "plan/step_work.h"
 
 namespace trine {
 namespace {
@@ -30,10 +30,10 @@ std::string theory_of_bubble(const Config& c) {
   return fmt::format("; {} = {:.1f} % for equal stages", ideal.formula, 100 * ideal.share);
 }
 
-std::vector<StageCost> in_whole_units(std::vector<StageCost> costs) {
-  const auto round = [](double& cost) { cost = cost > 0 ? std::max(1.0, std::round(cost)) : 0; };
-  for (StageCost& cost : costs) round(cost.forward), round(cost.input_grad), round(cost.weight_grad);
-  return costs;
+std::vector<ActionTimes> in_whole_units(std::vector<ActionTimes> times) {
+  const auto round = [](double& time) { time = time > 0 ? std::max(1.0, std::round(time)) : 0; };
+  for (ActionTimes& t : times) round(t.forward), round(t.input_grad), round(t.weight_grad);
+  return times;
 }
 
 }  // namespace
@@ -55,7 +55,7 @@ std::string print_plan(const Plan& plan) {
                            : fmt::format("  pass {:<14} {:>4} -> {:>4} nodes {:>8.2f} ms\n", pass.name,
                                          pass.nodes_before, pass.nodes_after, pass.seconds * 1e3);
     text += fmt::format("  {:.1f} GFLOP a step\n  schedule {}\n",
-                        step_cost(stage, c.num_microbatches()).flops * 1e-9, to_string(stage.schedule));
+                        step_work(stage, c.num_microbatches()).flops * 1e-9, to_string(stage.schedule));
   }
   return text;
 }
@@ -89,12 +89,12 @@ std::string print_graph(const Plan& plan) {
 std::string print_schedule(const Plan& plan) {
   const Config& c = plan.config;
   const std::vector<Schedule> list = schedules(plan);
-  const std::vector<StageCost> costs = action_costs(plan);
+  const std::vector<ActionTimes> times = action_times(plan);
   std::string text =
       fmt::format("{}: pp {}, vpp {}, {} microbatches: bubble {:.1f} %{}\n", name(c.schedule), c.mesh.pp, c.vpp,
-                  c.num_microbatches(), 100 * bubble_fraction(list, costs), theory_of_bubble(c));
+                  c.num_microbatches(), 100 * bubble_fraction(list, times), theory_of_bubble(c));
   text += "a cell is the cheapest stage's forward; actions are rounded to cells, the bubble is not\n";
-  text += schedule_rows(list, in_whole_units(costs));
+  text += schedule_rows(list, in_whole_units(times));
   for (size_t rank = 0; rank < list.size(); ++rank)
     text += fmt::format("rank {}, {} in flight: {}\n", rank, max_in_flight(list[rank]), to_string(list[rank]));
   return text;
@@ -110,7 +110,7 @@ void print_program(const Plan& plan, std::ostream& out) {
 }
 
 std::string schedule_picture(const Plan& plan) {
-  return schedule_svg(schedules(plan), action_costs(plan), theory_of_bubble(plan.config));
+  return schedule_svg(schedules(plan), action_times(plan), theory_of_bubble(plan.config));
 }
 
 std::filesystem::path schedule_picture_path(const Config& config) {

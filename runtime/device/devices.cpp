@@ -112,7 +112,7 @@ void say(const LinkChoice& choice, const std::string& nccl, Log& log) {
 
 }  // namespace
 
-std::unique_ptr<DeviceWorld> connect_devices(const Config& config, const StepCost& step, Backend& backend,
+std::unique_ptr<DeviceWorld> connect_devices(const Config& config, const StepWork& step, Backend& backend,
                                              CommWorld& world, Log& log) {
   if (config.device == DeviceKind::kCpu || world.mesh().num_ranks() == 1) return nullptr;
   Communicator& all = world[Group::kWorld];

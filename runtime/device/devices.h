@@ -7,7 +7,7 @@
 
 #include "comm/device_group.h"
 #include "plan/config/config.h"
-#include "plan/step_cost.h"
+#include "plan/step_work.h"
 #include "runtime/device/backend.h"
 #include "runtime/device/link_choice.h"
 #include "runtime/job/log.h"
@@ -30,7 +30,7 @@ std::vector<PeerLink> test_peer_links(const std::vector<std::string>& identities
 // Prepares `backend`'s ranks to talk, as the configuration wishes and the machine allows, and says so in the log:
 // by `auto`, NCCL and staging are both tried with messages as large as those of `step`.
 // nullptr: through the host. Collective.
-std::unique_ptr<DeviceWorld> connect_devices(const Config& config, const StepCost& step, Backend& backend,
+std::unique_ptr<DeviceWorld> connect_devices(const Config& config, const StepWork& step, Backend& backend,
                                              CommWorld& world, Log& log);
 
 }  // namespace trine

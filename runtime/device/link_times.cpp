@@ -205,7 +205,7 @@ struct Exchange {
 
 }  // namespace
 
-std::vector<RunMessage> messages_of(const StepCost& own, CommWorld& world) {
+std::vector<RunMessage> messages_of(const StepWork& own, CommWorld& world) {
   struct Kind {
     int64_t count = 0, bytes = 0, most_bytes = 0;
   };

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "comm/device_group.h"
-#include "plan/step_cost.h"
+#include "plan/step_work.h"
 #include "runtime/device/backend.h"
 #include "runtime/device/link_choice.h"
 
@@ -12,7 +12,7 @@ namespace trine {
 
 // The kinds of communication of a step, as any rank has them at most, so that all ranks try the same. `own`: of
 // this rank. Collective.
-std::vector<RunMessage> messages_of(const StepCost& own, CommWorld& world);
+std::vector<RunMessage> messages_of(const StepWork& own, CommWorld& world);
 
 // Times messages over the ranks' devices: from device to device by `device`, or, where that is null, staged through
 // the host's memory in pieces, as the kernels do it (kernels/cuda/collective.cpp). More than 32 MiB count by their

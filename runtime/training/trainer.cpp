@@ -106,7 +106,7 @@ bool Trainer::prepare(StopSignal* stop) {
   check_memory(plan_, coordinate_, *backend_, world(), available_bytes());
   if (stopping()) return false;
   if (lanes_)
-    if (auto device = connect_devices(config_, step_cost(stage(), config_.num_microbatches()), *backend_,
+    if (auto device = connect_devices(config_, step_work(stage(), config_.num_microbatches()), *backend_,
                                       lanes_->world(), log_))
       lanes_->talk_on_device(std::move(device), config_.timeout());
   outside_.note(*backend_, "communicators");

@@ -12,13 +12,13 @@
 namespace trine {
 namespace {
 
-std::vector<StageCost> unit_costs(int stages) { return std::vector<StageCost>(static_cast<size_t>(stages)); }
+std::vector<ActionTimes> unit_times(int stages) { return std::vector<ActionTimes>(static_cast<size_t>(stages)); }
 
 TEST(SchedulePicture, Rows) {
-  EXPECT_EQ(schedule_rows(make_schedules(PipelineKind::k1F1B, 2, 1, 2), unit_costs(2)),
+  EXPECT_EQ(schedule_rows(make_schedules(PipelineKind::k1F1B, 2, 1, 2), unit_times(2)),
             "rank 0 | F0 F1 .  .  B0--- .  B1---\n"
             "rank 1 | .  F0 B0--- F1 B1--- .  .\n");
-  EXPECT_EQ(schedule_rows(make_schedules(PipelineKind::kInterleaved, 1, 2, 1), unit_costs(2)),
+  EXPECT_EQ(schedule_rows(make_schedules(PipelineKind::kInterleaved, 1, 2, 1), unit_times(2)),
             "rank 0 | 0F0 1F0 1B0---- 0B0----\n");
 }
 
@@ -29,7 +29,7 @@ TEST(SchedulePicture, Docs) {
   for (const auto kind :
        {PipelineKind::kGpipe, PipelineKind::k1F1B, PipelineKind::kInterleaved, PipelineKind::kZeroBubble}) {
     const int vpp = kind == PipelineKind::kInterleaved ? 2 : 1;
-    EXPECT_THAT(text, testing::HasSubstr(schedule_rows(make_schedules(kind, 4, vpp, 4), unit_costs(4 * vpp))));
+    EXPECT_THAT(text, testing::HasSubstr(schedule_rows(make_schedules(kind, 4, vpp, 4), unit_times(4 * vpp))));
   }
 }
 
@@ -57,7 +57,7 @@ std::string parsed(const std::string& svg) {
 
 TEST(SchedulePicture, Svg) {
   const auto draw = [](PipelineKind kind, int pp, int vpp, int m) {
-    return parsed(schedule_svg(make_schedules(kind, pp, vpp, m), unit_costs(pp * vpp)));
+    return parsed(schedule_svg(make_schedules(kind, pp, vpp, m), unit_times(pp * vpp)));
   };
   EXPECT_EQ(draw(PipelineKind::k1F1B, 4, 1, 8), "pp 4, 8 microbatches: bubble 27.3 % 64 2 True");
   EXPECT_EQ(draw(PipelineKind::kInterleaved, 4, 2, 8), "pp 4, 8 microbatches: bubble 15.8 % 128 4 True");

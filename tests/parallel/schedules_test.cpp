@@ -21,7 +21,7 @@ struct Layout {
   PipelineKind kind;
   int pp, vpp, microbatches;
   std::vector<Schedule> schedules() const { return make_schedules(kind, pp, vpp, microbatches); }
-  std::vector<StageCost> costs() const { return std::vector<StageCost>(static_cast<size_t>(pp * vpp)); }
+  std::vector<ActionTimes> times() const { return std::vector<ActionTimes>(static_cast<size_t>(pp * vpp)); }
   std::string text() const {
     return fmt::format("kind {} pp {} vpp {} microbatches {}", static_cast<int>(kind), pp, vpp, microbatches);
   }
@@ -109,24 +109,24 @@ TEST(Schedules, KeepAsManyMicrobatchesInFlightAsPublished) {
 
 TEST(Schedules, HaveThePublishedBubble) {
   for_layouts(kAll, [](const Layout& l) {
-    const double bubble = bubble_fraction(l.schedules(), l.costs());
+    const double bubble = bubble_fraction(l.schedules(), l.times());
     EXPECT_NEAR(bubble, published_bubble(l).value_or(bubble), 1e-12);
   });
 }
 
 TEST(Schedules, ZeroBubbleIdlesLessThan1F1B) {
   for_layouts({kZeroBubble}, [](const Layout& l) {
-    const double of_1f1b = bubble_fraction(make_schedules(k1F1B, l.pp, 1, l.microbatches), l.costs());
+    const double of_1f1b = bubble_fraction(make_schedules(k1F1B, l.pp, 1, l.microbatches), l.times());
     if (l.pp > 1) {
-      EXPECT_LT(bubble_fraction(l.schedules(), l.costs()), of_1f1b);
+      EXPECT_LT(bubble_fraction(l.schedules(), l.times()), of_1f1b);
     }
   });
 }
 
 TEST(Schedules, UnequalCosts) {
   // Two ranks, two microbatches, the last stage with a head: F 2 + I 3 + W 1, drawn on paper.
-  const std::vector<StageCost> costs{{1, 1, 1}, {2, 3, 1}};
-  const Timing run = time_schedules(make_schedules(k1F1B, 2, 1, 2), costs);
+  const std::vector<ActionTimes> times{{1, 1, 1}, {2, 3, 1}};
+  const Timing run = time_schedules(make_schedules(k1F1B, 2, 1, 2), times);
   const auto ends = [&](size_t rank) {
     std::vector<double> list;
     for (const Span& span : run.spans[rank]) list.push_back(span.end);
@@ -134,7 +134,7 @@ TEST(Schedules, UnequalCosts) {
   };
   EXPECT_THAT(ends(0), testing::ElementsAre(1, 2, 9, 15));
   EXPECT_THAT(ends(1), testing::ElementsAre(3, 7, 9, 13));
-  EXPECT_NEAR(bubble_fraction(make_schedules(k1F1B, 2, 1, 2), costs), 1 - 18.0 / 30, 1e-12);
+  EXPECT_NEAR(bubble_fraction(make_schedules(k1F1B, 2, 1, 2), times), 1 - 18.0 / 30, 1e-12);
 }
 
 TEST(Schedules, OrdersOfThePapers) {

@@ -9,7 +9,7 @@
 namespace trine {
 namespace {
 
-double cost_of_dearest(const std::vector<int64_t>& layers, const StageCosts& costs) {
+double cost_of_dearest(const std::vector<int64_t>& layers, const LayerCosts& costs) {
   double most = 0;
   for (size_t s = 0; s < layers.size(); ++s)
     most = std::max(most, static_cast<double>(layers[s]) * costs.layer + (s == 0 ? costs.embedding : 0) +
@@ -41,7 +41,7 @@ std::vector<int64_t> layers_of(const std::vector<Stage>& stages) {
 
 TEST(Stages, NoSplitIsCheaper) {
   int splits = 0;
-  for (const StageCosts& costs : {StageCosts{1, 0, 0}, {1, 0.5, 0.7}, {2, 0, 5}, {1, 3, 0}, {1, 2, 2}, {3, 100, 1}})
+  for (const LayerCosts& costs : {LayerCosts{1, 0, 0}, {1, 0.5, 0.7}, {2, 0, 5}, {1, 3, 0}, {1, 2, 2}, {3, 100, 1}})
     for (int64_t layers = 1; layers <= 11; ++layers)
       for (int count = 1; count <= std::min<int64_t>(layers, 6); ++count) {
         const std::vector<Stage> stages = split_layers(layers, count, costs);

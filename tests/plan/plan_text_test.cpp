@@ -15,7 +15,7 @@
 #include "models/llama.h"
 #include "plan/config/flags.h"
 #include "plan/host_memory.h"
-#include "plan/step_cost.h"
+#include "plan/step_work.h"
 
 namespace trine {
 namespace {
@@ -43,7 +43,7 @@ struct Sent {
   bool operator==(const Sent&) const = default;
 };
 Sent sent(const Plan& plan, Axis axis, std::string_view op, size_t pp = 0) {
-  for (const Traffic& t : step_cost(plan.stages[pp], plan.config.num_microbatches()).traffic)
+  for (const Traffic& t : step_work(plan.stages[pp], plan.config.num_microbatches()).traffic)
     if (t.axis == axis && t.op == op) return {t.count, t.bytes};
   return {};
 }
@@ -220,7 +220,7 @@ TEST(Volume, Pipeline) {
 
 double flops_of_all_ranks(const Plan& plan) {
   double flops = 0;
-  for (const StagePlan& stage : plan.stages) flops += step_cost(stage, plan.config.num_microbatches()).flops;
+  for (const StagePlan& stage : plan.stages) flops += step_work(stage, plan.config.num_microbatches()).flops;
   return flops * plan.config.mesh.dp * plan.config.mesh.tp;
 }
 
@@ -267,7 +267,7 @@ TEST(PrintSchedule, RowsActionsAndTheoryOfTheBubble) {
 TEST(PrintSchedule, CostsAreThoseOfTheStages) {
   const Plan plan =
       tiny_plan({"--ranks", "2", "--pp", "2", "--layers", "2", "--vocab", "32000", "--micro-batch", "2"});
-  const std::vector<StageCost> costs = action_costs(plan);
+  const std::vector<ActionTimes> costs = action_times(plan);
   ASSERT_EQ(costs.size(), 2u);
   EXPECT_EQ(costs[0].forward, 1);
   const LlamaConfig& model = plan.config.model;

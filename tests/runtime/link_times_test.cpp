@@ -111,7 +111,7 @@ TEST(LinkTimes, MessagesAreThoseOfTheStep) {
     CommWorld world(fabric, config.mesh, seconds(60));
     const StagePlan& stage = plan.stages[static_cast<size_t>(world.coordinate().pp)];
     bool reduces = false, sends = false;
-    for (const RunMessage& message : messages_of(step_cost(stage, config.num_microbatches()), world)) {
+    for (const RunMessage& message : messages_of(step_work(stage, config.num_microbatches()), world)) {
       // Rows of a microbatch by the residual stream's width, in f32; the last stage sends none forward, and knows.
       const int64_t activations = config.micro_batch * config.seq * config.model.hidden * 4;
       if (message.axis == Axis::kTp && message.op == Call::kAllReduce) {

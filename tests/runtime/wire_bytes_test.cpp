@@ -168,7 +168,7 @@ TEST_P(WireBytes, AreThoseOfTheClosedForm) {
                                   "--global-batch 12 --steps 3 --threads 1 " +
                                       GetParam().flags);
   std::vector<int64_t> layers;
-  for (const Stage& stage : split_layers(8, config.pp * config.vpp, stage_costs(config.model, config.seq)))
+  for (const Stage& stage : split_layers(8, config.pp * config.vpp, layer_costs(config.model, config.seq)))
     layers.push_back(stage.end_layer - stage.first_layer);
   const TrainingRun run = train_locally(config, 2, random_batches(config));
   for (int rank = 0; rank < config.mesh.num_ranks(); ++rank) {

@@ -1,4 +1,4 @@
-#include "plan/step_cost.h"
+#include "plan/step_work.h"
 
 #include <algorithm>
 #include <map>
@@ -22,15 +22,15 @@ bool sends(const Node& node, const Cost& cost) { return axis_of(node.lane).has_v
 
 }  // namespace
 
-int64_t StepCost::bytes_sent(Axis axis) const {
+int64_t StepWork::bytes_sent(Axis axis) const {
   int64_t bytes = 0;
   for (const Traffic& t : traffic)
     if (t.axis == axis) bytes += t.bytes;
   return bytes;
 }
 
-StepCost step_cost(const StagePlan& stage, int64_t num_microbatches) {
-  StepCost step;
+StepWork step_work(const StagePlan& stage, int64_t num_microbatches) {
+  StepWork step;
   std::map<std::pair<Axis, std::string_view>, Traffic> traffic;
   for (size_t n = 0; n < stage.graph.nodes().size(); ++n) {
     const Node& node = stage.graph.nodes()[n];
@@ -59,24 +59,24 @@ int64_t num_parameters(const StagePlan& stage) {
   return count;
 }
 
-std::vector<StageCost> action_costs(const Plan& plan) {
-  std::vector<StageCost> costs(plan.stages.size() * static_cast<size_t>(plan.config.vpp), StageCost{0, 0, 0});
+std::vector<ActionTimes> action_times(const Plan& plan) {
+  std::vector<ActionTimes> times(plan.stages.size() * static_cast<size_t>(plan.config.vpp), ActionTimes{0, 0, 0});
   for (size_t rank = 0; rank < plan.stages.size(); ++rank) {
     const Graph& graph = plan.stages[rank].graph;
     for (size_t n = 0; n < graph.nodes().size(); ++n) {
       const Node& node = graph.nodes()[n];
       if (node.region != Region::kMicrobatch) continue;
-      StageCost& cost = costs[static_cast<size_t>(node.chunk) * plan.stages.size() + rank];
-      double& part = node.phase == Phase::kForward     ? cost.forward
-                     : node.phase == Phase::kInputGrad ? cost.input_grad
-                                                       : cost.weight_grad;
+      ActionTimes& stage = times[static_cast<size_t>(node.chunk) * plan.stages.size() + rank];
+      double& part = node.phase == Phase::kForward     ? stage.forward
+                     : node.phase == Phase::kInputGrad ? stage.input_grad
+                                                       : stage.weight_grad;
       part += graph.cost({static_cast<int32_t>(n)}).flops;
     }
   }
-  double unit = costs[0].forward;
-  for (const StageCost& cost : costs) unit = std::min(unit, cost.forward);
-  for (StageCost& cost : costs) cost.forward /= unit, cost.input_grad /= unit, cost.weight_grad /= unit;
-  return costs;
+  double unit = times[0].forward;
+  for (const ActionTimes& stage : times) unit = std::min(unit, stage.forward);
+  for (ActionTimes& stage : times) stage.forward /= unit, stage.input_grad /= unit, stage.weight_grad /= unit;
+  return times;
 }
 
 std::vector<Schedule> schedules(const Plan& plan) {

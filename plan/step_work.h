@@ -19,7 +19,7 @@ struct Traffic {
   int64_t most_bytes = 0;  // in one
 };
 
-struct StepCost {
+struct StepWork {
   double flops = 0;
   std::vector<Traffic> traffic;  // by axis (pp, dp, tp), then by bytes, most first
 
@@ -27,13 +27,13 @@ struct StepCost {
 };
 
 // Of the rank with the largest shards. Nodes of the microbatch region count once for each microbatch.
-StepCost step_cost(const StagePlan& stage, int64_t num_microbatches);
+StepWork step_work(const StagePlan& stage, int64_t num_microbatches);
 
 // Parameters of the whole model that live on this pipeline rank. The copy of a tied embedding is the owner's.
 int64_t num_parameters(const StagePlan& stage);
 
 // Times of all stages' actions by their FLOPs, recomputation included; the unit is the cheapest stage's forward.
-std::vector<StageCost> action_costs(const Plan& plan);
+std::vector<ActionTimes> action_times(const Plan& plan);
 std::vector<Schedule> schedules(const Plan& plan);  // of all pipeline ranks
 
 }  // namespace trine
