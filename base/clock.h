@@ -5,9 +5,15 @@
 
 namespace trine {
 
-// CLOCK_MONOTONIC, which is steady_clock too: of all processes of one boot of a host that are in the same time
-// namespace. Costs some tens of nanoseconds.
+// CLOCK_MONOTONIC: of all processes of one boot of a host that are in the same time namespace. Costs some tens of
+// nanoseconds. It is steady_clock too, in which the standard library's waits take their deadlines.
 int64_t now_ns();
+double seconds_since(int64_t begin_ns);
+
+// Returns once now_ns() is `time_ns`, or a signal came.
+void sleep_until(int64_t time_ns);
+
+double wall_clock_s();  // since 1970
 
 // What added to now_ns() gives the wall clock, as it is set now.
 int64_t wall_clock_base_ns();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -13,8 +14,6 @@
 namespace trine {
 namespace fs = std::filesystem;
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMaxPartBytes = int64_t{1} << 30;
 constexpr std::chrono::milliseconds kFirstPause{1}, kLongestPause{100};
@@ -53,7 +52,7 @@ void add_failure(SaveOutcome& outcome, int rank, const fs::path& path) {
 
 // Waits until every other rank has written its part or failed. IoError if that can not be seen.
 void await_parts(const SaveJob& job, const fs::path& folder, SaveOutcome& outcome) {
-  const auto deadline = Clock::now() + job.timeout;
+  const int64_t begin_ns = now_ns();
   auto pause = kFirstPause;
   for (int rank = 1; rank < job.num_ranks;) {
     if (is_there(part_path(folder, rank))) {
@@ -64,7 +63,7 @@ void await_parts(const SaveJob& job, const fs::path& folder, SaveOutcome& outcom
     } else if (job.give_up && *job.give_up) {
       outcome.problem += fmt::format("{}rank {}: no part came", outcome.problem.empty() ? "" : "\n", rank);
       ++rank;
-    } else if (Clock::now() >= deadline) {
+    } else if (std::chrono::nanoseconds(now_ns() - begin_ns) >= job.timeout) {
       outcome.problem += fmt::format(
           "{}rank {}: [checkpoint] {}: no part came within {}. Raise --timeout, or look at "
           "that rank's disk.",
@@ -196,7 +195,7 @@ void run_rank_0(const SaveJob& job, const CheckpointFolder& checkpoints, const f
 SaveOutcome save_checkpoint(const SaveJob& job, std::span<const Slice> slices) {
   TRINE_CHECK(0 <= job.rank && job.rank < job.num_ranks && is_tensor_name(job.token), "rank {} of {}, token {}",
               job.rank, job.num_ranks, job.token);
-  const auto start = Clock::now();
+  const int64_t begin_ns = now_ns();
   const CheckpointFolder checkpoints(job.folder);
   const fs::path folder = checkpoints.temporary(job.state.step, job.token);
   SaveOutcome outcome;
@@ -212,7 +211,7 @@ SaveOutcome save_checkpoint(const SaveJob& job, std::span<const Slice> slices) {
       leave_failure(job, folder, outcome);
     }
   }
-  outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  outcome.seconds = seconds_since(begin_ns);
   return outcome;
 }
 

@@ -1,8 +1,7 @@
 #include "checkpoint/saved_model.h"
 
-#include <algorithm>
-
 #include "base/error.h"
+#include "checkpoint/weight_names.h"
 #include "models/llama.h"
 #include "plan/config/flag_table.h"
 #include "plan/config/layouts.h"
@@ -35,26 +34,28 @@ Config read_config(const Checkpoint& checkpoint, Problems& problems) {
   return config;
 }
 
-// The weights are the model's, no more and no less.
+// The weights are the model's, no more and no less, and moments are of weights.
 void check_weights(const Checkpoint& checkpoint, const std::vector<Parameter>& parameters) {
-  for (const Parameter& parameter : parameters) {
-    const TensorEntry& entry = checkpoint.tensor(TensorKind::kWeight, parameter.name);
-    if (entry.shape == parameter.shape && entry.dtype == DType::kF32) continue;
-    throw DataError(fmt::format("[checkpoint] {}: {} is {} {}, its config needs f32 {}. Use another checkpoint.",
-                                checkpoint.folder().string(), entry.name, name(entry.dtype), to_string(entry.shape),
-                                to_string(parameter.shape)));
-  }
+  const std::map<std::string, Shape> weights = weight_shapes(checkpoint);
+  std::string problem = misfit(weights, parameters);
   for (const TensorEntry& entry : checkpoint.manifest().tensors) {
-    const auto same_name = [&](const Parameter& parameter) { return parameter.name == entry.name; };
-    if (std::none_of(parameters.begin(), parameters.end(), same_name))
-      throw DataError(
-          fmt::format("[checkpoint] {}: {} is no parameter of the model in its config. Use another "
-                      "checkpoint.",
-                      checkpoint.folder().string(), entry.name));
+    if (entry.dtype != DType::kF32)
+      problem += fmt::format("\n  {} is {}, a checkpoint needs f32", entry.name, name(entry.dtype));
+    if (!weights.contains(entry.name)) problem += fmt::format("\n  {} has moments, but no weight", entry.name);
   }
+  if (!problem.empty())
+    throw DataError(fmt::format("[checkpoint] {}: the weights do not fit its config:{}\nUse another checkpoint.",
+                                checkpoint.folder().string(), problem));
 }
 
 }  // namespace
+
+std::map<std::string, Shape> weight_shapes(const Checkpoint& checkpoint) {
+  std::map<std::string, Shape> shapes;
+  for (const TensorEntry& tensor : checkpoint.manifest().tensors)
+    if (tensor.kind == TensorKind::kWeight) shapes.emplace(tensor.name, tensor.shape);
+  return shapes;
+}
 
 std::vector<Parameter> model_parameters(const LlamaConfig& config) {
   const Graph graph = build_llama(config, BatchShape{}, Mesh{}, false).graph;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ struct Parameter {
 };
 // All parameters in the order of the model, with Hugging Face's names. A tied head is none.
 std::vector<Parameter> model_parameters(const LlamaConfig& config);
+
+std::map<std::string, Shape> weight_shapes(const Checkpoint& checkpoint);
 
 struct SavedModel {
   LlamaConfig config;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace trine {
@@ -40,7 +41,7 @@ void Watchdog::begin(const char* call) {
   const std::lock_guard lock(mutex_);
   TRINE_CHECK(call_.empty(), "{} within {}", call, call_);
   call_ = call;
-  begin_ = Clock::now();
+  begin_ns_ = now_ns();
   changed_.notify_all();
 }
 
@@ -57,7 +58,7 @@ void Watchdog::run() {
       changed_.wait(lock);
       continue;
     }
-    const Duration lasted = Clock::now() - begin_;
+    const Duration lasted(seconds_since(begin_ns_));
     if (lasted < limit_) {  // in short waits: a limit may be longer than the clock can count
       changed_.wait_for(lock, std::min(limit_ - lasted, Duration(60)));
       continue;

@@ -44,7 +44,6 @@ class Watchdog {
   [[nodiscard]] static Watch over(Watchdog* watchdog, const char* call);
 
  private:
-  using Clock = std::chrono::steady_clock;
   void begin(const char* call);
   void end();
   void run();
@@ -54,7 +53,7 @@ class Watchdog {
   std::condition_variable changed_;
   Duration limit_;
   std::string call_;  // empty: none
-  Clock::time_point begin_;
+  int64_t begin_ns_ = 0;
   bool stop_ = false;
   std::thread thread_;  // last: it uses all the others
 };

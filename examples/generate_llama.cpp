@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/program.h"
 #include "base/text.h"
 #include "checkpoint/hash.h"
@@ -27,8 +28,6 @@
 
 namespace trine {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kLongestBlock = 512;  // tokens of a prefill: longer prompts go in several
 constexpr double kUsualTimeoutS = 600;  // for another rank, which may read its weights from a slow disk
@@ -225,9 +224,9 @@ class Printer {
 
 void generate(const Job& job, const InferencePlan& plan, Generator& generator, bool prints, bool alone) {
   const auto timed = [](Speed& speed, int64_t tokens, auto&& run) {
-    const auto start = Clock::now();
+    const int64_t begin_ns = now_ns();
     const std::span<const float> logits = run();
-    speed.seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    speed.seconds += seconds_since(begin_ns);
     speed.tokens += tokens;
     return logits;
   };

@@ -1,9 +1,9 @@
 // prepare_data: text files to token files that train_llama reads with --data.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/exit_code.h"
 #include "base/program.h"
@@ -15,18 +15,14 @@
 namespace trine {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // A bar on a terminal, a plain line every ten seconds anywhere else. Both go to stderr.
 class ProgressPrinter {
  public:
   void operator()(const PrepareProgress& state) {
-    const auto now = Clock::now();
-    if (now - last_ < (is_terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10'000))) return;
-    last_ = now;
+    if (seconds_since(last_ns_) < (is_terminal_ ? 0.1 : 10)) return;
+    last_ns_ = now_ns();
     shown_ = true;
-    const double seconds = std::chrono::duration<double>(now - start_).count(),
-                 rate = static_cast<double>(state.bytes) / seconds;
+    const double seconds = seconds_since(start_ns_), rate = static_cast<double>(state.bytes) / seconds;
     std::string line = fmt::format("{} tokens | {} documents | {}/s", format_count(state.tokens),
                                    format_count(state.documents), format_bytes(static_cast<int64_t>(rate)));
     if (state.total_bytes > 0) {
@@ -48,8 +44,8 @@ class ProgressPrinter {
  private:
   static constexpr size_t kWidth = 24;
   const bool is_terminal_ = can_erase_lines(STDERR_FILENO);
-  const Clock::time_point start_ = Clock::now();
-  Clock::time_point last_ = start_;
+  const int64_t start_ns_ = now_ns();
+  int64_t last_ns_ = start_ns_;
   bool shown_ = false;
 };
 

@@ -1,10 +1,10 @@
 #include "graph/pass.h"
 
 #include <algorithm>
-#include <chrono>
 #include <fmt/format.h>
 #include <ostream>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "graph/printer.h"
@@ -48,9 +48,9 @@ Graph PassRunner::run(Graph graph, const std::vector<Pass>& passes) {
       continue;
     }
     if (dump) *options_.dump << "=== before " << pass.name << " ===\n" << print(graph);
-    const auto begin = std::chrono::steady_clock::now();
+    const int64_t begin_ns = now_ns();
     graph = pass.run(std::move(graph));
-    timing.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    timing.seconds = seconds_since(begin_ns);
     timing.nodes_after = graph.nodes().size();
     timings_.push_back(timing);
     try {

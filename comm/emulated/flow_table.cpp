@@ -23,11 +23,6 @@ namespace {
 constexpr size_t kSlots = 2048;
 constexpr int64_t kNapNs = 20'000'000;  // between two looks whether all has failed
 
-void sleep_until(int64_t time_ns) {
-  const timespec at{.tv_sec = time_ns / 1'000'000'000, .tv_nsec = time_ns % 1'000'000'000};
-  ::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr);
-}
-
 // The system rounds a sleep up by 50 us unless a thread asks for better.
 void want_short_sleeps() {
   thread_local const bool asked = ::prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0) == 0;

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace trine {
@@ -56,11 +57,11 @@ class MpiMessage final : public Message {
   }
 
   bool wait(Deadline deadline) override {
-    const auto start = std::chrono::steady_clock::now();
+    const int64_t begin_ns = now_ns();
     while (!test()) {
-      const auto now = std::chrono::steady_clock::now();
-      if (deadline && now >= *deadline) return test();
-      if (now - start < kPatience) {
+      const int64_t time_ns = now_ns();
+      if (deadline && std::chrono::nanoseconds(time_ns) >= deadline->time_since_epoch()) return test();
+      if (std::chrono::nanoseconds(time_ns - begin_ns) < kPatience) {
         std::this_thread::yield();
       } else {
         std::this_thread::sleep_for(kNap);

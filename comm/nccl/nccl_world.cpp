@@ -5,6 +5,7 @@
 #include <map>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "comm/nccl/nccl_group.h"
 
@@ -46,7 +47,7 @@ class FirstMessage {
       options.activate_device();
       sends ? edge.send(byte_, 1, DType::kU8, 1, stream_) : edge.receive(byte_, 1, DType::kU8, 0, stream_);
     });
-    const auto start = std::chrono::steady_clock::now();
+    const int64_t begin_ns = now_ns();
     const auto arrived = [&] {
       if (enqueued.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) return false;
       const cudaError_t status = cudaStreamQuery(stream_);
@@ -55,7 +56,7 @@ class FirstMessage {
     };
     while (!arrived()) {
       edge.check();
-      if (options.timeout.count() == 0 || std::chrono::steady_clock::now() - start < options.timeout) continue;
+      if (options.timeout.count() == 0 || std::chrono::nanoseconds(now_ns() - begin_ns) < options.timeout) continue;
       const auto hang = std::make_exception_ptr(
           HangError(fmt::format("[comm] the first message of {} did not arrive within {} s.", edge.name(),
                                 static_cast<double>(options.timeout.count()) / 1e3)));

@@ -50,10 +50,10 @@ void DeviceWatch::run() {
 void DeviceWatch::look() {
   device_.check();
   const Timeline::Progress now = timeline_.progress();
-  const auto time = std::chrono::steady_clock::now();
-  if (now.reached != last_.reached || now.reached == now.made) moved_ = time;
+  const int64_t time_ns = now_ns();
+  if (now.reached != last_.reached || now.reached == now.made) moved_ns_ = time_ns;
   last_ = now;
-  if (timeout_.count() > 0 && time - moved_ >= timeout_)
+  if (timeout_.count() > 0 && std::chrono::nanoseconds(time_ns - moved_ns_) >= timeout_)
     throw HangError(fmt::format(
         "[comm] rank {} in communication of its device, waiting for another rank: no answer within {} s. "
         "Look at what that rank does, or raise --timeout if it is only slow.",

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/clock.h"
 #include "comm/device_group.h"
 #include "runtime/device/timeline.h"
 
@@ -34,7 +35,7 @@ class DeviceWatch {
   const int rank_;
   const std::chrono::milliseconds timeout_;
   Timeline::Progress last_;
-  std::chrono::steady_clock::time_point moved_ = std::chrono::steady_clock::now();
+  int64_t moved_ns_ = now_ns();
   std::mutex mutex_;
   std::condition_variable changed_;
   std::exception_ptr error_;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/own_file.h"
 #include "runtime/failure/process_state.h"
@@ -96,8 +97,8 @@ bool same_time(const timespec& a, const timespec& b) { return a.tv_sec == b.tv_s
 bool is_touched(const fs::path& path, int fd, milliseconds patience) {
   const timespec before = stat_of(fd).st_mtim;
   if (std::time(nullptr) - before.tv_sec > kSurelyOver.count()) return false;
-  const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (std::chrono::steady_clock::now() < deadline) {
+  const int64_t begin_ns = now_ns();
+  while (std::chrono::nanoseconds(now_ns() - begin_ns) < patience) {
     std::this_thread::sleep_for(std::min(patience, milliseconds(100)));
     const int again = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (again < 0 && errno == ENOENT) return false;  // it is gone

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/file_system.h"
 #include "plan/config/flags.h"
 #include "runtime/job/agreement.h"
@@ -47,9 +48,9 @@ void require_own_files(const RunFolder& folder) {
 }
 
 bool comes_to_see(const fs::path& folder, uint64_t number, std::chrono::milliseconds patience) {
-  const auto deadline = std::chrono::steady_clock::now() + patience;
+  const int64_t begin_ns = now_ns();
   while (lock_number(folder) != number) {
-    if (std::chrono::steady_clock::now() >= deadline) return false;
+    if (std::chrono::nanoseconds(now_ns() - begin_ns) >= patience) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   return true;

@@ -66,13 +66,6 @@ void load_state(Executor& executor, Checkpoint& checkpoint) {
   executor.backend().write(std::as_bytes(std::span(&adam_step, 1)), executor.view(step_state::kAdamStep).data);
 }
 
-std::map<std::string, Shape> weight_shapes(const Checkpoint& checkpoint) {
-  std::map<std::string, Shape> shapes;
-  for (const TensorEntry& tensor : checkpoint.manifest().tensors)
-    if (tensor.kind == TensorKind::kWeight) shapes.emplace(tensor.name, tensor.shape);
-  return shapes;
-}
-
 void load_weights(Executor& executor, Checkpoint& checkpoint) {
   zero_moments(executor);
   for (const Slot& slot : used_parameters(executor.stage().graph)) load_weight(executor, checkpoint, slot);

@@ -19,7 +19,6 @@ std::vector<Slice> owned_slices(const Executor& executor);
 // Reads this rank's masters and moments and rounds the compute copies, whatever layout wrote them. Only the rank's
 // own shards pass through memory, a parameter at a time. DataError if a tensor is missing or has another shape.
 void load_state(Executor& executor, Checkpoint& checkpoint);
-std::map<std::string, Shape> weight_shapes(const Checkpoint& checkpoint);
 // Weights alone; moments are zeroed.
 void load_weights(Executor& executor, Checkpoint& checkpoint);
 

@@ -2,12 +2,12 @@
 
 #include <array>
 #include <bit>
-#include <chrono>
 #include <cstring>
 #include <fmt/format.h>
 #include <unistd.h>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/input_file.h"
 #include "base/program.h"
 
@@ -103,16 +103,13 @@ int64_t bytes_until(const fs::path& path, int64_t step) {
   return static_cast<int64_t>(at);
 }
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 // TensorBoard takes any file with "tfevents" in its name; other readers want time and host behind it.
 fs::path event_file_in(const fs::path& folder) {
   std::string newest;
   for (const std::string& name : names_in(folder).value_or(std::vector<std::string>()))  // in their order
     if (name.starts_with(kFileName)) newest = name;
-  if (newest.empty()) newest = fmt::format("{}{:010}.{}", kFileName, static_cast<int64_t>(now_s()), host_name());
+  if (newest.empty())
+    newest = fmt::format("{}{:010}.{}", kFileName, static_cast<int64_t>(wall_clock_s()), host_name());
   return folder / newest;
 }
 
@@ -137,7 +134,7 @@ std::string framed(std::string_view data) {
 EventFile::EventFile(const fs::path& folder, std::optional<int64_t> resumed_step)
     : file_(event_file_in(folder), resumed_step ? bytes_until(event_file_in(folder), *resumed_step) : 0) {
   if (file_.size() > 0) return;
-  std::string version = event(now_s(), 0);
+  std::string version = event(wall_clock_s(), 0);
   append_bytes(version, 3, "brain.Event:2");
   unwritten_ = framed(version);
 }

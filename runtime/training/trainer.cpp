@@ -1,7 +1,6 @@
 #include "runtime/training/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "base/clock.h"
@@ -10,6 +9,7 @@
 #include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/hash.h"
+#include "checkpoint/saved_model.h"
 #include "data/datasets.h"
 #include "data/token_identity.h"
 #include "models/llama.h"
@@ -34,10 +34,6 @@ size_t trace_capacity(const StagePlan& stage, const Config& config) {
   const size_t events = 2 * stage.graph.nodes().size();
   const size_t microbatches = static_cast<size_t>(config.num_microbatches());
   return std::min<size_t>(2 * (events * microbatches + 64), size_t{1} << 22);
-}
-
-double wall_clock_s() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 // Device memory in use, by others too, or the most that this process has held of the host's.

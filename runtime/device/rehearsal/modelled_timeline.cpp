@@ -78,9 +78,7 @@ void ModelledTimeline::meet(Queue queue, Meeting meeting) {
 void ModelledTimeline::sleep_until(int64_t time_ns) const {
   for (int64_t now = now_ns(); now < time_ns; now = now_ns()) {
     throw_if_failed();
-    const int64_t until = std::min(time_ns, now + kNapNs);
-    const timespec at{.tv_sec = until / 1'000'000'000, .tv_nsec = until % 1'000'000'000};
-    ::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr);
+    trine::sleep_until(std::min(time_ns, now + kNapNs));
   }
 }
 
