@@ -54,6 +54,14 @@ for folder in "$out"-[0-9]*; do
 done
 [ -f "$out/metrics.jsonl" ] || exit $code  # nothing was trained, as with --print-graph
 
+# Where the time of the traced steps went: all of it in a file, the answer here.
+if [ -d "$out/trace" ]; then
+  build/bin/trace_report "$out" > "$out/report.txt"
+  echo
+  echo "\$ build/bin/trace_report $out"
+  sed '/^$/q' "$out/report.txt"
+fi
+
 show() {
   echo
   echo "\$ $*"
@@ -71,6 +79,8 @@ cat <<END
 The run is in $out:
   metrics.jsonl          one line per step: loss, tokens per second, and where the time went
   tb/                    the same for TensorBoard: tensorboard --logdir runs
+  report.txt             what made the traced steps long: which rank, link and operation, and what to change; by
+                         build/bin/trace_report $out
   trace/rank-*.json.gz   every operation of a few steps, with a row for each lane of a rank (compute, tp, pp, dp); open
                          one in https://ui.perfetto.dev (nothing is uploaded)
   config.json            all that was chosen; train again with --config $out/config.json

@@ -68,11 +68,12 @@ void Findings::stragglers() {
     for (const auto& row : report_.waits) waited = std::max(waited, row[column]);
     const bool data = late.cause == LateCause::kData, host = late.cause == LateCause::kHost;
     const char* what = data ? "reads its data" : host ? "spends on its host, or stopped," : "computes";
-    const char* advice = data ? "Look at where its data lies: a slow disk or network file system."
-                         : host
-                             ? "Look for other processes on its host, and at how many ranks share its cores."
-                             : "Its hardware is slower or shared: look at clocks, temperature and other processes "
-                               "there, or leave that host out.";
+    const char* advice = data   ? "Look at where its data lies: a slow disk or network file system."
+                         : host ? "Look for other processes on its host, and at how many ranks share its cores."
+                         : late.steady ? "Its hardware is slower or shared: look at clocks, temperature and other "
+                                         "processes there, or leave that host out."
+                                       : "It comes and goes: look for other processes there, and for a device that "
+                                         "is throttled at times.";
     found_.push_back(
         {fmt::format("R{} {} {} longer per step than its peers for the same work, {}; one of them waits "
                      "{} for it. {}",
