@@ -54,9 +54,9 @@ for folder in "$out"-[0-9]*; do
 done
 [ -f "$out/metrics.jsonl" ] || exit $code  # nothing was trained, as with --print-graph
 
-# Where the time of the traced steps went: all of it in a file, the answer here.
-if [ -d "$out/trace" ]; then
-  build/bin/trace_report "$out" > "$out/report.txt"
+# Where the time of the traced steps went: all of it in a file, the answer here. Shorter runs end before the traced
+# steps.
+if [ -d "$out/trace" ] && build/bin/trace_report "$out" > "$out/report.txt" 2>&1; then
   echo
   echo "\$ build/bin/trace_report $out"
   sed '/^$/q' "$out/report.txt"

@@ -271,7 +271,9 @@ CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInf
   add_tokenizer_of_folder(given, folders);
   if (problems.empty()) {
     LaunchInfo known = launch;
-    if (const auto cluster = given.find("cluster"); cluster != given.end() && folders.cluster_cores)
+    // A run folder's config.json says it with "" where there was none.
+    if (const auto cluster = given.find("cluster");
+        cluster != given.end() && folders.cluster_cores && !cluster->second.texts.back().empty())
       known.cluster = folders.cluster_cores(cluster->second.texts.back());
     Config config = resolve(given, known);
     if (!config.looks_only()) take_text_ids(given, folders, config);

@@ -102,7 +102,8 @@ class Readme(unittest.TestCase):
             path = self.folder / "scripts" / script
             path.write_text(f'#!/bin/bash\necho "{script} $*"\n')
             path.chmod(0o755)
-        text = self.run_here(f"scripts/quickstart.sh {SHORT} --out runs/first")
+        text = self.run_here(f"scripts/quickstart.sh {SHORT} --trace 1:2 --out runs/first")
+        self.assertRegex(text, r"\n\$ build/bin/trace_report runs/first\nA step takes .+ of it a rank does not compute")
         for expected in ("install_packages.sh build text\n", "build.sh --programs\n", "step 2/2 |",
                          "\n$ build/bin/checkpoint_tool ls runs/first\nstep-000002 ",
                          "\n$ build/bin/generate_llama --model runs/first --prompt Hackers", "\nprefill 7 tokens in ",
