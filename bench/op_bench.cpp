@@ -52,7 +52,7 @@ class Prepared {
   KernelCall call_;
 };
 
-void measure(benchmark::State& state, const OpCase& c, const bench::Peaks& peaks) {
+void measure(benchmark::State& state, const OpCase& c, const Peaks& peaks) {
   const Prepared prepared(c);
   prepared.run();
   for (auto _ : state) prepared.run();
@@ -71,7 +71,7 @@ void measure(benchmark::State& state, const OpCase& c, const bench::Peaks& peaks
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   for (trine::DType dtype : {trine::DType::kBF16, trine::DType::kF32, trine::DType::kF16}) {
-    const auto peaks = trine::bench::measure_peaks(dtype, omp_get_max_threads());
+    const auto peaks = trine::measure_peaks(dtype, omp_get_max_threads());
     std::cout << fmt::format("{}: peaks {:.0f} GFLOP/s, {:.1f} GB/s\n", name(dtype), peaks.flops * 1e-9,
                              peaks.bytes * 1e-9);
     for (const auto& c : trine::reference::speed_cases(dtype))

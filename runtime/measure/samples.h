@@ -1,0 +1,23 @@
+// How many measurements of one thing become a number, and what it says of its family: pure functions.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "cluster/cpu_profile.h"
+
+namespace trine {
+
+// The mean of those samples that are at most 1.15 times the first decile: others on the machine only ever make it
+// longer, so a plain mean or median is theirs, too. 0 without samples.
+double quiet_mean(std::vector<double> samples);
+
+// constant_us and giga_per_s through the measured shapes: least squares of relative errors, with neither below
+// zero. One shape: a rate alone; shapes that take no longer with more work: a constant alone.
+void fit(CpuOpCost& cost);
+
+// How much of an op's time streams, from `times_slower` it got when all cores were busy: memory gets
+// `memory_slower`, all else `core_slower`. 0 to 1.
+double streaming_part(double times_slower, double memory_slower, double core_slower);
+
+}  // namespace trine

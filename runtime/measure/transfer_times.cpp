@@ -1,0 +1,123 @@
+#include "runtime/measure/transfer_times.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "base/clock.h"
+#include "comm/lane_thread.h"
+#include "comm/pipeline_lane.h"
+#include "runtime/job/agreement.h"
+#include "runtime/measure/samples.h"
+
+namespace trine {
+namespace {
+
+constexpr int64_t kSizes[] = {1 << 10, 16 << 10, 128 << 10, 512 << 10, 2 << 20, 8 << 20};
+constexpr int64_t kComputeNs = 200'000;
+
+double us_since(int64_t begin_ns) { return static_cast<double>(now_ns() - begin_ns) * 1e-3; }
+
+// Keeps the core busy, as kernels do: a thread that has slept or waited is not scheduled as one that works.
+void compute() {
+  const int64_t begin_ns = now_ns();
+  volatile double sum = 0;
+  while (now_ns() - begin_ns < kComputeNs) sum = sum + 1;
+}
+
+// The time of the rank that came last: it waits for nobody.
+double of_last(Communicator& group, double us) {
+  const std::vector<double> all = gather_all(&group, us);
+  return *std::ranges::min_element(all);
+}
+
+double through_lane_us(Communicator& group, LaneThread& lane, int rounds, const std::function<void()>& operation) {
+  std::vector<double> samples;
+  for (int round = -1; round < rounds; ++round) {  // the first touches memory
+    group.barrier();
+    compute();
+    const int64_t begin_ns = now_ns();
+    lane.wait(lane.enqueue(operation));
+    const double us = of_last(group, us_since(begin_ns));
+    if (round >= 0) samples.push_back(us);
+  }
+  return quiet_mean(samples);
+}
+
+}  // namespace
+
+LaneTimes measure_lane(Communicator& group, int rounds) {
+  LaneTimes times;
+  {
+    LaneThread lane("measured lane");
+    times.wake_us = through_lane_us(group, lane, 4 * rounds, [] {});
+  }
+  if (group.size() < 2) return times;
+  PipelineLane lane("measured pp", group);
+  std::vector<double> samples;
+  std::vector<std::byte> out(1 << 10), in(1 << 10);
+  const int peer = group.rank() ^ 1;
+  for (int round = 0; round < 4 * rounds; ++round) {
+    compute();
+    if (peer >= group.size()) continue;
+    const int64_t begin_ns = now_ns();
+    lane.receive(in.data(), std::ssize(in), peer, 0);
+    lane.send(out.data(), std::ssize(out), peer, 0);
+    samples.push_back(us_since(begin_ns) / 2);
+    lane.wait_all();
+  }
+  times.post_us = quiet_mean(samples);
+  return times;
+}
+
+std::vector<CpuTransferCost> measure_collectives(Communicator& group, int hosts, const LaneTimes& lane_times,
+                                                 int rounds) {
+  const auto ranks = static_cast<size_t>(group.size());
+  const size_t largest = static_cast<size_t>(kSizes[std::size(kSizes) - 1]);
+  std::vector<std::byte> whole(largest), shard(largest / ranks + 8);
+  LaneThread lane("measured lane");
+  const auto measured = [&](const char* kind, DType dtype, auto&& operation) {
+    CpuTransferCost cost{.kind = kind, .ranks = group.size(), .hosts = hosts, .points = {}};
+    for (const int64_t bytes : kSizes) {
+      const int64_t count = bytes / static_cast<int64_t>(size_bytes(dtype));
+      const double us = through_lane_us(group, lane, rounds, [&] { operation(count); });
+      cost.points.push_back({static_cast<double>(bytes), std::max(0.1, us - lane_times.wake_us)});
+    }
+    return cost;
+  };
+  return {measured("all_reduce", DType::kF32,
+                   [&](int64_t count) { group.all_reduce(whole.data(), count, DType::kF32); }),
+          measured("all_gather", DType::kBF16,
+                   [&](int64_t count) { group.all_gather(shard.data(), whole.data(), count, DType::kBF16); }),
+          measured("reduce_scatter", DType::kF32,
+                   [&](int64_t count) { group.reduce_scatter(whole.data(), shard.data(), count, DType::kF32); }),
+          measured("reduce_scatter_bf16", DType::kBF16,
+                   [&](int64_t count) { group.reduce_scatter(whole.data(), shard.data(), count, DType::kBF16); })};
+}
+
+CpuTransferCost measure_messages(Communicator& group, int hosts, int rounds) {
+  CpuTransferCost cost{.kind = "message", .ranks = 2, .hosts = hosts, .points = {}};
+  const int peer = group.rank() ^ 1;
+  const bool first = group.rank() % 2 == 0;
+  std::vector<std::byte> out(static_cast<size_t>(kSizes[std::size(kSizes) - 1])), in(out.size());
+  for (const int64_t bytes : kSizes) {
+    std::vector<double> samples;
+    {
+      PipelineLane lane("measured pp", group);
+      for (int round = -1; round < rounds && peer < group.size(); ++round) {
+        compute();
+        const auto received = lane.receive(in.data(), bytes, peer, 0);
+        if (!first) lane.wait(received);
+        const int64_t begin_ns = now_ns();
+        lane.send(out.data(), bytes, peer, 0);
+        if (first) lane.wait(received);
+        if (round >= 0) samples.push_back(us_since(begin_ns) / 2);
+        lane.wait_all();
+      }
+    }
+    const std::vector<double> all = gather_all(&group, quiet_mean(samples));
+    cost.points.push_back({static_cast<double>(bytes), std::max(0.1, all[0])});
+  }
+  return cost;
+}
+
+}  // namespace trine
