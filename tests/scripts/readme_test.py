@@ -88,8 +88,8 @@ class Readme(unittest.TestCase):
         self.assertIn("cmake --install build --prefix ~/.local", commands())
         self.run_here(f"cmake --install {BUILD} --prefix {self.folder}/local")
         installed = sorted(path.name for path in (self.folder / "local/bin").iterdir())
-        self.assertEqual(installed, ["checkpoint_tool", "generate_llama", "measure_cluster", "plan_llama", "prepare_data", "trace_report",
-                                     "train_llama"])
+        self.assertEqual(installed, ["checkpoint_tool", "generate_llama", "measure_cluster", "plan_llama", "prepare_data",
+                                     "trace_report", "train_llama"])
         for program in installed:
             version = self.run_here(f"local/bin/{program} --version")
             self.assertRegex(version, r"\(commit \w+, (g\+\+|Clang) \d+\.\d+\.\d+\)\n")
