@@ -1,11 +1,14 @@
 // trace_report: which rank, link, operation or stage makes the steps of a trace long, and what to change.
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "analysis/report/diff.h"
+#include "analysis/report/html.h"
 #include "analysis/report/report_json.h"
 #include "analysis/report/report_text.h"
 #include "base/error.h"
 #include "base/exit_code.h"
+#include "base/output_file.h"
 #include "base/program.h"
 #include "examples/program_flags.h"
 #include "plan/config/flag_values.h"
@@ -17,7 +20,7 @@ namespace {
 
 struct Request {
   std::vector<std::string> inputs;
-  std::string steps, ranks, merge, diff, diff_steps;
+  std::string steps, ranks, merge, diff, diff_steps, html;
   int top = 10;
   bool as_json = false;
 };
@@ -54,6 +57,25 @@ Trace read(const std::vector<std::string>& inputs, const TraceSelection& selecti
   return read_trace(files, selection);
 }
 
+// Of a run's metrics.jsonl; none of other folders. A line that is no JSON, the last of a run that was killed, ends them.
+std::vector<std::pair<int, double>> losses_of(const std::string& run) {
+  std::vector<std::pair<int, double>> losses;
+  std::ifstream file(std::filesystem::path(run) / "metrics.jsonl");
+  for (std::string line; std::getline(file, line);) {
+    const auto json = nlohmann::json::parse(line, nullptr, false);
+    if (!json.is_object()) break;
+    if (json.contains("loss") && json["loss"].is_number() && json.contains("step") && json["step"].is_number())
+      losses.emplace_back(json["step"].get<int>(), json["loss"].get<double>());
+  }
+  return losses;
+}
+
+void write_page(const std::string& path, const std::string& page) {
+  OutputFile file(path);
+  file.append(page);
+  if (const auto problem = file.take_warning()) throw DataError(*problem);
+}
+
 ExitCode run(int argc, const char* const* argv) {
   Request request;
   CLI::App app(
@@ -78,6 +100,10 @@ ExitCode run(int argc, const char* const* argv) {
       ->type_name("K")
       ->group("What is said");
   app.add_flag("--json", request.as_json, "prints JSON")->group("What is said");
+  app.add_option("--html", request.html,
+                 "writes the report as a page: one file, with a timeline; no network is needed")
+      ->type_name("FILE")
+      ->group("What is written");
   app.add_option("--merge", request.merge,
                  "writes one file of all ranks, for Perfetto; compressed if it ends in .gz")
       ->type_name("FILE.json.gz")
@@ -103,6 +129,10 @@ ExitCode run(int argc, const char* const* argv) {
     say(stderr, "{} holds {} ranks. Open it in https://ui.perfetto.dev\n", request.merge, trace.ranks.size());
   }
   const Report report = analyse(trace);
+  if (!request.html.empty()) {
+    write_page(request.html, report_html(trace, report, request.inputs[0], losses_of(request.inputs[0])));
+    say(stderr, "{}: open it in a browser\n", request.html);
+  }
   std::optional<ReportDiff> changes;
   if (!request.diff.empty()) changes = diff(analyse(read({request.diff}, of_other)), report);
   if (request.as_json) {

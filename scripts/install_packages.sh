@@ -1,11 +1,12 @@
 #!/bin/bash
 # Installs what Trine needs and this machine lacks. Nothing happens, and no network is used, where nothing is missing.
-# Usage: scripts/install_packages.sh [--check] [build] [test] [text] [bench] [clang] [mpich]    (no set named: the first
-# three)
+# Usage: scripts/install_packages.sh [--check] [build] [test] [text] [bench] [clang] [mpich] [browser]    (no set named:
+# the first three)
 #   build    compiler, build tools, libraries        test    what scripts/test.sh uses on top
 #   bench    what scripts/build.sh --bench uses on top of both
 #   clang    another compiler, for scripts/build.sh --clang
 #   mpich    a second MPI, for scripts/test_mpich.sh
+#   browser  Chromium, with which a test opens the page of trace_report --html; without it that test is skipped
 #   text     the text that train_llama reads when no --data is given
 #   --check  only say what is missing: exit 0 if nothing is, else 1
 set -euo pipefail
@@ -17,6 +18,7 @@ test_packages=(libgtest-dev libgmock-dev python3 python3-h5py binutils clang-for
 bench_packages=(libbenchmark-dev)
 clang_packages=(clang-14 libomp-14-dev)
 mpich_packages=(mpich libmpich-dev)
+browser_packages=(chromium)
 
 fail() {
   printf '%s\n' "$@" >&2
@@ -115,8 +117,8 @@ sets=()
 for argument; do
   case $argument in
     --check) check=true ;;
-    build | test | text | bench | clang | mpich) sets+=("$argument") ;;
-    *) fail "[install] $argument is none of: --check build test text bench clang mpich" ;;
+    build | test | text | bench | clang | mpich | browser) sets+=("$argument") ;;
+    *) fail "[install] $argument is none of: --check build test text bench clang mpich browser" ;;
   esac
 done
 [ ${#sets[@]} -gt 0 ] || sets=(build test text)
@@ -130,6 +132,7 @@ for set in "${sets[@]}"; do
     bench) packages+=("${bench_packages[@]}") ;;
     clang) packages+=("${clang_packages[@]}") ;;
     mpich) packages+=("${mpich_packages[@]}") ;;
+    browser) packages+=("${browser_packages[@]}") ;;
     text) text=true ;;
   esac
 done

@@ -56,7 +56,7 @@ done
 
 # Where the time of the traced steps went: all of it in a file, the answer here. Shorter runs end before the traced
 # steps.
-if [ -d "$out/trace" ] && build/bin/trace_report "$out" > "$out/report.txt" 2>&1; then
+if [ -d "$out/trace" ] && build/bin/trace_report "$out" --html "$out/report.html" > "$out/report.txt"; then
   echo
   echo "\$ build/bin/trace_report $out"
   sed '/^$/q' "$out/report.txt"
@@ -81,6 +81,7 @@ The run is in $out:
   tb/                    the same for TensorBoard: tensorboard --logdir runs
   report.txt             what made the traced steps long: which rank, link and operation, and what to change; by
                          build/bin/trace_report $out
+  report.html            the same as a page, with a timeline to look into: open it in a browser
   trace/rank-*.json.gz   every operation of a few steps, with a row for each lane of a rank (compute, tp, pp, dp); open
                          one in https://ui.perfetto.dev (nothing is uploaded)
   config.json            all that was chosen; train again with --config $out/config.json

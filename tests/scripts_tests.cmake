@@ -17,6 +17,8 @@ if(NOT TRINE_SANITIZE)  # with all programs
   set_tests_properties(scripts.gpu_check PROPERTIES TIMEOUT 300)
   add_test(NAME scripts.kineto COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/kineto_test.py
                                        ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+  add_test(NAME scripts.report_page COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/report_page_test.py
+                                            ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
   add_test(NAME docs COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/scripts/update_docs.py --check
                              --bin ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
   set_tests_properties(docs PROPERTIES TIMEOUT 300)
