@@ -1,5 +1,7 @@
 #include "checkpoint/saved_model.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "checkpoint/weight_names.h"
 #include "models/llama.h"
@@ -41,6 +43,9 @@ void check_weights(const Checkpoint& checkpoint, const std::vector<Parameter>& p
   for (const TensorEntry& entry : checkpoint.manifest().tensors) {
     if (entry.dtype != DType::kF32)
       problem += fmt::format("\n  {} is {}, a checkpoint needs f32", entry.name, name(entry.dtype));
+    // misfit() lets a head lie beside a tied embedding, which Hugging Face's files may have; no checkpoint has it.
+    if (std::ranges::find(parameters, entry.name, &Parameter::name) == parameters.end())
+      problem += fmt::format("\n  {} is no parameter of the model in its config", entry.name);
     if (!weights.contains(entry.name)) problem += fmt::format("\n  {} has moments, but no weight", entry.name);
   }
   if (!problem.empty())
