@@ -23,29 +23,6 @@ constexpr std::array<EventKind, kNumEventKinds> kKinds = {
 // Of more, one rank stands for each pipeline rank.
 constexpr int kMostTracedRanks = 256;
 
-std::string_view words_of(EventKind kind) {
-  switch (kind) {
-    case EventKind::kCompute:
-      return "compute";
-    case EventKind::kRecompute:
-      return "recomputation";
-    case EventKind::kCommTp:
-      return "tp communication, exposed";
-    case EventKind::kCommPp:
-      return "pp communication, exposed";
-    case EventKind::kCommDp:
-      return "dp communication, exposed";
-    case EventKind::kWait:
-      return "waiting for a late rank";
-    case EventKind::kBubble:
-      return "pipeline bubble";
-    case EventKind::kOptimizer:
-      return "optimizer";
-    default:
-      return name(kind);
-  }
-}
-
 std::string_view certainty_words(const PredictionCertainty& certainty) {
   if (certainty.kind == "published") return "as far as published steps on this device were from theirs";
   if (certainty.kind == "calibrated") return "as far as runs on measured machines were from theirs";
@@ -80,8 +57,8 @@ std::map<int, double> slow_ranks_of(const Config& config) {
 }
 
 Prediction predict(const Plan& plan) {
-  Prediction prediction{
-      .profile = load_profile(plan.config.cluster, plan.config.cluster_changes), .simulation = {}, .certainty = {}};
+  Prediction prediction;
+  prediction.profile = load_profile(plan.config.cluster, plan.config.cluster_changes);
   const Profile& profile = prediction.profile;
   if (profile.is_cpu() != (plan.config.device == DeviceKind::kCpu))
     throw ConfigError(fmt::format("[flags] {} is a cluster of {}, but --device is {}. Leave out --device.",
@@ -95,6 +72,7 @@ Prediction predict(const Plan& plan) {
   const double step_s = prediction.simulation.step_s;
   prediction.tokens_per_s = static_cast<double>(plan.config.tokens_per_step()) / step_s;
   prediction.mfu = mfu(plan.config, profile, step_s);
+  prediction.explained = explain(prediction.simulation.mean, prediction.mfu * step_s);
   return prediction;
 }
 
@@ -106,17 +84,20 @@ std::string prediction_text(const Prediction& p) {
       "{}), {} tokens/s, {:.1f} % of the devices' peak (MFU)\n",
       p.profile.name, step_s, step_s * p.certainty.low, step_s * p.certainty.high, certainty_words(p.certainty),
       format_count(static_cast<int64_t>(p.tokens_per_s)), 100 * p.mfu);
-  for (const EventKind kind : kKinds)
-    if (mean[kind] > 0 && !p.simulation.oversubscribed)
-      text += fmt::format("  {:<28}{:>10.4f} s {:>6.1f} %\n", words_of(kind), mean[kind],
-                          100 * mean[kind] / mean.step_s);
+  for (const ExplainedPart& part : p.explained)
+    if (!p.simulation.oversubscribed)
+      text +=
+          fmt::format("  {:<32}{:>10.4f} s {:>6.1f} %\n", part_text(part.part), part.s, 100 * part.s / mean.step_s);
   for (const Axis axis : kAxes)
     if (mean.hidden(axis) > 0 && !p.simulation.oversubscribed)
-      text += fmt::format("  {:<28}{:>10.4f} s\n", fmt::format("{} communication, hidden", name(axis)),
+      text += fmt::format("  {:<32}{:>10.4f} s\n", fmt::format("{} communication, hidden", name(axis)),
                           mean.hidden(axis));
   text +=
       fmt::format("  {} of the largest rank, {} for a plan on a {}\n", format_bytes(p.memory_bytes),
                   format_bytes(static_cast<int64_t>(p.profile.device.plannable_bytes())), p.profile.device.name);
+  if (!p.what_if.empty()) text += "what would shorten the step, each simulated\n";
+  for (const WhatIf& one : p.what_if)
+    text += fmt::format("  {:>10.4f} s {:>6.1f} %  {}\n", one.gain_s, 100 * one.gain_s / step_s, one.change);
   if (!p.simulation.not_measured.empty())
     text +=
         fmt::format("warning: {} has no costs of {}: they are guesses. measure_cluster --model measures them.\n",
@@ -142,6 +123,13 @@ nlohmann::ordered_json prediction_json(const Prediction& p) {
   json["tokens_per_s"] = p.tokens_per_s;
   json["mfu"] = p.mfu;
   json["memory_bytes"] = p.memory_bytes;
+  json["explain"] = nlohmann::ordered_json::array();
+  for (const ExplainedPart& part : p.explained) json["explain"].push_back({{"part", part.part}, {"s", part.s}});
+  if (p.simulation.oversubscribed) json["explain"] = nullptr;
+  json["what_if"] = nlohmann::ordered_json::array();
+  for (const WhatIf& one : p.what_if)
+    json["what_if"].push_back(
+        {{"id", one.id}, {"change", one.change}, {"step_s", one.step_s}, {"gain_s", one.gain_s}, {"usd", nullptr}});
   return json;
 }
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "analysis/explain.h"
 #include "analysis/simulator.h"
 
 namespace trine {
@@ -18,6 +19,8 @@ struct Prediction {
   int64_t memory_bytes = 0;  // of the plan of the largest rank
   bool fits = false;         // in what the device leaves to a plan
   double tokens_per_s = 0, mfu = 0;
+  std::vector<ExplainedPart> explained;  // sums to the step
+  std::vector<WhatIf> what_if;           // where it was asked for, see explain.h
 };
 // REQUIRES: the plan is one for the cluster's device.
 Prediction predict(const Plan& plan);

@@ -246,7 +246,8 @@ CommandLine read_flags(int argc, char** argv, Connection& connection) {
 void look(const Plan& plan) {
   const Config& config = plan.config;
   if (config.cluster.empty()) return print_report(plan, std::cout);
-  const Prediction prediction = predict(plan);
+  Prediction prediction = predict(plan);
+  prediction.what_if = what_if(plan, prediction.profile, prediction.simulation.step_s);
   if (!config.predict_trace.empty()) write_predicted_trace(plan, prediction, config.predict_trace);
   if (config.json) {
     nlohmann::ordered_json json = dry_run_json(plan);
