@@ -1,11 +1,10 @@
-// Why a step takes what it takes, and what would make it shorter.
+// Why a step takes what it takes: its parts, from the arithmetic that must be done to what is lost.
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "cluster/profile.h"
-#include "plan/plan.h"
 #include "trace/accounting.h"
 
 namespace trine {
@@ -21,17 +20,5 @@ struct ExplainedPart {
 std::vector<ExplainedPart> explain(const StepBreakdown& mean, double peak_s);
 // What a person calls a part: "arithmetic at the devices' peak".
 std::string_view part_text(std::string_view part);
-
-struct WhatIf {
-  std::string id;      // "links_x2"
-  std::string change;  // "links inside a host twice as fast"
-  double step_s = 0, gain_s = 0;
-};
-
-// The same step with one thing changed, each simulated anew; most gained first, and only what gains at least 0.5 %
-// of `step_s`. Of GPU clusters: links, network, P2P, NVLink as in an A100 host, arithmetic, memory, host; of the
-// plan: less recomputation, where it fits the card, or one of 80 GB. REQUIRES: the plan is one for `profile`, and
-// takes `step_s` there.
-std::vector<WhatIf> what_if(const Plan& plan, const Profile& profile, double step_s);
 
 }  // namespace trine

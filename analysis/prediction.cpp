@@ -4,31 +4,19 @@
 #include <charconv>
 #include <filesystem>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "analysis/simulated_costs.h"
 #include "base/error.h"
 #include "base/file_system.h"
-#include "base/text.h"
+#include "base/output_file.h"
+#include "plan/config/flags.h"
 #include "trace/trace_writer.h"
 
 namespace trine {
 namespace {
 
-constexpr std::array<EventKind, kNumEventKinds> kKinds = {
-    EventKind::kCompute, EventKind::kRecompute, EventKind::kCommTp,     EventKind::kCommPp,
-    EventKind::kCommDp,  EventKind::kWait,      EventKind::kBubble,     EventKind::kOptimizer,
-    EventKind::kData,    EventKind::kHost,      EventKind::kCheckpoint, EventKind::kIdle};
-
 // Of more, one rank stands for each pipeline rank.
 constexpr int kMostTracedRanks = 256;
-
-std::string_view certainty_words(const PredictionCertainty& certainty) {
-  if (certainty.kind == "published") return "as far as published steps on this device were from theirs";
-  if (certainty.kind == "calibrated") return "as far as runs on measured machines were from theirs";
-  if (certainty.kind == "oversubscribed") return "more threads than cores: where the time goes is not known";
-  return "no step on such a device is known";
-}
 
 }  // namespace
 
@@ -76,63 +64,6 @@ Prediction predict(const Plan& plan) {
   return prediction;
 }
 
-std::string prediction_text(const Prediction& p) {
-  const double step_s = p.simulation.step_s;
-  const StepBreakdown& mean = p.simulation.mean;
-  std::string text = fmt::format(
-      "predicted  on {}: {:.3g} s a step ({:.3g} to {:.3g} s: "
-      "{}), {} tokens/s, {:.1f} % of the devices' peak (MFU)\n",
-      p.profile.name, step_s, step_s * p.certainty.low, step_s * p.certainty.high, certainty_words(p.certainty),
-      format_count(static_cast<int64_t>(p.tokens_per_s)), 100 * p.mfu);
-  for (const ExplainedPart& part : p.explained)
-    if (!p.simulation.oversubscribed)
-      text +=
-          fmt::format("  {:<32}{:>10.4f} s {:>6.1f} %\n", part_text(part.part), part.s, 100 * part.s / mean.step_s);
-  for (const Axis axis : kAxes)
-    if (mean.hidden(axis) > 0 && !p.simulation.oversubscribed)
-      text += fmt::format("  {:<32}{:>10.4f} s\n", fmt::format("{} communication, hidden", name(axis)),
-                          mean.hidden(axis));
-  text +=
-      fmt::format("  {} of the largest rank, {} for a plan on a {}\n", format_bytes(p.memory_bytes),
-                  format_bytes(static_cast<int64_t>(p.profile.device.plannable_bytes())), p.profile.device.name);
-  if (!p.what_if.empty()) text += "what would shorten the step, each simulated\n";
-  for (const WhatIf& one : p.what_if)
-    text += fmt::format("  {:>10.4f} s {:>6.1f} %  {}\n", one.gain_s, 100 * one.gain_s / step_s, one.change);
-  if (!p.simulation.not_measured.empty())
-    text +=
-        fmt::format("warning: {} has no costs of {}: they are guesses. measure_cluster --model measures them.\n",
-                    p.profile.name, fmt::join(p.simulation.not_measured, ", "));
-  if (!p.fits)
-    text += fmt::format(
-        "warning: the plan does not fit into the memory of {}. Recompute more (--recompute full), lower "
-        "--micro-batch, or spread the model over more ranks.\n",
-        p.profile.device.name);
-  return text;
-}
-
-nlohmann::ordered_json prediction_json(const Prediction& p) {
-  nlohmann::ordered_json json, mean;
-  const double step_s = p.simulation.step_s;
-  for (const EventKind kind : kKinds) mean[fmt::format("{}_s", name(kind))] = p.simulation.mean[kind];
-  json["cluster"] = p.profile.name;
-  json["certainty"] = {
-      {"class", p.certainty.kind}, {"low_s", step_s * p.certainty.low}, {"high_s", step_s * p.certainty.high}};
-  json["fits"] = p.fits;
-  json["step_s"] = step_s;
-  json["mean"] = p.simulation.oversubscribed ? nlohmann::ordered_json(nullptr) : mean;
-  json["tokens_per_s"] = p.tokens_per_s;
-  json["mfu"] = p.mfu;
-  json["memory_bytes"] = p.memory_bytes;
-  json["explain"] = nlohmann::ordered_json::array();
-  for (const ExplainedPart& part : p.explained) json["explain"].push_back({{"part", part.part}, {"s", part.s}});
-  if (p.simulation.oversubscribed) json["explain"] = nullptr;
-  json["what_if"] = nlohmann::ordered_json::array();
-  for (const WhatIf& one : p.what_if)
-    json["what_if"].push_back(
-        {{"id", one.id}, {"change", one.change}, {"step_s", one.step_s}, {"gain_s", one.gain_s}, {"usd", nullptr}});
-  return json;
-}
-
 void write_predicted_trace(const Plan& plan, const Prediction& prediction, const std::string& folder) {
   const Mesh& mesh = plan.config.mesh;
   const int devices = static_cast<int>(prediction.profile.host.devices);
@@ -152,6 +83,9 @@ void write_predicted_trace(const Plan& plan, const Prediction& prediction, const
         folder));
   std::filesystem::create_directories(folder);
   write_trace(trace, folder);
+  OutputFile config(folder + "/config.json");
+  config.append(to_json(plan.config).dump(2) + '\n');
+  if (const auto problem = config.take_warning()) throw DataError(*problem);
 }
 
 }  // namespace trine

@@ -1,11 +1,12 @@
-// --dry-run --cluster: what a step of a plan takes on a cluster, as text and as JSON.
+// What a step of a plan takes on a cluster (--dry-run --cluster); prediction_report.h says it.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
+#include <map>
 #include <string>
 
 #include "analysis/explain.h"
 #include "analysis/simulator.h"
+#include "analysis/what_if.h"
 
 namespace trine {
 
@@ -20,15 +21,14 @@ struct Prediction {
   bool fits = false;         // in what the device leaves to a plan
   double tokens_per_s = 0, mfu = 0;
   std::vector<ExplainedPart> explained;  // sums to the step
-  std::vector<WhatIf> what_if;           // where it was asked for, see explain.h
+  Outlook outlook;                       // empty until somebody asks for it, see what_if.h
 };
 // REQUIRES: the plan is one for the cluster's device.
 Prediction predict(const Plan& plan);
 
-std::string prediction_text(const Prediction& prediction);
-nlohmann::ordered_json prediction_json(const Prediction& prediction);
 // Writes the predicted step as a run writes its trace: a file for each rank; of more than 256 ranks, for the first
-// of each pipeline rank. ConfigError for a folder with anything in it, DataError.
+// of each pipeline rank. With its config.json, as beside a run's. ConfigError for a folder with anything in it,
+// DataError.
 void write_predicted_trace(const Plan& plan, const Prediction& prediction, const std::string& folder);
 
 }  // namespace trine

@@ -1,4 +1,5 @@
 // trace_report: which rank, link, operation or stage makes the steps of a trace long, and what to change.
+#include <fmt/format.h>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -20,7 +21,7 @@ namespace {
 
 struct Request {
   std::vector<std::string> inputs;
-  std::string steps, ranks, merge, diff, diff_steps, html;
+  std::string steps, ranks, cluster, merge, diff, diff_steps, html;
   int top = 10;
   bool as_json = false;
 };
@@ -70,6 +71,18 @@ std::vector<std::pair<int, double>> losses_of(const std::string& run) {
   return losses;
 }
 
+// With the cluster that was named, or that a predicted trace was predicted for.
+void explain(const Request& request, Report& report) {
+  const auto config = config_of_run(request.inputs[0], report.mesh.num_ranks());
+  const std::string cluster = request.cluster.empty() && config ? config->cluster : request.cluster;
+  if (cluster.empty()) return;
+  if (!config)
+    throw ConfigError(fmt::format(
+        "[flags] --cluster explains a run, but there is no config.json in {} or above it. Name the run's folder.",
+        request.inputs[0]));
+  add_explanation(report, explain_run(*config, cluster));
+}
+
 void write_page(const std::string& path, const std::string& page) {
   OutputFile file(path);
   file.append(page);
@@ -95,6 +108,11 @@ ExitCode run(int argc, const char* const* argv) {
       ->group("What is said");
   app.add_option("--diff-steps", request.diff_steps, "of OTHER (default: as --steps)")
       ->type_name("A:B")
+      ->group("What is said");
+  app.add_option("--cluster", request.cluster,
+                 "explains the step by the peak and links of what the run ran on, and what would shorten it "
+                 "(default of a predicted trace: its own)")
+      ->type_name("NAME|FILE")
       ->group("What is said");
   with_integers<int>(app.add_option("--top", request.top, "rows of a table (default: 10)"))
       ->type_name("K")
@@ -128,7 +146,8 @@ ExitCode run(int argc, const char* const* argv) {
     write_merged_trace(trace, request.merge);
     say(stderr, "{} holds {} ranks. Open it in https://ui.perfetto.dev\n", request.merge, trace.ranks.size());
   }
-  const Report report = analyse(trace);
+  Report report = analyse(trace);
+  explain(request, report);
   if (!request.html.empty()) {
     write_page(request.html, report_html(trace, report, request.inputs[0], losses_of(request.inputs[0])));
     say(stderr, "{}: open it in a browser\n", request.html);

@@ -7,7 +7,7 @@
 #include <optional>
 #include <sstream>
 
-#include "analysis/prediction.h"
+#include "analysis/prediction_report.h"
 #include "base/program.h"
 #include "base/text.h"
 #include "checkpoint/hash.h"
@@ -247,7 +247,7 @@ void look(const Plan& plan) {
   const Config& config = plan.config;
   if (config.cluster.empty()) return print_report(plan, std::cout);
   Prediction prediction = predict(plan);
-  prediction.what_if = what_if(plan, prediction.profile, prediction.simulation.step_s);
+  prediction.outlook = outlook(plan, prediction.profile, prediction.simulation.step_s);
   if (!config.predict_trace.empty()) write_predicted_trace(plan, prediction, config.predict_trace);
   if (config.json) {
     nlohmann::ordered_json json = dry_run_json(plan);

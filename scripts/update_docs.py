@@ -122,7 +122,15 @@ def training_2048(programs):
     return text
 
 
+def explained(programs):
+    text = programs.train_llama("--model", "llama2-70b", "--global-batch", "1024", "--seq", "4096", "--dry-run", "--ranks",
+                                "2048", "--vpp", "5", "--schedule", "interleaved", "--cluster", "rtx4090", "--tp", "2",
+                                "--pp", "16", "--recompute", "full")
+    return fenced(text[text.index("predicted "):].splitlines())
+
+
 OUTPUTS = {
+    "explained": explained,
     "training-2048": training_2048,
     "memory-of-tiny": memory_of_tiny,
     "recomputation": recomputation,

@@ -132,7 +132,13 @@ Report analyse(const Trace& trace) {
   report.odd_steps = odd_steps(report);
   report.memory = memory_of(trace);
   report.findings = findings_of(report);
+  report.explained = explain(report.mean, 0);
   return report;
+}
+
+void add_explanation(Report& report, Explanation explanation) {
+  report.explained = explain(report.mean, explanation.peak_s);
+  report.explanation = std::move(explanation);
 }
 
 }  // namespace trine

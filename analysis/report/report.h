@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "analysis/report/explanation.h"
 #include "parallel/schedules/schedule.h"
 #include "trace/trace.h"
 
@@ -128,8 +129,10 @@ struct Report {
   PipelineReport pipeline;
   std::vector<OddStep> odd_steps;
   std::vector<MemoryReport> memory;
-  double median_op_s = 0, num_ops = 0;  // of compute, per rank and step
-  std::vector<Finding> findings;        // most important first
+  double median_op_s = 0, num_ops = 0;   // of compute, per rank and step
+  std::vector<Finding> findings;         // most important first
+  std::vector<ExplainedPart> explained;  // sum to the mean step; the peak's part is known with an explanation only
+  std::optional<Explanation> explanation;
 
   size_t index(int rank) const;             // in `ranks`; REQUIRES: was read
   const std::string& host(int rank) const;  // "" of one that was not read
@@ -137,5 +140,7 @@ struct Report {
 
 // REQUIRES: the trace has a rank with a step.
 Report analyse(const Trace& trace);
+// Adds what the run's plan and a profile say of it.
+void add_explanation(Report& report, Explanation explanation);
 
 }  // namespace trine

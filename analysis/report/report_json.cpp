@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "analysis/prediction_report.h"
 #include "analysis/report/wording.h"
 
 namespace trine {
@@ -101,6 +102,8 @@ Json report_json(const Report& report) {
   for (const Axis axis : kAxes) json["hidden_comm"][fmt::format("{}_s", name(axis))] = report.mean.hidden(axis);
   json["typical_step"] = report.typical_step;
   json["findings"] = array_of(report.findings, finding_json);
+  json["explain"] = explained_json(report.explained);
+  json["predicted"] = report.explanation ? prediction_json(report.explanation->prediction) : Json(nullptr);
   json["steps"] = array_of(report.steps, [&](const StepReport& step) { return step_json(report, step); });
   json["links"] = array_of(report.links, [](const LinkReport& link) {
     return Json{{"axis", name(link.axis)},     {"op", link.op},

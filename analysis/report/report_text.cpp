@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "analysis/prediction_report.h"
 #include "analysis/report/wording.h"
 #include "base/text.h"
 #include "trace/classify.h"
@@ -20,6 +21,7 @@ class Text {
     answer();
     what_was_read(name);
     categories();
+    explanation();
     links();
     waits();
     stragglers();
@@ -46,6 +48,7 @@ class Text {
   void answer();
   void what_was_read(const std::string& name);
   void categories();
+  void explanation();
   void links();
   void waits();
   void stragglers();
@@ -125,6 +128,20 @@ void Text::categories() {
     if (const double s = report_.mean.hidden(axis); s > 0)
       line("  {:<26} {:>9}           behind compute: costs nothing",
            fmt::format("hidden {} communication", name(axis)), seconds_text(s));
+}
+
+void Text::explanation() {
+  if (!report_.explanation) return;
+  const Prediction& p = report_.explanation->prediction;
+  title(fmt::format("why: the step against the peak of {}", p.profile.name));
+  for (const ExplainedPart& part : report_.explained)
+    if (part.part == "peak" || part.s >= 0.0005 * step_s_)
+      line("  {:<32} {:>9} {:>7}", part_text(part.part), seconds_text(part.s), share(part.s));
+  const double s = p.simulation.step_s;
+  line("  predicted on {}: {} a step ({} to {}); this trace: {:+.1f} %", p.profile.name, seconds_text(s),
+       seconds_text(s * p.certainty.low), seconds_text(s * p.certainty.high), 100 * (step_s_ / s - 1));
+  text_ += what_if_text(p.outlook.what_if, s);
+  for (const std::string& sentence : threshold_sentences(p.outlook)) line("  {}", sentence);
 }
 
 void Text::links() {

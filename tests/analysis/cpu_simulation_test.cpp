@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "analysis/prediction.h"
+#include "analysis/prediction_report.h"
 #include "analysis/simulated_costs.h"
 #include "plan/config/flags.h"
 #include "tests/cluster/cpu_profiles.h"

@@ -1,9 +1,11 @@
 #include "analysis/explain.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "analysis/prediction.h"
+#include "analysis/prediction_report.h"
 #include "plan/config/flags.h"
 
 namespace trine {
@@ -33,7 +35,7 @@ TEST(Explain, PartsSumToTheStep) {
   double sum = 0;
   for (const ExplainedPart& part : p.explained) {
     sum += part.s;
-    EXPECT_NE(part_text(part.part), part.part) << "no words for it";
+    EXPECT_FALSE(part_text(part.part).empty());
   }
   EXPECT_NEAR(sum, p.simulation.step_s, 1e-6 * sum);
   EXPECT_EQ(p.explained[0].part, "peak");
@@ -53,14 +55,17 @@ TEST(WhatIf, EachIsTheSimulationOfItsChange) {
   const Plan plan = plan_of(kFlags);
   const Prediction p = predict(plan);
   const std::vector<WhatIf> list = what_if(plan, p.profile, p.simulation.step_s);
-  for (const auto& [id, set] : {std::pair{"p2p", "--set host.peer_access=1"},
+  for (const auto& [id, set] : {std::pair{"p2p", "--cluster rtx4090-p2p"},
+                                {"microbatches_x2", nullptr},
+                                {"recompute_none", "--recompute none"},
                                 {"network_x2", "--set network.nic_gb_per_s=25"},
                                 {"memory_x2", "--set device.memory_gb_per_s=2016"}}) {
-    const double step_s = step_with(set);
-    if (const WhatIf* one = find(list, id))
-      EXPECT_DOUBLE_EQ(one->step_s, step_s) << id;
-    else
+    const double step_s = set ? step_with(set) : step_with("--global-batch 32") / 2;  // of as many tokens
+    if (const WhatIf* one = find(list, id)) {
+      EXPECT_NEAR(one->step_s, step_s, 1e-9 * step_s) << id;
+    } else {
       EXPECT_GT(step_s, p.simulation.step_s * 0.995) << id;
+    }
   }
   ASSERT_TRUE(find(list, "p2p"));
   for (const WhatIf& one : list) EXPECT_DOUBLE_EQ(one.gain_s, p.simulation.step_s - one.step_s) << one.id;
@@ -68,33 +73,110 @@ TEST(WhatIf, EachIsTheSimulationOfItsChange) {
   // Nothing gains more from links than links without limit.
   const WhatIf* free = find(list, "links_free");
   ASSERT_TRUE(free);
-  for (const char* id : {"links_x2", "network_x2", "all_links_x2", "p2p"})
-    if (const WhatIf* one = find(list, id)) EXPECT_LE(one->gain_s, free->gain_s) << id;
+  for (const char* id : {"links_x2", "network_x2", "all_links_x2", "p2p"}) {
+    if (const WhatIf* one = find(list, id)) {
+      EXPECT_LE(one->gain_s, free->gain_s) << id;
+    }
+  }
 }
 
+// The first that a card has the memory for; where it needs a larger card, one of 80 GiB.
 TEST(WhatIf, LessRecomputationWhereItFits) {
   const Plan plan = plan_of(kFlags);
-  const Prediction p = predict(plan);
-  const std::vector<WhatIf> list = what_if(plan, p.profile, p.simulation.step_s);
-  const WhatIf* none = find(list, "recompute_none");
-  ASSERT_TRUE(none);
-  EXPECT_DOUBLE_EQ(
-      none->step_s,
-      predict(plan_of("--model llama2-7b --layers 8 --ranks 16 --tp 4 --pp 2 --global-batch 16 --micro-batch "
-                      "1 --recompute none --cluster rtx4090"))
-          .simulation.step_s);
-  // A card too small for it: then 80 GiB are what it takes.
-  const Prediction small = predict(plan_of(std::string(kFlags) + "--set device.memory_gib=7"));
-  const std::vector<WhatIf> on_small = what_if(plan, small.profile, small.simulation.step_s);
-  EXPECT_FALSE(find(on_small, "recompute_none"));
-  EXPECT_TRUE(find(on_small, "recompute_none_80gib"));
+  const auto listed = [&](const std::string& memory_gib) {
+    const Prediction p = predict(plan_of(kFlags + ("--set device.memory_gib=" + memory_gib)));
+    return what_if(plan, p.profile, p.simulation.step_s);
+  };
+  const auto bytes = [](const char* recompute) {
+    return predict(plan_of(kFlags + std::string("--recompute ") + recompute)).memory_bytes;
+  };
+  ASSERT_LT(bytes("full"), bytes("selective"));
+  ASSERT_LT(bytes("selective"), bytes("none"));
+  const auto gib_for = [&](const char* recompute) {  // the profile keeps 1 GiB to itself
+    return fmt::format("{}", static_cast<double>(bytes(recompute)) / (1 << 30) + 1.01);
+  };
+  EXPECT_TRUE(find(listed(gib_for("none")), "recompute_none"));
+  EXPECT_FALSE(find(listed(gib_for("selective")), "recompute_none"));
+  EXPECT_TRUE(find(listed(gib_for("selective")), "recompute_none_80gib"));
+  EXPECT_FALSE(find(listed(gib_for("full")), "recompute_selective"));
 }
 
 TEST(WhatIf, OneDeviceGainsNothingFromLinks) {
   const Plan plan = plan_of("--model llama2-7b --layers 2 --ranks 1 --global-batch 2 --cluster rtx4090");
   const Prediction p = predict(plan);
   for (const WhatIf& one : what_if(plan, p.profile, p.simulation.step_s))
-    EXPECT_THAT(one.id, ::testing::AnyOf("peak_x2", "memory_x2", "host_x2", "f16_accumulation"));
+    EXPECT_THAT(one.id, ::testing::AnyOf("peak_x2", "memory_x2", "host_x2", "f16_accumulation", "microbatches_x2"));
+}
+
+// Points are predictions with --set; links are enough where nothing that is left to gain is worth 2 %.
+TEST(LinkCurve, PointsAreSimulations) {
+  const Plan plan = plan_of(kFlags);
+  const Prediction p = predict(plan);
+  const std::vector<LinkCurve> curves = link_curves(plan, p.profile);
+  ASSERT_EQ(curves.size(), 2u);
+  const LinkCurve& network = curves[1];
+  EXPECT_EQ(network.now_gb_per_s, 12.5);  // one NIC of 100 Gb/s
+  for (const LinkCurve::Point& point : network.points) {
+    if (point.gb_per_s > 300) continue;  // --set takes it for Gb/s
+    const double step_s = step_with(fmt::format("--set network.nic_gb_per_s={}", point.gb_per_s));
+    EXPECT_NEAR(point.step_s, step_s, 1e-9 * step_s) << point.gb_per_s;
+  }
+  for (const LinkCurve& curve : curves) {
+    for (size_t i = 1; i < curve.points.size(); ++i) EXPECT_LE(curve.points[i].step_s, curve.points[i - 1].step_s);
+    EXPECT_THAT(curve.points,
+                ::testing::Contains(::testing::Field(&LinkCurve::Point::gb_per_s, curve.now_gb_per_s)));
+  }
+  ASSERT_TRUE(network.enough_gb_per_s);
+  ASSERT_GT(std::ranges::count_if(network.points, [](const auto& point) { return point.gb_per_s < 300; }), 4);
+  const double limit_s = network.points.back().step_s,
+               enough_s = step_with(fmt::format("--set network.nic_gb_per_s={}", *network.enough_gb_per_s));
+  EXPECT_GT(enough_s, limit_s * 1.005);
+  EXPECT_LT(enough_s, limit_s * 1.04);
+  EXPECT_EQ(curves[0].markers[0], (std::pair<std::string, double>("RTX 4090", 15.2)));
+}
+
+TEST(LinkCurve, ThresholdsAreWhereAnAxisIsHidden) {
+  const Plan plan = plan_of(kFlags);
+  const Prediction p = predict(plan);
+  const std::vector<LinkThreshold> found = thresholds(link_curves(plan, p.profile));
+  const auto pp = std::ranges::find(found, Axis::kPp, &LinkThreshold::axis);
+  ASSERT_NE(pp, found.end());
+  EXPECT_EQ(pp->links, "between hosts");
+  ASSERT_TRUE(pp->gb_per_s);
+  const auto exposed = [&](double gb_per_s) {
+    const StepBreakdown mean =
+        predict(plan_of(kFlags + fmt::format("--set network.nic_gb_per_s={}", gb_per_s))).simulation.mean;
+    return mean[EventKind::kCommPp] / mean.step_s;
+  };
+  EXPECT_GT(exposed(0.7 * *pp->gb_per_s), 0.01);
+  EXPECT_LT(exposed(1.4 * *pp->gb_per_s), 0.01);
+  // tp of PCIe cards, where nothing computes beside most of it.
+  const auto tp = std::ranges::find(found, Axis::kTp, &LinkThreshold::axis);
+  ASSERT_NE(tp, found.end());
+  EXPECT_FALSE(tp->gb_per_s);
+}
+
+TEST(LinkCurve, NoneOfOneDevice) {
+  const Plan plan = plan_of("--model llama2-7b --layers 2 --ranks 1 --global-batch 2 --cluster rtx4090");
+  EXPECT_TRUE(link_curves(plan, load_profile("rtx4090")).empty());
+}
+
+TEST(PredictionReport, SaysWhatTheJsonHolds) {
+  const Plan plan = plan_of(kFlags);
+  Prediction p = predict(plan);
+  p.outlook = outlook(plan, p.profile, p.simulation.step_s);
+  const auto json = prediction_json(p);
+  const std::string text = prediction_text(p);
+  for (const auto& line : json["answer"]) EXPECT_THAT(text, ::testing::HasSubstr(line.get<std::string>()));
+  for (const auto& line : json["link_sentences"]) EXPECT_THAT(text, ::testing::HasSubstr(line.get<std::string>()));
+  for (const auto& one : json["what_if"])
+    EXPECT_THAT(text,
+                ::testing::HasSubstr(fmt::format("{:.4f} s {:>6.1f} %  {}\n", one["gain_s"].get<double>(),
+                                                 100 * one["gain_s"].get<double>() / json["step_s"].get<double>(),
+                                                 one["change"].get<std::string>())));
+  // The largest loss is named first, and advice is what can be had.
+  EXPECT_THAT(text, ::testing::HasSubstr("mostly: tp communication, exposed"));
+  EXPECT_THAT(json["answer"][1].get<std::string>(), ::testing::Not(::testing::HasSubstr("without limit")));
 }
 
 }  // namespace

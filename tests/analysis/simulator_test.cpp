@@ -5,7 +5,7 @@
 #include <numeric>
 #include <sstream>
 
-#include "analysis/prediction.h"
+#include "analysis/prediction_report.h"
 #include "analysis/simulated_costs.h"
 #include "base/error.h"
 #include "plan/config/flags.h"

@@ -39,10 +39,10 @@ inline std::string read_file(const std::filesystem::path& path) {
 }
 
 // A folder of its own for each test, removed afterwards, in which the commands run.
-class ProgramTest : public testing::Test {
+class ProgramTest : public ::testing::Test {
  protected:
   ProgramTest() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
     std::string test = std::string(info->test_suite_name()) + "-" + info->name();
     std::replace(test.begin(), test.end(), '/', '-');
     folder_ = std::filesystem::temp_directory_path() / ("trine-" + std::to_string(::getpid()) + "-" + test);

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <random>
 
+#include "tests/cluster/cpu_profiles.h"
+#include "tests/data/scratch.h"
 #include "tests/programs/mpirun.h"
 
 namespace trine {
@@ -64,6 +66,31 @@ TEST_F(TraceReport, SaysWhatMetricsSay) {
   const Ran again = in_folder("trace_report all.json");
   EXPECT_EQ(again.code, 3);
   EXPECT_THAT(again.text, HasSubstr("Name the run"));
+}
+
+// On a made profile of CPUs: what matters is that plan, profile and trace come together.
+TEST_F(TraceReport, ExplainsARunByTheProfileOfItsMachine) {
+  prepare();
+  ASSERT_EQ(in_folder(std::string(kTrain) + "--local-ranks 2 --tp 2 --steps 3").code, 0);
+  testing::write_file(folder_ / "here.json", testing::four_cores().dump());
+  const nlohmann::json json = report("--cluster here.json");
+  double sum = 0;
+  for (const auto& part : json["explain"]) sum += part["s"].get<double>();
+  EXPECT_NEAR(sum, json["step_s"], 1e-9);
+  EXPECT_EQ(json["explain"][0]["part"], "peak");
+  EXPECT_GT(json["predicted"]["step_s"], 0);
+  EXPECT_GT(json["predicted"]["mfu"], 0);
+  const Ran text = in_folder("trace_report out --cluster here.json");
+  EXPECT_THAT(text.text, HasSubstr("arithmetic at the devices' peak"));
+  // Without one, the parts still sum; a trace alone has no plan, and GPUs are not what it ran on.
+  EXPECT_TRUE(report()["predicted"].is_null());
+  const Ran gpus = in_folder("trace_report out --cluster rtx4090");
+  EXPECT_EQ(gpus.code, 2);
+  EXPECT_THAT(gpus.text, HasSubstr("is one of GPUs, but the run was one on CPUs"));
+  const Ran alone = in_folder("cp -r out/trace alone; trace_report alone --cluster here.json");
+  EXPECT_EQ(alone.code, 2);
+  EXPECT_THAT(alone.text, HasSubstr("there is no config.json"));
+  EXPECT_EQ(in_folder("trace_report out --cluster nowhere.json").code, 2);
 }
 
 TEST_F(TraceReport, RefusesWhatItCannotRead) {

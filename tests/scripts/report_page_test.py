@@ -70,13 +70,43 @@ class ReportPage(unittest.TestCase):
             self.assertEqual(len(step["arrows"]) // 4, 3 * 2 * 4 * self.report["pipeline"]["microbatches"])
 
     @unittest.skipUnless(BROWSER, "no Chromium on this machine: scripts/install_packages.sh browser")
-    def test_in_a_browser(self):
+    def test_of_a_prediction_in_a_browser(self):
+        subprocess.run([BIN / "train_llama", "--model", "llama2-7b", "--layers", "8", "--ranks", "16", "--tp", "4", "--pp", "2",
+                        "--global-batch", "16", "--cluster", "rtx4090", "--dry-run", "--predict-trace", self.folder / "predicted"],
+                       check=True, capture_output=True)
+        report = json.loads(subprocess.run([BIN / "trace_report", self.folder / "predicted", "--json", "--html",
+                                            self.folder / "predicted.html"], check=True, capture_output=True, text=True).stdout)
+        predicted = report["predicted"]
+        self.assertAlmostEqual(sum(part["s"] for part in report["explain"]), report["step_s"], places=6)
+        self.assertAlmostEqual(report["step_s"], predicted["step_s"], places=6)
+        shown = self.opened("predicted.html")
+        waterfall = re.search(r'id="waterfall".*?</svg>', shown, re.S).group(0)
+        self.assertEqual(waterfall.count("<rect"), len(report["explain"]))
+        for part in report["explain"]:
+            self.assertIn(seconds(part["s"]), waterfall)
+        table = re.search(r'id="what-if".*?</table>', shown, re.S).group(0)
+        for one in predicted["what_if"]:
+            self.assertIn(f">{one['change']}<", table)
+            self.assertIn(f">{seconds(one['gain_s'])}<", table)
+        for sentence in predicted["link_sentences"]:
+            self.assertIn(sentence, shown)
+        curves = re.search(r'id="curves".*?</section>', shown, re.S).group(0)
+        for curve in predicted["link_curves"]:
+            for point in curve["points"]:
+                self.assertIn(f"GB/s: {seconds(point['step_s'])}", curves)
+
+    def opened(self, page):
+        """The page's text once its script has run."""
         opened = subprocess.run(
             [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=1240,2000",
              f"--user-data-dir={self.folder}/profile", "--virtual-time-budget=5000", "--dump-dom",
-             (self.folder / "page.html").as_uri()], check=True, capture_output=True, text=True, timeout=120)
+             (self.folder / page).as_uri()], check=True, capture_output=True, text=True, timeout=120)
         self.assertNotIn("CONSOLE", opened.stderr)
-        shown = html.unescape(re.sub(r"<script.*?</script>", "", opened.stdout, flags=re.S))
+        return html.unescape(re.sub(r"<script.*?</script>", "", opened.stdout, flags=re.S))
+
+    @unittest.skipUnless(BROWSER, "no Chromium on this machine: scripts/install_packages.sh browser")
+    def test_in_a_browser(self):
+        shown = self.opened("page.html")
         self.assertIn(f"A step takes {seconds(self.report['step_s'])}.", shown)
         for finding in self.report["findings"]:
             self.assertIn(finding["text"], shown)

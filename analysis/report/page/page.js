@@ -77,20 +77,80 @@ function showAnswer() {
   }
 }
 
+// Parts of an explanation: their words, and the category whose colour they have.
+const kParts = {
+  peak: ["arithmetic at the devices' peak", 'compute'], kernels: ['computing beyond that', 'compute'],
+  recompute: ['recomputation', 'recompute'], tp: ['tp communication, exposed', 'comm_tp'],
+  pp: ['pp communication, exposed', 'comm_pp'], bubble: ['pipeline bubble', 'bubble'],
+  dp: ['dp communication, exposed', 'comm_dp'], wait: ['waiting for late ranks', 'wait'],
+};
 function drawWaterfall() {
-  const parts = kOrder.filter((kind) => report.mean[kind + '_s'] > 0);
-  const left = 190, width = 1100, line = 22;
+  const parts = report.explain;
+  const left = 230, width = 1100, line = 22;
+  if (report.predicted) byId('peak-text').textContent = `Arithmetic at the peak of ${report.predicted.cluster} is what must be done; all else is lost.`;
+  else byId('peak-text').remove();
   const svg = chart(width, parts.length * line + 4, 'The mean step, part by part');
   const scale = (width - left - 170) / report.step_s;
   let at = 0;
-  parts.forEach((kind, i) => {
-    const s = report.mean[kind + '_s'];
-    write(svg, left - 8, i * line + 15, kWords[kind], {'text-anchor': 'end'});
+  parts.forEach(({part, s}, i) => {
+    const [words, kind] = part === 'kernels' && !report.predicted ? [kWords.compute, 'compute'] : kParts[part] || [kWords[part], part];
+    write(svg, left - 8, i * line + 15, words, {'text-anchor': 'end'});
     rect(svg, left + at * scale, i * line + 3, Math.max(s * scale, 1), line - 6, kind);
     write(svg, left + (at + s) * scale + 8, i * line + 15, `${seconds(s)}  ${percent(s, report.step_s)}`, {class: 'soft'});
     at += s;
   });
   byId('waterfall').append(svg);
+}
+
+// The step over the bandwidth of links, both axes logarithmic.
+function curveOf(curve) {
+  const width = 1100, height = 230, left = 76, bottom = 190;
+  const points = curve.points, first = points[0], last = points[points.length - 1];
+  const svg = chart(width, height, `Seconds of a step over the bandwidth of links ${curve.links}`);
+  const longest = Math.max(...points.map((p) => p.step_s)) * 1.05;
+  const least = Math.min(...points.map((p) => p.step_s)) / 1.1;
+  const log = (value, from, to) => Math.log(value / from) / Math.log(to / from);
+  const x = (gb) => left + (width - left - 40) * log(gb, first.gb_per_s, last.gb_per_s);
+  const y = (s) => bottom - (bottom - 20) * log(s, least, longest);
+  curve.markers.concat([{name: 'now', gb_per_s: curve.now_gb_per_s}]).sort((a, b) => a.gb_per_s - b.gb_per_s).forEach((marker, i) => {
+    if (marker.gb_per_s < first.gb_per_s * 0.999 || marker.gb_per_s > last.gb_per_s * 1.001) return;
+    const at = x(marker.gb_per_s);
+    svg.append(element('path', {d: `M${at} 20V${bottom}`, style: `stroke: var(--soft); stroke-width: ${marker.name === 'now' ? 2 : 1}; stroke-dasharray: 3 3`}));
+    write(svg, at + 3, 30 + 13 * (i % 4), `${marker.name} ${Number(marker.gb_per_s.toPrecision(3))}`, {class: 'soft'});
+  });
+  if (curve.enough_gb_per_s !== null && curve.enough_gb_per_s > first.gb_per_s) {
+    const from = x(curve.enough_gb_per_s);
+    const band = element('rect', {x: from, y: 20, width: x(last.gb_per_s) - from, height: bottom - 20, style: 'fill: var(--compute); opacity: 0.12'});
+    band.append(element('title', {}, 'more gains less than 2 %'));
+    svg.append(band);
+    write(svg, x(last.gb_per_s), 14, `enough from ${Number(curve.enough_gb_per_s.toPrecision(2))} on: more gains less than 2 %`, {'text-anchor': 'end', class: 'soft'});
+  }
+  svg.append(element('path', {d: points.map((p, i) => `${i ? 'L' : 'M'}${x(p.gb_per_s)} ${y(p.step_s)}`).join(''),
+    style: 'fill: none; stroke: var(--comm_tp); stroke-width: 2'}));
+  for (const p of points) {
+    rect(svg, x(p.gb_per_s) - 2.5, y(p.step_s) - 2.5, 5, 5, 'comm_tp', `${p.gb_per_s.toPrecision(3)} GB/s: ${seconds(p.step_s)}`);
+    write(svg, x(p.gb_per_s), bottom + 15, p.gb_per_s.toPrecision(3), {'text-anchor': 'middle', class: 'soft'});
+  }
+  write(svg, left - 8, y(first.step_s) + 4, seconds(first.step_s), {'text-anchor': 'end', class: 'soft'});
+  if (y(last.step_s) - y(first.step_s) > 14) write(svg, left - 8, y(last.step_s) + 4, seconds(last.step_s), {'text-anchor': 'end', class: 'soft'});
+  write(svg, left, height - 8, `GB/s of ${curve.unit}`, {class: 'soft'});
+  return svg;
+}
+function showPredicted() {
+  const p = report.predicted;
+  if (!p) {
+    byId('predicted').remove();
+    return;
+  }
+  const change = 100 * (report.step_s / p.step_s - 1);
+  byId('predicted-text').textContent = `The same plan simulated on ${p.cluster} takes ${seconds(p.step_s)} a step ` +
+    `(${seconds(p.certainty.low_s)} to ${seconds(p.certainty.high_s)}); this trace ${change < 0 ? '' : '+'}${change.toFixed(1)} %. ` +
+    'Each change was simulated anew.';
+  table('what-if', p.what_if, [['change', (w) => w.change, 'word'], ['step', (w) => seconds(w.step_s)],
+    ['gain', (w) => seconds(w.gain_s)], ['of the step', (w) => percent(w.gain_s, p.step_s)]]);
+  for (const sentence of p.link_sentences) byId('link-sentences').append(element('li', {}, sentence));
+  for (const curve of p.link_curves)
+    byId('curves').append(element('h3', {}, `links ${curve.links}: the step over their bandwidth`), element('div', {class: 'chart'}, curveOf(curve)));
 }
 
 // The mean of each rank over steps.
@@ -448,6 +508,7 @@ function drawSteps() {
 
 showAnswer();
 drawWaterfall();
+showPredicted();
 drawBars();
 setUpTimeline();
 showPipeline();

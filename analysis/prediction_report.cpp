@@ -1,0 +1,216 @@
+#include "analysis/prediction_report.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <fmt/format.h>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "analysis/numbers.h"
+#include "base/text.h"
+
+namespace trine {
+namespace {
+
+constexpr std::array<EventKind, kNumEventKinds> kKinds = {
+    EventKind::kCompute, EventKind::kRecompute, EventKind::kCommTp,     EventKind::kCommPp,
+    EventKind::kCommDp,  EventKind::kWait,      EventKind::kBubble,     EventKind::kOptimizer,
+    EventKind::kData,    EventKind::kHost,      EventKind::kCheckpoint, EventKind::kIdle};
+
+constexpr size_t kLossesSaid = 3;
+constexpr double kWorthSaying = 0.02, kShown = 0.0005;  // of a step
+
+std::string_view certainty_words(const PredictionCertainty& certainty) {
+  if (certainty.kind == "published") return "as far as published steps on this device were from theirs";
+  if (certainty.kind == "calibrated") return "as far as runs on measured machines were from theirs";
+  if (certainty.kind == "oversubscribed") return "more threads than cores: where the time goes is not known";
+  return "no step on such a device is known";
+}
+
+// "430": two digits are all that a point between two simulated ones has.
+std::string about(double value) {
+  const double unit = std::pow(10, std::floor(std::log10(value)) - 1);
+  return short_number(std::round(value / unit) * unit);
+}
+
+double percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
+
+bool is_setting(const WhatIf& one) { return one.usd == 0.0 && one.id != "p2p"; }
+// What no shop sells, or what trains badly, is no advice.
+bool is_advice(const WhatIf& one) {
+  constexpr std::array kNone = {"links_free", "f16_accumulation", "peak_x2", "memory_x2", "host_x2"};
+  return std::ranges::find(kNone, one.id) == kNone.end();
+}
+
+std::string why(const Prediction& p) {
+  const double step_s = p.simulation.mean.step_s;
+  std::vector<ExplainedPart> losses;
+  for (const ExplainedPart& part : p.explained)
+    if (part.part != "peak" && part.s >= kWorthSaying * step_s) losses.push_back(part);
+  std::ranges::stable_sort(losses, std::greater(), &ExplainedPart::s);
+  if (losses.size() > kLossesSaid) losses.resize(kLossesSaid);
+  const double peak_s = !p.explained.empty() && p.explained[0].part == "peak" ? p.explained[0].s : 0;
+  std::string text =
+      fmt::format("{:.1f} % of the step is arithmetic at the devices' peak", percent(peak_s, step_s));
+  for (size_t i = 0; i < losses.size(); ++i)
+    text += fmt::format("{} {} {:.1f} %", i == 0 ? "; the rest, mostly:" : ",", part_text(losses[i].part),
+                        percent(losses[i].s, step_s));
+  return text + ".";
+}
+
+std::string what_helps(const Prediction& p) {
+  const double step_s = p.simulation.step_s;
+  const WhatIf *setting = nullptr, *hardware = nullptr;
+  for (const WhatIf& one : p.outlook.what_if) {
+    if (!is_advice(one) || one.gain_s < kWorthSaying * step_s) continue;
+    const WhatIf*& best = is_setting(one) ? setting : hardware;
+    if (!best) best = &one;
+  }
+  if (!setting && !hardware) return "Nothing that was tried shortens it by 2 % or more.";
+  const auto said = [&](const WhatIf& one) {
+    return fmt::format("{}: {:.1f} % less", one.change, percent(one.gain_s, step_s));
+  };
+  if (!setting) return fmt::format("Most would help {}.", said(*hardware));
+  if (!hardware) return fmt::format("Of settings most would help {}.", said(*setting));
+  return fmt::format("Of settings most would help {}. Of hardware {}.", said(*setting), said(*hardware));
+}
+
+}  // namespace
+
+std::vector<std::string> threshold_sentences(const Outlook& outlook) {
+  std::vector<std::string> sentences;
+  for (const LinkCurve& curve : outlook.curves) {
+    if (!curve.enough_gb_per_s)
+      sentences.push_back(fmt::format("Links {}: up to {} GB/s {} more still helps (now {}).", curve.links,
+                                      short_number(curve.points.back().gb_per_s), curve.unit,
+                                      short_number(curve.now_gb_per_s)));
+    else if (*curve.enough_gb_per_s <= curve.now_gb_per_s)
+      sentences.push_back(fmt::format("Links {}: faster ones gain less than 2 % (now {} GB/s {}).", curve.links,
+                                      short_number(curve.now_gb_per_s), curve.unit));
+    else
+      sentences.push_back(fmt::format("Links {}: from about {} GB/s {} on, more gains less than 2 % (now {}).",
+                                      curve.links, about(*curve.enough_gb_per_s), curve.unit,
+                                      short_number(curve.now_gb_per_s)));
+  }
+  for (const LinkThreshold& threshold : outlook.thresholds)
+    sentences.push_back(
+        threshold.gb_per_s
+            ? fmt::format("{} communication would vanish behind compute from about {} GB/s {}.",
+                          name(threshold.axis), about(*threshold.gb_per_s), threshold.links)
+            : fmt::format(
+                  "{} communication does not vanish by faster links {} alone: {} GB/s leave it above 1 % of "
+                  "the step.",
+                  name(threshold.axis), threshold.links, short_number(threshold.most_gb_per_s)));
+  return sentences;
+}
+
+std::vector<std::string> answer(const Prediction& p) {
+  if (p.simulation.oversubscribed) return {};
+  std::vector<std::string> lines = {why(p)};
+  if (!p.outlook.what_if.empty()) lines.push_back(what_helps(p));
+  return lines;
+}
+
+std::string what_if_text(const std::vector<WhatIf>& list, double step_s) {
+  std::string text;
+  if (!list.empty()) text += "what would shorten the step, each simulated\n";
+  for (const WhatIf& one : list)
+    text += fmt::format("  {:>10.4f} s {:>6.1f} %  {}\n", one.gain_s, percent(one.gain_s, step_s), one.change);
+  return text;
+}
+
+std::string prediction_text(const Prediction& p) {
+  const double step_s = p.simulation.step_s;
+  const StepBreakdown& mean = p.simulation.mean;
+  std::string text = fmt::format(
+      "predicted  on {}: {:.3g} s a step ({:.3g} to {:.3g} s: "
+      "{}), {} tokens/s, {:.1f} % of the devices' peak (MFU)\n",
+      p.profile.name, step_s, step_s * p.certainty.low, step_s * p.certainty.high, certainty_words(p.certainty),
+      format_count(static_cast<int64_t>(p.tokens_per_s)), 100 * p.mfu);
+  for (const std::string& line : answer(p)) text += fmt::format("  {}\n", line);
+  for (const ExplainedPart& part : p.explained)
+    if (!p.simulation.oversubscribed && (part.part == "peak" || part.s >= kShown * mean.step_s))
+      text +=
+          fmt::format("  {:<32}{:>10.4f} s {:>6.1f} %\n", part_text(part.part), part.s, 100 * part.s / mean.step_s);
+  for (const Axis axis : kAxes)
+    if (mean.hidden(axis) > 0 && !p.simulation.oversubscribed)
+      text += fmt::format("  {:<32}{:>10.4f} s\n", fmt::format("{} communication, hidden", name(axis)),
+                          mean.hidden(axis));
+  text +=
+      fmt::format("  {} of the largest rank, {} for a plan on a {}\n", format_bytes(p.memory_bytes),
+                  format_bytes(static_cast<int64_t>(p.profile.device.plannable_bytes())), p.profile.device.name);
+  text += what_if_text(p.outlook.what_if, step_s);
+  const std::vector<std::string> sentences = threshold_sentences(p.outlook);
+  if (!sentences.empty()) text += "what links would have to reach\n";
+  for (const std::string& sentence : sentences) text += fmt::format("  {}\n", sentence);
+  if (!p.simulation.not_measured.empty())
+    text +=
+        fmt::format("warning: {} has no costs of {}: they are guesses. measure_cluster --model measures them.\n",
+                    p.profile.name, fmt::join(p.simulation.not_measured, ", "));
+  if (!p.fits)
+    text += fmt::format(
+        "warning: the plan does not fit into the memory of {}. Recompute more (--recompute full), lower "
+        "--micro-batch, or spread the model over more ranks.\n",
+        p.profile.device.name);
+  return text;
+}
+
+nlohmann::ordered_json explained_json(const std::vector<ExplainedPart>& parts) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const ExplainedPart& part : parts) json.push_back({{"part", part.part}, {"s", part.s}});
+  return json;
+}
+
+nlohmann::ordered_json outlook_json(const Outlook& outlook) {
+  using Json = nlohmann::ordered_json;
+  const auto or_null = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
+  Json what_if = Json::array(), curves = Json::array(), thresholds = Json::array();
+  for (const WhatIf& one : outlook.what_if)
+    what_if.push_back({{"id", one.id},
+                       {"change", one.change},
+                       {"step_s", one.step_s},
+                       {"gain_s", one.gain_s},
+                       {"usd", or_null(one.usd)}});
+  for (const LinkCurve& curve : outlook.curves) {
+    Json points = Json::array(), markers = Json::array();
+    for (const LinkCurve::Point& point : curve.points)
+      points.push_back({{"gb_per_s", point.gb_per_s}, {"step_s", point.step_s}});
+    for (const auto& [words, gb_per_s] : curve.markers)
+      markers.push_back({{"name", words}, {"gb_per_s", gb_per_s}});
+    curves.push_back({{"links", curve.links},
+                      {"unit", curve.unit},
+                      {"now_gb_per_s", curve.now_gb_per_s},
+                      {"enough_gb_per_s", or_null(curve.enough_gb_per_s)},
+                      {"points", points},
+                      {"markers", markers}});
+  }
+  for (const LinkThreshold& threshold : outlook.thresholds)
+    thresholds.push_back(
+        {{"axis", name(threshold.axis)}, {"links", threshold.links}, {"gb_per_s", or_null(threshold.gb_per_s)}});
+  return {{"what_if", what_if},
+          {"link_curves", curves},
+          {"thresholds", thresholds},
+          {"link_sentences", threshold_sentences(outlook)}};
+}
+
+nlohmann::ordered_json prediction_json(const Prediction& p) {
+  nlohmann::ordered_json json, mean;
+  const double step_s = p.simulation.step_s;
+  for (const EventKind kind : kKinds) mean[fmt::format("{}_s", name(kind))] = p.simulation.mean[kind];
+  json["cluster"] = p.profile.name;
+  json["certainty"] = {
+      {"class", p.certainty.kind}, {"low_s", step_s * p.certainty.low}, {"high_s", step_s * p.certainty.high}};
+  json["fits"] = p.fits;
+  json["step_s"] = step_s;
+  json["mean"] = p.simulation.oversubscribed ? nlohmann::ordered_json(nullptr) : mean;
+  json["tokens_per_s"] = p.tokens_per_s;
+  json["mfu"] = p.mfu;
+  json["memory_bytes"] = p.memory_bytes;
+  json["answer"] = answer(p);
+  json["explain"] = p.simulation.oversubscribed ? nlohmann::ordered_json(nullptr) : explained_json(p.explained);
+  json.update(outlook_json(p.outlook));
+  return json;
+}
+
+}  // namespace trine

@@ -1,0 +1,323 @@
+#include "analysis/what_if.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <functional>
+
+#include "analysis/prediction.h"
+#include "analysis/simulated_costs.h"
+#include "base/error.h"
+#include "plan/config/layouts.h"
+
+namespace trine {
+namespace {
+
+constexpr double kWorthSaying = 0.005;  // of a step
+constexpr double kLargeCard_gib = 80;
+
+struct ProfileChange {
+  const char *id, *words;
+  std::function<bool(const Profile&, const Config&)> applies;
+  std::function<void(Profile&)> make;
+  std::optional<double> usd = {};
+};
+
+bool one_host(const Profile& profile, const Config& config) {
+  return config.mesh.num_ranks() <= static_cast<int>(profile.host.devices);
+}
+
+void scale_links(Profile& profile, double by) {
+  profile.device.link_gb_per_s *= by;
+  for (double* rate : {&profile.host.switch_gb_per_s, &profile.host.memory_gb_per_s, &profile.host.socket_gb_per_s,
+                       &profile.host.nvlink_gb_per_s})
+    *rate *= by;
+}
+
+void scale_network(Profile& profile, double by) { profile.network.nic_gb_per_s *= by; }
+
+// As the same RTX 4090s were measured without and with peer access.
+void give_peer_access(Profile& profile) {
+  const Profile before = load_profile("rtx4090"), after = load_profile("rtx4090-p2p");
+  profile.host.peer_access = 1;
+  profile.device.link_gb_per_s *= after.device.link_gb_per_s / before.device.link_gb_per_s;
+  profile.host.socket_gb_per_s *= after.host.socket_gb_per_s / before.host.socket_gb_per_s;
+  profile.collective.low_share *= after.collective.low_share / before.collective.low_share;
+}
+
+void give_nvlink(Profile& profile) {
+  const Profile a100 = load_profile("a100-80-sxm");
+  profile.host.nvlink_gb_per_s = a100.host.nvlink_gb_per_s, profile.host.nvlink_devices = profile.host.devices;
+  profile.host.peer_access = 1;
+  const double network = profile.collective.network_efficiency;
+  profile.collective = a100.collective;
+  profile.collective.network_efficiency = network;
+}
+
+std::vector<ProfileChange> device_changes() {
+  const auto several = [](const Profile&, const Config& c) { return c.mesh.num_ranks() > 1; };
+  const auto several_hosts = [](const Profile& p, const Config& c) { return !one_host(p, c); };
+  const auto always = [](const Profile&, const Config&) { return true; };
+  return {
+      {"links_x2", "links inside a host twice as fast", several, [](Profile& p) { scale_links(p, 2); }},
+      {"network_x2", "network between hosts twice as fast", several_hosts, [](Profile& p) { scale_network(p, 2); }},
+      {"all_links_x2", "links and network twice as fast", several_hosts,
+       [](Profile& p) { scale_links(p, 2), scale_network(p, 2); }},
+      {"links_free", "links and network without limit: no links at all can gain more", several,
+       [](Profile& p) { scale_links(p, 1000), scale_network(p, 1000), p.host.peer_access = 1; }},
+      {"p2p", "peer access (P2P): a driver that lets cards read each other's memory",
+       [](const Profile& p, const Config& c) {
+         return c.mesh.num_ranks() > 1 && p.host.peer_access == 0 && p.host.nvlink_devices < 2;
+       },
+       give_peer_access, 0.0},
+      {"links_a100", "NVLink as in an A100 SXM host",
+       [](const Profile& p, const Config& c) {
+         return c.mesh.num_ranks() > 1 && p.host.nvlink_devices < p.host.devices;
+       },
+       give_nvlink},
+      {"f16_accumulation", "products that add in f16 (no use in training: gradients lose their small parts)",
+       [](const Profile& p, const Config&) { return p.device.f16_accumulate_tflops > p.device.bf16_tflops; },
+       [](Profile& p) { p.device.bf16_tflops = p.device.fp16_tflops = p.device.f16_accumulate_tflops; }},
+      {"peak_x2", "arithmetic twice as fast", always,
+       [](Profile& p) {
+         for (double* peak : {&p.device.bf16_tflops, &p.device.fp16_tflops, &p.device.f32_tflops}) *peak *= 2;
+       }},
+      {"memory_x2", "device memory twice as fast", always, [](Profile& p) { p.device.memory_gb_per_s *= 2; }},
+      {"host_x2", "a host that launches twice as fast", always, [](Profile& p) { p.device.host_us /= 2; }},
+  };
+}
+
+std::vector<ProfileChange> core_changes() {
+  const auto several = [](const Profile&, const Config& c) { return c.mesh.num_ranks() > 1; };
+  const auto always = [](const Profile&, const Config&) { return true; };
+  return {
+      {"peak_x2", "cores that compute twice as fast", always,
+       [](Profile& p) {
+         for (CpuOpCost& op : p.cpu.ops)
+           if (!op.by_bytes) {
+             op.giga_per_s *= 2;
+             for (CpuOpCost::Shape& shape : op.shapes) shape.us /= 2;
+           }
+       }},
+      {"memory_x2", "memory twice as fast", always,
+       [](Profile& p) {
+         p.cpu.stream_gb_per_s *= 2, p.cpu.stream_all_gb_per_s *= 2;
+         for (CpuOpCost& op : p.cpu.ops)
+           if (op.by_bytes) {
+             op.giga_per_s *= 2;
+             for (CpuOpCost::Shape& shape : op.shapes) shape.us /= 2;
+           }
+       }},
+      {"all_links_x2", "exchanges between ranks twice as fast", several,
+       [](Profile& p) {
+         for (CpuTransferCost& transfer : p.cpu.transfers)
+           for (CpuTransferCost::Point& point : transfer.points) point.us /= 2;
+       }},
+      {"host_x2", "threads that wake and post twice as fast", always,
+       [](Profile& p) { p.cpu.wake_us /= 2, p.cpu.post_us /= 2, p.cpu.step_us /= 2; }},
+  };
+}
+
+class Changes {
+ public:
+  Changes(const Plan& plan, const Profile& profile, double step_s)
+      : plan_(plan), profile_(profile), step_s_(step_s), options_{slow_ranks_of(plan.config)} {}
+
+  void of_profile() {
+    for (const ProfileChange& change : profile_.is_cpu() ? core_changes() : device_changes()) {
+      if (!change.applies(profile_, plan_.config)) continue;
+      Profile changed = profile_;
+      change.make(changed);
+      add(change.id, change.words, simulate(plan_, changed, options_).step_s, change.usd);
+    }
+  }
+
+  // Less recomputation, from none on: the first that fits the card, and one of 80 GiB where that does less.
+  void recompute_less() {
+    const Config& config = plan_.config;
+    if (config.recompute.kind == Recompute::Kind::kNone) return;
+    Profile large = profile_;
+    large.device.memory_gib = std::max(large.device.memory_gib, kLargeCard_gib);
+    bool on_large = false;
+    for (const Recompute::Kind kind : {Recompute::Kind::kNone, Recompute::Kind::kSelective}) {
+      if (kind == config.recompute.kind) return;
+      Config other = config;
+      other.recompute = {.kind = kind};
+      const Plan plan = build_plan(other);
+      const bool here = fits(plan, profile_);
+      if (!here && (on_large || profile_.is_cpu() || !fits(plan, large))) continue;
+      on_large |= !here;
+      const bool none = kind == Recompute::Kind::kNone;
+      const std::string how = none ? "--recompute none" : "--recompute selective";
+      add(fmt::format("recompute_{}{}", none ? "none" : "selective", here ? "" : "_80gib"),
+          here ? how + ", which fits" : "80 GiB of memory, and then " + how,
+          simulate(plan, profile_, options_).step_s, here ? std::optional(0.0) : std::nullopt);
+      if (here) return;
+    }
+  }
+
+  void other_schedules() {
+    const Config& config = plan_.config;
+    if (config.mesh.pp < 2) return;
+    const auto one = [&](ScheduleKind kind, int vpp, const char* id, const std::string& words) {
+      Config other = config;
+      other.schedule = kind, other.vpp = vpp;
+      if (kind != config.schedule || vpp != config.vpp) of_setting(other, id, words, 1);
+    };
+    one(ScheduleKind::k1F1B, 1, "schedule_1f1b", "--schedule 1f1b");
+    one(ScheduleKind::kZeroBubble, 1, "schedule_zero_bubble", "--schedule zero-bubble");
+    one(ScheduleKind::kInterleaved, 2, "schedule_interleaved_2", "--schedule interleaved --vpp 2");
+    one(ScheduleKind::kInterleaved, 4, "schedule_interleaved_4", "--schedule interleaved --vpp 4");
+  }
+
+  void more_microbatches() {
+    Config other = plan_.config;
+    other.global_batch *= 2;
+    of_setting(other, "microbatches_x2",
+               fmt::format("twice the microbatches: --global-batch {} (time of as many tokens as now)",
+                           other.global_batch),
+               2);
+  }
+
+  std::vector<WhatIf> most_first() {
+    std::erase_if(list_, [&](const WhatIf& one) { return one.gain_s < kWorthSaying * step_s_; });
+    std::ranges::stable_sort(list_, std::greater(), &WhatIf::gain_s);
+    return std::move(list_);
+  }
+
+ private:
+  void add(std::string id, std::string words, double step_s, std::optional<double> usd) {
+    list_.push_back({.id = std::move(id),
+                     .change = std::move(words),
+                     .step_s = step_s,
+                     .gain_s = step_s_ - step_s,
+                     .usd = usd});
+  }
+
+  static double bytes_of(const Plan& plan) {
+    int64_t most = 0;
+    for (const StagePlan& stage : plan.stages) most = std::max(most, stage.memory.total_bytes());
+    return static_cast<double>(most);
+  }
+  static bool fits(const Plan& plan, const Profile& profile) {
+    const int ranks = profile.is_cpu() ? cpu_layout(plan.config, profile.cpu).ranks_a_host : 1;
+    return bytes_of(plan) * ranks <= profile.device.plannable_bytes();
+  }
+
+  // `times` as many tokens as now. Settings that are no layout, or do not fit, are no offer.
+  void of_setting(const Config& config, const char* id, const std::string& words, double times) {
+    Problems problems;
+    validate_layout(config, config.mesh.num_ranks(), problems);
+    if (!problems.empty()) return;
+    const Plan plan = build_plan(config);
+    if (fits(plan, profile_)) add(id, words, simulate(plan, profile_, options_).step_s / times, 0.0);
+  }
+
+  const Plan& plan_;
+  const Profile& profile_;
+  const double step_s_;
+  const SimulationOptions options_;
+  std::vector<WhatIf> list_;
+};
+
+constexpr int kHalvings = 1, kDoublings = 6;
+constexpr double kStillGains = 0.02, kExposedEnough = 0.01;  // of a step
+
+// Where a value that falls with the bandwidth is small: between two points as the logarithm goes. None if it never is.
+std::optional<double> first_below(const LinkCurve& curve,
+                                  const std::function<double(const LinkCurve::Point&)>& value) {
+  const LinkCurve::Point* before = nullptr;
+  for (const LinkCurve::Point& point : curve.points) {
+    const double v = value(point);
+    if (v <= 0) {
+      if (!before) return point.gb_per_s;
+      const double above = value(*before), share = above / (above - v);
+      return before->gb_per_s * std::pow(point.gb_per_s / before->gb_per_s, share);
+    }
+    before = &point;
+  }
+  return std::nullopt;
+}
+
+LinkCurve curve_of(const Plan& plan, const Profile& profile, void (*scale)(Profile&, double), LinkCurve curve) {
+  const SimulationOptions options{slow_ranks_of(plan.config)};
+  for (int k = -kHalvings; k <= kDoublings; ++k) {
+    Profile changed = profile;
+    const double by = std::exp2(k);
+    scale(changed, by);
+    const Simulation simulation = simulate(plan, changed, options);
+    LinkCurve::Point& point = curve.points.emplace_back();
+    point.gb_per_s = curve.now_gb_per_s * by, point.step_s = simulation.step_s;
+    for (size_t axis = 0; axis < kAxes.size(); ++axis) point.exposed_s[axis] = simulation.mean[kCommKinds[axis]];
+  }
+  const double least_s = curve.points.back().step_s;
+  curve.enough_gb_per_s =
+      first_below(curve, [&](const LinkCurve::Point& p) { return p.step_s - (1 + kStillGains) * least_s; });
+  return curve;
+}
+
+double link_of(const Profile& profile) {
+  return profile.host.nvlink_devices > 1 ? profile.host.nvlink_gb_per_s : profile.device.link_gb_per_s;
+}
+double network_of(const Profile& profile) { return profile.network.nics * profile.network.nic_gb_per_s; }
+
+}  // namespace
+
+std::vector<WhatIf> what_if(const Plan& plan, const Profile& profile, double step_s) {
+  Changes changes(plan, profile, step_s);
+  changes.of_profile();
+  changes.recompute_less();
+  changes.other_schedules();
+  changes.more_microbatches();
+  return changes.most_first();
+}
+
+std::vector<LinkCurve> link_curves(const Plan& plan, const Profile& profile) {
+  std::vector<LinkCurve> curves;
+  if (profile.is_cpu() || plan.config.mesh.num_ranks() < 2) return curves;
+  LinkCurve inside{.links = "inside a host", .unit = "a card and direction", .now_gb_per_s = link_of(profile)};
+  for (const auto& [words, name] : {std::pair{"RTX 4090", "rtx4090"},
+                                    {"with P2P", "rtx4090-p2p"},
+                                    {"NVLink bridge", "rtx3090-nvlink"},
+                                    {"A100", "a100-80-sxm"},
+                                    {"H100", "h100-sxm"}})
+    inside.markers.emplace_back(words, link_of(load_profile(name)));
+  curves.push_back(curve_of(plan, profile, scale_links, std::move(inside)));
+  if (one_host(profile, plan.config)) return curves;
+  LinkCurve between{.links = "between hosts", .unit = "a host and direction", .now_gb_per_s = network_of(profile)};
+  for (const auto& [words, name] :
+       {std::pair{"one NIC of 100 Gb/s", "rtx4090"}, {"eight of 200 Gb/s", "rtx4090-8x200g"}, {"H100", "h100-sxm"}})
+    between.markers.emplace_back(words, network_of(load_profile(name)));
+  curves.push_back(curve_of(plan, profile, scale_network, std::move(between)));
+  return curves;
+}
+
+std::vector<LinkThreshold> thresholds(const std::vector<LinkCurve>& curves) {
+  std::vector<LinkThreshold> found;
+  for (size_t axis = 0; axis < kAxes.size(); ++axis) {
+    const LinkCurve* best = nullptr;
+    double least = 0;
+    for (const LinkCurve& curve : curves) {
+      const LinkCurve::Point& now = curve.points[kHalvings];
+      if (now.exposed_s[axis] < kStillGains * now.step_s) continue;
+      const double left = curve.points.back().exposed_s[axis];
+      if (!best || left < least) best = &curve, least = left;
+    }
+    if (!best) continue;
+    found.push_back(
+        {kAxes[axis], best->links,
+         first_below(*best,
+                     [&](const LinkCurve::Point& p) { return p.exposed_s[axis] - kExposedEnough * p.step_s; }),
+         best->points.back().gb_per_s});
+  }
+  return found;
+}
+
+Outlook outlook(const Plan& plan, const Profile& profile, double step_s) {
+  Outlook outlook{
+      .what_if = what_if(plan, profile, step_s), .curves = link_curves(plan, profile), .thresholds = {}};
+  outlook.thresholds = thresholds(outlook.curves);
+  return outlook;
+}
+
+}  // namespace trine
