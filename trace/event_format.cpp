@@ -95,7 +95,6 @@ std::string EventFormat::header() const {
                       {"ranks", ranks}});
   }
   const Json distributed = {{"backend", header_.backend},
-                            {"rank", header_.rank},
                             {"world_size", mesh.num_ranks()},
                             {"pg_count", groups.size()},
                             {"pg_config", groups},
@@ -109,11 +108,13 @@ std::string EventFormat::header() const {
                     {"mesh", {{"pp", mesh.pp}, {"dp", mesh.dp}, {"tp", mesh.tp}}},
                     {"host", header_.host},
                     {"nodes", nodes}};
+  // "rank": 3 with the space, as Python's json writes it: Holistic Trace Analysis looks for this text.
   std::string text = fmt::format(
-      "{{\"schemaVersion\": 1,\n\"distributedInfo\": {},\n\"deviceProperties\": [{{\"id\": {}, \"name\": {}}}],\n"
+      "{{\"schemaVersion\": 1,\n\"distributedInfo\": {{\"rank\": {}, {},\n\"deviceProperties\": [{{\"id\": {}, \"name\": {}}}],\n"
       "\"displayTimeUnit\": \"ms\",\n\"baseTimeNanoseconds\": {},\n\"host_name\": {},\n\"trine\": {},\n"
       "\"traceEvents\": [\n",
-      dump(distributed), header_.rank, dump(header_.device), header_.origin_unix_ns, dump(header_.host), dump(own));
+      header_.rank, dump(distributed).substr(1), header_.rank, dump(header_.device), header_.origin_unix_ns,
+      dump(header_.host), dump(own));
   return text + rows();
 }
 

@@ -8,6 +8,7 @@ import collections
 import gzip
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,8 @@ class Kineto(unittest.TestCase):
                         "--layers", "4", "--hidden", "64", "--heads", "4", "--kv-heads", "2", "--ffn", "128", "--vocab", "259",
                         "--seq", "64", "--global-batch", "8", "--micro-batch", "1", "--threads", "1", "--out",
                         folder / "run"], check=True, capture_output=True)
-        cls.traces = [json.load(gzip.open(path)) for path in sorted((folder / "run/trace").glob("*.gz"))]
+        cls.texts = [gzip.open(path, "rt").read() for path in sorted((folder / "run/trace").glob("*.gz"))]
+        cls.traces = [json.loads(text) for text in cls.texts]
         subprocess.run([BIN / "trace_report", folder / "run", "--merge", folder / "all.json.gz"], check=True,
                        capture_output=True)
         cls.merged = json.load(gzip.open(folder / "all.json.gz"))
@@ -39,6 +41,8 @@ class Kineto(unittest.TestCase):
 
     def test_header(self):
         self.assertEqual(len(self.traces), 8)
+        for rank, text in enumerate(self.texts):  # Holistic Trace Analysis searches for the first such text
+            self.assertEqual(int(re.search(r'"rank":\s+(\d+)', text)[1]), rank)
         for rank, trace in enumerate(self.traces):
             info = trace["distributedInfo"]
             self.assertEqual((info["rank"], info["world_size"]), (rank, 8))
