@@ -171,9 +171,9 @@ TEST_F(TraceReport, ASlowLink) {
 
 TEST_F(TraceReport, SlowData) {
   prepare();
-  const Ran ran = in_folder("export LD_PRELOAD=" TRINE_FAULTS
-                            " TRINE_FAULT=read:1:delay:on TRINE_FAULT_IN=text-train.bin; " +
-                            mpirun(2) + kTrain + "--steps 4 --tp 2");
+  const Ran ran =
+      in_folder("export LD_PRELOAD=" TRINE_FAULTS " TRINE_FAULT=read:1:delay:on TRINE_FAULT_IN=text-train.bin; " +
+                mpirun(2) + kTrain + "--steps 4 --tp 2");
   ASSERT_EQ(ran.code, 0) << ran.text;
   const nlohmann::json finding = report("--steps 2:")["findings"][0];
   EXPECT_EQ(finding["kind"], "data") << finding;
