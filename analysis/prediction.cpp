@@ -60,6 +60,8 @@ Prediction predict(const Plan& plan) {
   const double step_s = prediction.simulation.step_s;
   prediction.tokens_per_s = static_cast<double>(plan.config.tokens_per_step()) / step_s;
   prediction.mfu = mfu(plan.config, profile, step_s);
+  const int num_ranks = plan.config.mesh.num_ranks();
+  prediction.peak_flops = profile.peak_flops(plan.config.dtype, num_ranks, plan.config.threads) / num_ranks;
   prediction.explained = explain(prediction.simulation.mean, prediction.mfu * step_s);
   return prediction;
 }

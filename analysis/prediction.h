@@ -20,6 +20,7 @@ struct Prediction {
   int64_t memory_bytes = 0;  // of the plan of the largest rank
   bool fits = false;         // in what the device leaves to a plan
   double tokens_per_s = 0, mfu = 0;
+  double peak_flops = 0;                 // per second, of a rank: what the MFU is a share of
   std::vector<ExplainedPart> explained;  // sums to the step
   Outlook outlook;                       // empty until somebody asks for it, see what_if.h
 };

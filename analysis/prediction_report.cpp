@@ -206,6 +206,8 @@ nlohmann::ordered_json prediction_json(const Prediction& p) {
   json["mean"] = p.simulation.oversubscribed ? nlohmann::ordered_json(nullptr) : mean;
   json["tokens_per_s"] = p.tokens_per_s;
   json["mfu"] = p.mfu;
+  json["peak_tflops"] = p.peak_flops * 1e-12;
+  json["peak_source"] = p.profile.name;
   json["memory_bytes"] = p.memory_bytes;
   json["answer"] = answer(p);
   json["explain"] = p.simulation.oversubscribed ? nlohmann::ordered_json(nullptr) : explained_json(p.explained);

@@ -515,9 +515,8 @@ PredictionCertainty certainty_of(const Profile& profile, const Simulation& simul
 }
 
 double mfu(const Config& config, const Profile& profile, double step_s) {
-  const int cores = profile.is_cpu() ? config.threads : 1;  // of a rank: the profile's device is one
   return model_flops_per_token(config.model, config.seq) * static_cast<double>(config.tokens_per_step()) /
-         (step_s * profile.device.peak_flops(config.dtype) * config.mesh.num_ranks() * cores);
+         (step_s * profile.peak_flops(config.dtype, config.mesh.num_ranks(), config.threads));
 }
 
 }  // namespace trine

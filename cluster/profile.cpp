@@ -234,6 +234,11 @@ double DeviceProfile::peak_flops(DType dtype) const {
   return 1e12 * (dtype == DType::kBF16 ? bf16_tflops : dtype == DType::kF16 ? fp16_tflops : f32_tflops);
 }
 
+double Profile::peak_flops(DType dtype, int ranks, int threads) const {
+  const double one = device.peak_flops(dtype), busy = static_cast<double>(ranks) * threads;
+  return is_cpu() ? one * std::min(busy, cpu.cores * std::max(1.0, cpu.hosts)) : one * ranks;
+}
+
 double DeviceProfile::plannable_bytes() const { return (memory_gib - reserved_gib) * 0x1p30; }
 
 std::vector<std::string> built_in_profiles() {

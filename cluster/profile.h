@@ -78,6 +78,8 @@ struct Profile {
   std::map<std::string, Provenance, std::less<>> sources;  // by path: "device.memory_gib"
 
   bool is_cpu() const { return cpu.cores > 0; }
+  // Of all devices of a job, per second: a GPU for each rank, or the cores that its ranks' threads keep busy.
+  double peak_flops(DType dtype, int ranks, int threads) const;
   bool operator==(const Profile&) const = default;
 };
 

@@ -31,6 +31,8 @@
 #include "runtime/job/agreement.h"
 #include "runtime/job/connection.h"
 #include "runtime/job/run_start.h"
+#include "runtime/measure/doctor.h"
+#include "runtime/training/job_peak.h"
 #include "runtime/training/saver.h"
 #include "runtime/training/trainer.h"
 
@@ -112,6 +114,19 @@ struct Surroundings {
   StatusWriter* status() { return watch ? &*watch->status : nullptr; }
 };
 
+// What MFU will be a share of; only the first rank prints any.
+std::optional<JobPeak> told_peak(const Config& config, const RunFolder& folder, const std::string& device,
+                                 Log& log) {
+  const FoundPeak found = find_peak(config, folder.path(), device, cpu_name());
+  if (!found.warning.empty()) log.warn(found.warning);
+  if (found.peak)
+    log.info(
+        fmt::format("peak   {:.3g} TFLOP/s per rank ({}); MFU is the share of it that the model's arithmetic "
+                    "takes",
+                    found.peak->flops_per_s * 1e-12, found.peak->source));
+  return found.peak;
+}
+
 ExitCode train(Trainer& trainer, const Plan& plan, Surroundings& around, Communicator* world, StopSignal& stop,
                Log& log) {
   const RunFolder& folder = around.run->folder();
@@ -120,8 +135,9 @@ ExitCode train(Trainer& trainer, const Plan& plan, Surroundings& around, Communi
   if (first) log.open(folder.log());
   log.info(fmt::format("run    {}", folder.path().string()));
   if (first) stop.watch_file(folder.stop_file());
-  const MetricsHeader header{version_number(), version_commit(), plan.config.mesh, plan.config.model_name,
-                             parameter_count(plan.config.model)};
+  MetricsHeader header{version_number(), version_commit(), plan.config.mesh, plan.config.model_name,
+                       parameter_count(plan.config.model)};
+  if (first) header.peak = told_peak(plan.config, folder, trainer.device(), log);
   const TrainingEnd end = trainer.train(folder, header, &stop, around.status());
   if (first) stop.hold();
   if (!end.stop_reason.empty())

@@ -188,8 +188,8 @@ struct Config {
   bool dry_run = false;
   bool json = false;  // of a dry run
   std::optional<int> planned_ranks;
-  // Of a cluster that is not here: a built-in profile's name or a file (cluster/profile.h), numbers of it that are
-  // changed ("device.memory_gib=80"), and ranks that are slower than others ("3:1.5").
+  // Of a dry run, a cluster that is not here; of a run, the one it is on, for its peak: a built-in profile's name or
+  // a file (cluster/profile.h). Numbers of it that are changed ("device.memory_gib=80"), and ranks that are slower than others ("3:1.5").
   std::string cluster;
   std::vector<std::string> cluster_changes;
   std::vector<std::string> slow_ranks;
@@ -223,7 +223,7 @@ struct LaunchInfo {
   int ranks_on_host = 1;  // on this machine
   int cores = 1;          // that this machine lets us use
   std::string time;       // names the run folder: "20250131-235959"
-  ClusterCores cluster;   // of --cluster
+  ClusterCores cluster;   // of --cluster, in a dry run
 };
 
 // Adds every problem of the configuration itself; files are not opened. `num_ranks` counts --local-ranks.

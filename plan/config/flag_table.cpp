@@ -199,7 +199,9 @@ std::vector<Flag> make_table() {
   add("json", {}, "", "what --dry-run finds, as JSON", FIELD(json));
   add("ranks", {}, "N", "plan for so many ranks, with --dry-run", FIELD(planned_ranks));
   add("cluster", {}, "NAME|FILE",
-      "predict the step on this cluster, with --dry-run (plan_llama clusters lists them)", FIELD(cluster));
+      "predict the step on this cluster, with --dry-run (plan_llama clusters lists them); of a run, whose peak MFU "
+      "is a share of",
+      FIELD(cluster));
   add("set", {}, "NUMBER=VALUE...", "change a number of the cluster, such as device.memory_gib=80",
       FIELD(cluster_changes));
   add("slow", {}, "RANK:FACTOR...", "ranks of the cluster whose kernels take longer", FIELD(slow_ranks));

@@ -106,9 +106,9 @@ void derive(const GivenFlags& given, const LaunchInfo& launch, const TrainingDef
   unless("sp", config.sequence_parallel, config.tp > 1);
   unless("zero", config.zero, config.mesh.dp > 1 ? 1 : 0);
   int ranks_on_host = std::max(1, launch.ranks_on_host) * std::max(1, config.local_ranks), cores = launch.cores;
-  if (const ClusterCores& cluster = launch.cluster; cluster.cores > 0)
+  if (const ClusterCores& cluster = launch.cluster; cluster.cores > 0 && config.dry_run)
     cores = cluster.cores, ranks_on_host = static_cast<int>(div_up(num_ranks, std::max(1, cluster.hosts)));
-  else if (!config.cluster.empty())
+  else if (!config.cluster.empty() && config.dry_run)
     unless("device", config.device, DeviceKind::kCuda);
   unless("threads", config.threads, std::max(1, cores / ranks_on_host));
   unless("out", config.out, config.looks_only() ? "." : default_out(config.model_name, launch.time));
@@ -158,6 +158,13 @@ Config resolve(const GivenFlags& given, const LaunchInfo& launch) {
         "--local-ranks {} within {} ranks of a launcher: ranks are threads of one process, or processes of "
         "mpirun or srun. Leave out --local-ranks, or the launcher.",
         config.local_ranks, launch.num_ranks);
+  const bool on_gpu = config.device == DeviceKind::kCuda, on_cpu = config.device == DeviceKind::kCpu;
+  const bool of_cpus = launch.cluster.cores > 0;
+  if (!config.looks_only() && !config.cluster.empty() && (of_cpus ? on_gpu : on_cpu))
+    problems.add("flags",
+                 "--cluster {} has {}, but --device is {}, and a run's MFU is a share of its own cluster's peak. "
+                 "Leave it out, or add --dry-run to predict.",
+                 config.cluster, of_cpus ? "CPUs" : "GPUs", name(config.device));
   validate(config, num_ranks, problems);
   problems.throw_if_any();
   return config;

@@ -76,7 +76,6 @@ void validate_parallelism(const Config& c, Problems& problems) {
   check.count("--zero", c.zero, 0, 1);
   if (c.planned_ranks) check.count("--ranks", *c.planned_ranks, 1, kMaxRanks);
   const bool predicts = c.dry_run && !c.cluster.empty();
-  if (!c.cluster.empty() && !c.dry_run) problems.add("flags", "--cluster predicts. Add --dry-run.");
   for (const auto& [flag, given] :
        {std::pair{"--set", !c.cluster_changes.empty()}, std::pair{"--slow", !c.slow_ranks.empty()},
         std::pair{"--predict-trace", !c.predict_trace.empty()}})

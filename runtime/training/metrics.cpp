@@ -91,13 +91,14 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& path, const MetricsHea
   if (!tensorboard.empty()) events_.emplace(tensorboard, resumed_step);
   if (file_.size() > 0) return;
   const Mesh& mesh = header.layout;
-  unwritten_header_ = Json{{"version", header.version},
-                           {"commit", header.commit},
-                           {"layout", {{"pp", mesh.pp}, {"dp", mesh.dp}, {"tp", mesh.tp}}},
-                           {"model", header.model},
-                           {"parameters", header.num_parameters}}
-                          .dump() +
-                      "\n";
+  Json line = {{"version", header.version},
+               {"commit", header.commit},
+               {"layout", {{"pp", mesh.pp}, {"dp", mesh.dp}, {"tp", mesh.tp}}},
+               {"model", header.model},
+               {"parameters", header.num_parameters}};
+  if (header.peak)
+    line["peak_tflops"] = header.peak->flops_per_s * 1e-12, line["peak_source"] = header.peak->source;
+  unwritten_header_ = line.dump() + "\n";
   write_text("");
 }
 

@@ -11,6 +11,7 @@
 #include "base/mesh.h"
 #include "base/output_file.h"
 #include "runtime/training/event_file.h"
+#include "runtime/training/job_peak.h"
 #include "trace/accounting.h"
 
 namespace trine {
@@ -20,6 +21,7 @@ struct MetricsHeader {
   Mesh layout;
   std::string model;
   int64_t num_parameters = 0;
+  std::optional<JobPeak> peak = {};  // what the MFU is a share of
 };
 
 struct StepMetrics {
@@ -29,8 +31,8 @@ struct StepMetrics {
   double lr = 0;
   int64_t tokens = 0;  // so far
   double tokens_per_s = 0;
-  double tflops = 0;          // per rank, model FLOPs
-  std::optional<double> mfu;  // 0 to 1, where the device's peak is known or measured
+  double tflops = 0;               // per rank, model FLOPs
+  std::optional<double> mfu = {};  // 0 to 1, where the device's peak is known or measured
   int64_t memory_peak_bytes = 0;
   double loss_scale = 1;
   bool skipped = false;    // not applied, because something was not finite

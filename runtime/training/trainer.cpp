@@ -251,7 +251,8 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
     const bool out_of_time =
         config_.time_limit_s && static_cast<double>(now_ns() - start_ns) * 1e-9 >= *config_.time_limit_s;
     bool stop_now = rank() == 0 && !last && (out_of_time || (stop != nullptr && stop->stop_requested()));
-    const StepMetrics now = run_step(step - 1, stop_now, status);
+    StepMetrics now = run_step(step - 1, stop_now, status);
+    if (header.peak) now.mfu = now.tflops * 1e12 / header.peak->flops_per_s;
     summary.add(now.time);
     if (metrics) {
       metrics->write(now);
@@ -359,7 +360,6 @@ StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
                       .grad_norm = skipped ? std::nullopt : std::optional(result.grad_norm),
                       .lr = static_cast<double>(host.lr),
                       .tokens = tokens_,
-                      .mfu = std::nullopt,
                       .memory_peak_bytes = memory_in_use(*backend_),
                       .loss_scale = scale,
                       .skipped = skipped,

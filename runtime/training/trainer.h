@@ -57,6 +57,7 @@ class Trainer {
   double validate();
   bool has_validation() const { return valid_ != nullptr; }
   Executor& executor() { return *executor_; }
+  std::string device() const { return backend_->describe(); }  // once it is prepared
 
  private:
   Communicator* world() { return lanes_ ? &lanes_->world()[Group::kWorld] : nullptr; }

@@ -26,6 +26,25 @@ TEST_F(MeasureCluster, WritesAProfileThatPredictsARun) {
   EXPECT_EQ(json["certainty"]["class"], "calibrated") << predicted.text;
   EXPECT_TRUE(json["fits"].get<bool>());
   EXPECT_GT(json["mean"]["compute_s"].get<double>(), 0.5 * json["step_s"].get<double>());
+
+  // A run beside it says which share of the peak its model takes, and whose peak that is.
+  prepare("");
+  const Ran trained = in_folder(std::string(kSmall) + "--steps 2 --local-ranks 2 --tp 2");
+  ASSERT_EQ(trained.code, 0) << trained.text;
+  EXPECT_THAT(trained.text, HasSubstr("(measured.json)"));
+  EXPECT_THAT(trained.text, HasSubstr("MFU "));
+  std::ifstream metrics(folder_ / "out" / "metrics.jsonl");
+  std::string header, line;
+  std::getline(metrics, header), std::getline(metrics, line);
+  const auto peak = nlohmann::json::parse(header), step = nlohmann::json::parse(line);
+  EXPECT_EQ(peak["peak_source"], "measured.json");
+  EXPECT_NEAR(step["mfu"].get<double>(), step["tflops"].get<double>() / peak["peak_tflops"].get<double>(), 1e-9);
+}
+
+TEST_F(MeasureCluster, ARunHasItsOwnClustersPeak) {
+  const Ran other = in_folder("train_llama --steps 2 --cluster rtx4090");
+  EXPECT_EQ(other.code, 2);
+  EXPECT_THAT(other.text, HasSubstr("--cluster rtx4090 has GPUs, but --device is cpu"));
 }
 
 TEST_F(MeasureCluster, MistakesAreConfigurationErrors) {

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Steps of this machine beside what train_llama --dry-run --cluster predicts for them from measure_cluster.
+
+Measures the machine (or takes --profile FILE), then for each layout runs train_llama and predicts the same run. The step
+is the mean of those up to 1.15 times the first decile, as in measure_cluster: others on the machine only ever make one
+longer. Per row: measured and predicted step and the error; how far predicted categories are from measured ones, in
+points of the step (communication that is exposed, bubble, wait, compute); the resident bytes of the largest rank's arena
+beside the plan's. A row is marked * and left out of the means where other processes took more than --foreign of the
+cores' time.
+
+Goals, on a quiet machine: step 3 % mean and 8 % worst, exposed communication and bubble 1 point, memory 3 %.
+
+Usage: bench/predict/own_runs.py [--bin build/bin] [--profile FILE] [--model tiny,bench-s] [--only TEXT] [--seconds 6]
+                                 [--rounds 2] [--json FILE]
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_WAIT_POLICY="passive")
+GLOBAL_BATCH = 24
+CATEGORIES = {"comm": ("comm_tp_s", "comm_pp_s", "comm_dp_s"), "bubble": ("bubble_s",), "wait": ("wait_s",),
+              "compute": ("compute_s", "recompute_s", "optimizer_s")}
+
+
+def layouts():
+    """Name, ranks, flags."""
+    pairs = [("1 rank", 1, []), ("dp 2", 2, []), ("tp 2", 2, ["--tp", "2"]), ("pp 2 1f1b", 2, ["--pp", "2"])]
+    rows = [(f"{name}, micro-batch {n}", ranks, [*flags, "--micro-batch", str(n)])
+            for name, ranks, flags in pairs for n in (1, 2, 3, 4)]
+    for schedule in ("gpipe", "interleaved", "zero-bubble"):
+        vpp = ["--vpp", "2"] if schedule == "interleaved" else []
+        rows += [(f"pp 2 {schedule}, micro-batch {n}", 2,
+                  ["--pp", "2", "--schedule", schedule, *vpp, "--micro-batch", str(n)]) for n in (2, 4)]
+    for name, ranks, flags in pairs:
+        rows += [(f"{name}, recompute {kind}", ranks, [*flags, "--micro-batch", "2", "--recompute", kind])
+                 for kind in ("selective", "full")]
+    return [row for row in rows if not (row[0].startswith("dp 2") and GLOBAL_BATCH // 2 % int(row[2][-1] if
+            row[2][-1].isdigit() else 2))]
+
+
+def quiet(samples):
+    """Indices of the samples up to 1.15 times the first decile."""
+    decile = sorted(samples)[len(samples) // 10]
+    return [i for i, sample in enumerate(samples) if sample <= 1.15 * decile]
+
+
+def cpu_seconds():
+    """Of all processes, and of those this script has waited for."""
+    fields = list(map(int, open("/proc/stat").readline().split()[1:]))
+    own = os.times()
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK"), own.children_user + own.children_system
+
+
+def arena_bytes(folder, planned):
+    """The resident bytes of an arena of so many planned ones, over the processes of a run: the mapping of whole huge
+    pages of just that size, and what its last bytes take in the mapping behind it."""
+    huge, most = 2 << 20, 0
+    whole, rest = planned // huge * huge, planned % huge
+    for process in pathlib.Path("/proc").iterdir():
+        try:
+            if not process.name.isdigit() or folder not in (process / "cmdline").read_text():
+                continue
+            found = []  # [begin, end, resident bytes]
+            for line in open(process / "smaps"):
+                words = line.split()
+                if "-" in words[0]:
+                    found.append([*(int(word, 16) for word in words[0].split("-")), 0])
+                elif words[0] == "Rss:":
+                    found[-1][2] = int(words[1]) * 1024
+            for arena, behind in zip(found, found[1:]):
+                if arena[1] - arena[0] == whole:
+                    most = max(most, arena[2] + (min(behind[2], rest) if behind[0] == arena[1] else 0))
+        except (OSError, IndexError):
+            continue  # it has ended
+    return most
+
+
+def run(program, ranks, flags, planned):
+    """The lines of metrics.jsonl after two steps, the arena's resident bytes, the share of the cores others took."""
+    with tempfile.TemporaryDirectory() as folder:
+        # --bind-to none: lane threads of a rank may run on a core that is idle, as predicted.
+        launch = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks)] if ranks > 1 else []
+        command = [*launch, program, *flags, "--quiet", "--trace", "off", "--tensorboard", "off",
+                   "--valid-fraction", "0", "--out", f"{folder}/run"]
+        before, begin, resident = cpu_seconds(), time.time(), 0
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        while process.poll() is None:
+            resident = max(resident, arena_bytes(folder, planned))
+            time.sleep(0.5)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+        after = cpu_seconds()
+        foreign = (after[0] - before[0] - (after[1] - before[1])) / ((time.time() - begin) * os.cpu_count())
+        lines = [json.loads(line) for line in open(f"{folder}/run/metrics.jsonl")]
+    return [line for line in lines if line.get("step", 0) > 2 and "step_s" in line], resident, foreign
+
+
+def predict(program, ranks, flags, profile):
+    command = [program, "--dry-run", "--json", "--cluster", profile, "--ranks", str(ranks), *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def compare(program, model, layout, profile, options):
+    name, ranks, flags = layout
+    flags = ["--model", model, "--global-batch", str(GLOBAL_BATCH), "--threads", "1", *flags]
+    found = predict(program, ranks, flags, profile)
+    predicted = found["predicted"]
+    steps = max(8, min(400, int(options.seconds / predicted["step_s"])))
+    lines, resident, foreign = [], 0, []
+    for _ in range(options.rounds):
+        more, bytes_now, others = run(program, ranks, [*flags, "--steps", str(steps + 2)], predicted["memory_bytes"])
+        lines, resident = lines + more, max(resident, bytes_now)
+        foreign.append(others)
+    kept = [lines[i] for i in quiet([line["step_s"] for line in lines])]
+    step = statistics.mean(line["step_s"] for line in kept)
+    points = {}
+    if predicted["mean"]:
+        for category, keys in CATEGORIES.items():
+            measured = sum(line[key] for line in kept for key in keys) / len(kept) / step
+            points[category] = 100 * (sum(predicted["mean"][key] for key in keys) / predicted["step_s"] - measured)
+    memory = resident / predicted["memory_bytes"] - 1 if resident else None
+    return {"model": model, "layout": name, "measured_s": step, "predicted_s": predicted["step_s"],
+            "error": predicted["step_s"] / step - 1, "points": points, "memory": memory, "foreign": min(foreign),
+            "loaded": min(foreign) > options.foreign, "steps": len(lines), "kept": len(kept)}
+
+
+def show(row):
+    points = "".join(f" {row['points'][c]:+.1f} |" if row["points"] else " |" for c in CATEGORIES)
+    memory = "" if row["memory"] is None else f"{100 * row['memory']:+.1f} %"
+    print(f"| {row['model']} | {row['layout']}{' *' if row['loaded'] else ''} | {1e3 * row['measured_s']:.1f} | "
+          f"{1e3 * row['predicted_s']:.1f} | {100 * row['error']:+.1f} % |{points} {memory} | "
+          f"{100 * row['foreign']:.0f} % |", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", default="build/bin")
+    parser.add_argument("--profile", help="what measure_cluster wrote; without it, it runs first")
+    parser.add_argument("--model", default="tiny,bench-s")
+    parser.add_argument("--only", default="", help="layouts with this text in their name")
+    parser.add_argument("--seconds", type=float, default=6, help="of training, a layout and round")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--foreign", type=float, default=0.05, help="share of the cores' time that others may take")
+    parser.add_argument("--json", help="the rows, to this file")
+    options = parser.parse_args()
+    program = str(pathlib.Path(options.bin).resolve() / "train_llama")
+    with tempfile.TemporaryDirectory() as folder:
+        profile = options.profile
+        if not profile:
+            profile = f"{folder}/measured.json"
+            ranks = min(2, os.cpu_count())
+            subprocess.run(["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks),
+                            f"{options.bin}/measure_cluster", "--out", profile],
+                           check=True, env=ENVIRONMENT, stdout=sys.stderr)
+        print("| model | layout | measured ms | predicted ms | step | comm | bubble | wait | compute | memory | others |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|")
+        rows = []
+        for model in options.model.split(","):
+            for layout in layouts():
+                if options.only in layout[0]:
+                    rows.append(compare(program, model, layout, profile, options))
+                    show(rows[-1])
+    quiet_rows = [row for row in rows if not row["loaded"]]
+    print(f"{len(quiet_rows)} of {len(rows)} rows while the machine was quiet")
+    for name, of in (("quiet rows", quiet_rows), ("all rows", rows)):
+        if not of:
+            continue
+        errors = [100 * abs(row["error"]) for row in of]
+        print(f"{name}: step {statistics.mean(errors):.1f} % mean, {max(errors):.1f} % worst", end="")
+        for category in CATEGORIES:
+            points = [abs(row["points"][category]) for row in of if row["points"]]
+            if points:
+                print(f"; {category} {statistics.mean(points):.1f} points mean, {max(points):.1f} worst", end="")
+        memory = [100 * abs(row["memory"]) for row in of if row["memory"] is not None]
+        print(f"; memory {statistics.mean(memory):.1f} % mean, {max(memory):.1f} % worst" if memory else "")
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
