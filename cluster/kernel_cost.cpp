@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/attention.h"
+
 namespace trine {
 namespace {
 
@@ -19,22 +21,37 @@ constexpr double kShortestSplit = 256;  // of k
 
 bool is_product(std::string_view op) { return op.starts_with("linear"); }
 
+// What passes over the scores read and write: of the compute type, beside a mask of a byte each for the dropout.
+constexpr double kForwardPasses = 4, kBackwardPasses = 5;  // softmax and dropout; dropout and softmax backward
+
+// q [N, H * D]
+double unfused_attention_s(const DeviceProfile& device, DType dtype, const Shape& q, double seq, double head_dim,
+                           bool backward) {
+  const double heads = static_cast<double>(q.num_elements()) / head_dim / seq, scores = heads * seq * seq;
+  const double passes = (backward ? kBackwardPasses : kForwardPasses) * static_cast<double>(size_bytes(dtype)) + 1;
+  const double products = product_s(device, dtype, seq, seq, head_dim, heads) +
+                          (backward ? 3 : 1) * product_s(device, dtype, seq, head_dim, seq, heads);
+  return products + scores * passes / (device.memory_gb_per_s * 1e9 * device.memory_share) +
+         (backward ? 6 : 4) * device.launch_us * 1e-6;
+}
+
 }  // namespace
 
-double product_s(const DeviceProfile& device, DType dtype, double m, double n, double k) {
+double product_s(const DeviceProfile& device, DType dtype, double m, double n, double k, double batch) {
   const double bandwidth = device.memory_gb_per_s * 1e9 * device.memory_share;
   const double per_processor = device.peak_flops(dtype) / device.multiprocessors * device.product_share;
   double best = std::numeric_limits<double>::infinity();
   for (const Tile& tile : kTiles)
     for (const double split : {1.0, 2.0, 4.0, 8.0}) {
       if (split > 1 && k / split < kShortestSplit) break;
-      const double waves = std::ceil(m / tile.rows) * std::ceil(n / tile.columns) * split / device.multiprocessors;
+      const double tiles = batch * std::ceil(m / tile.rows) * std::ceil(n / tile.columns);
+      const double waves = tiles * split / device.multiprocessors;
       const double counted = std::max(1.0, 0.5 * (waves + std::ceil(waves)));
-      const double sums = split > 1 ? split * m * n * 8 / bandwidth : 0;  // f32, written and read
+      const double sums = split > 1 ? split * batch * m * n * 8 / bandwidth : 0;  // f32, written and read
       best =
           std::min(best, counted * 2 * tile.rows * tile.columns * k / split / (per_processor * tile.share) + sums);
     }
-  return std::max(best, static_cast<double>(size_bytes(dtype)) * (m * k + n * k + m * n) / bandwidth);
+  return std::max(best, static_cast<double>(size_bytes(dtype)) * batch * (m * k + n * k + m * n) / bandwidth);
 }
 
 double kernel_s(const DeviceProfile& device, const Op& op, std::span<const Shape> in, std::span<const Shape> out,
@@ -51,6 +68,14 @@ double kernel_s(const DeviceProfile& device, const Op& op, std::span<const Shape
     return launch + (op.name() == "linear"      ? product_s(device, dtype, rows, other, columns)
                      : op.name() == "linear_dx" ? product_s(device, dtype, rows, columns, other)
                                                 : product_s(device, dtype, columns, other, rows));
+  }
+  if (device.unfused_attention > 0) {
+    if (const auto* const forward = dynamic_cast<const Attention*>(&op))
+      return unfused_attention_s(device, dtype, in[0], static_cast<double>(forward->seq),
+                                 static_cast<double>(forward->head_dim), false);
+    if (const auto* const grad = dynamic_cast<const AttentionGrad*>(&op))
+      return unfused_attention_s(device, dtype, in[0], static_cast<double>(grad->seq),
+                                 static_cast<double>(grad->head_dim), true);
   }
   if (op.name().starts_with("attention")) {
     const double share = op.name() == "attention" ? device.attention_share : device.attention_grad_share;

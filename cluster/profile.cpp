@@ -259,7 +259,9 @@ Profile parse_profile(std::string_view text, const std::string& where) {
   std::string missing;
   for (const auto fields : {profile_fields(), is_cpu ? cpu_fields() : std::span<const ProfileField>()})
     for (const ProfileField& field : fields)
-      if (!profile.sources.contains(field.path))
+      if (field.optional)
+        profile.sources.try_emplace(std::string(field.path), Provenance{"left out: 0", Certainty::kAssumed});
+      else if (!profile.sources.contains(field.path))
         missing += fmt::format("{}{}", missing.empty() ? "" : ", ", field.path);
   if (profile.device.name.empty()) missing += missing.empty() ? "device.name" : ", device.name";
   if (!missing.empty())

@@ -35,7 +35,8 @@ struct DeviceProfile {
   double launch_us = 0, host_us = 0;  // of a kernel: on the device, and of the thread that launches it
   // Shares of the peaks that kernels of a family reach at their best.
   double product_share = 0, attention_share = 0, attention_grad_share = 0, memory_share = 0;
-  double link_gb_per_s = 0;  // to the host
+  double unfused_attention = 0;  // 1: scores of all pairs go through memory
+  double link_gb_per_s = 0;      // to the host
   double power_w = 0;
 
   double peak_flops(DType dtype) const;  // per second, of products
@@ -89,6 +90,7 @@ struct ProfileField {
   std::string_view unit;  // "TFLOP/s"
   double min = 0, max = 0;
   double& (*of)(Profile&);
+  bool optional = false;  // a file may leave it out: 0
 };
 std::span<const ProfileField> profile_fields();  // that all profiles have
 std::span<const ProfileField> cpu_fields();      // those with a "cpu" too

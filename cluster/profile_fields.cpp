@@ -10,6 +10,11 @@ namespace {
     path, unit, min, max, [](Profile& p) -> double& { return p.member; } \
   }
 
+#define TRINE_OPTIONAL(path, unit, min, max, member)                           \
+  ProfileField {                                                               \
+    path, unit, min, max, [](Profile& p) -> double& { return p.member; }, true \
+  }
+
 constexpr double kMost = 1e7;
 
 constexpr auto kFields = std::to_array<ProfileField>({
@@ -27,6 +32,7 @@ constexpr auto kFields = std::to_array<ProfileField>({
     TRINE_FIELD("device.efficiency.attention", "of the peak", 1e-3, 1, device.attention_share),
     TRINE_FIELD("device.efficiency.attention_grad", "of the peak", 1e-3, 1, device.attention_grad_share),
     TRINE_FIELD("device.efficiency.memory", "of the bandwidth", 1e-3, 1, device.memory_share),
+    TRINE_OPTIONAL("device.unfused_attention", "0 or 1", 0, 1, device.unfused_attention),
     TRINE_FIELD("device.link_gb_per_s", "GB/s", 1e-3, 1e4, device.link_gb_per_s),
     TRINE_FIELD("device.power_w", "W", 0, 1e5, device.power_w),
     TRINE_FIELD("host.devices", "", 1, 1024, host.devices),
@@ -69,6 +75,7 @@ constexpr auto kCpuFields = std::to_array<ProfileField>({
     TRINE_FIELD("cpu.step_us", "us", 0, 1e8, cpu.step_us),
 });
 #undef TRINE_FIELD
+#undef TRINE_OPTIONAL
 
 }  // namespace
 

@@ -28,7 +28,10 @@ def predict(row, program):
              "tie-embeddings": "on" if row["tie"] else "off", "cluster": row["cluster"]}
     if row["vpp"] > 1:
         flags |= {"vpp": row["vpp"], "schedule": "interleaved"}
+    if "zero" in row:
+        flags["zero"] = row["zero"]
     command = [program, "--dry-run", "--json"] + [word for k, v in flags.items() for word in (f"--{k}", str(v))]
+    command += ["--set", *row["set"]] if row.get("set") else []
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")

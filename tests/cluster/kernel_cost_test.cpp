@@ -4,6 +4,8 @@
 #include <cmath>
 #include <gtest/gtest.h>
 
+#include "ops/attention.h"
+
 namespace trine {
 namespace {
 
@@ -46,6 +48,30 @@ TEST(KernelCost, ProductsOfAnA100) {
   RecordProperty("mean_percent", std::to_string(100 * mean));
   EXPECT_LE(mean, 0.08);
   EXPECT_LE(worst, 0.5);
+}
+
+// [T, T] scores of 16 heads and 8 sequences, as Megatron-LM of 2021 kept them: a softmax reads and writes them, a
+// dropout reads and writes them and a mask of bytes; backward, both again with one operand more.
+TEST(KernelCost, UnfusedAttentionMovesItsScores) {
+  constexpr int64_t kSeq = 2048, kHeads = 16, kBatch = 8, kHeadDim = 128;
+  const Shape q = {kSeq * kBatch, kHeads * kHeadDim};
+  DeviceProfile device = load_profile("a100-80-sxm").device;
+  const double scores = static_cast<double>(kSeq * kSeq * kHeads * kBatch), product = 2 * scores * kHeadDim;
+  const auto seconds = [&](const Op& op) {
+    const Cost cost = {.flops = product, .bytes_read = 1, .bytes_written = 1};
+    return kernel_s(device, op, std::vector<Shape>(6, q), std::vector<Shape>(3, q), cost, DType::kF16);
+  };
+  const double fused = seconds(Attention(kSeq, kHeadDim)), fused_grad = seconds(AttentionGrad(kSeq, kHeadDim));
+  device.unfused_attention = 1;
+  const double forward = seconds(Attention(kSeq, kHeadDim)), grad = seconds(AttentionGrad(kSeq, kHeadDim));
+  const double bandwidth = device.memory_gb_per_s * 1e9, peak = device.peak_flops(DType::kF16);
+  EXPECT_GT(forward, 9 * scores / bandwidth + 2 * product / peak);
+  EXPECT_GT(grad, 11 * scores / bandwidth + 4 * product / peak);
+  // No more than at half of the peak and of the bandwidth.
+  EXPECT_LT(forward, 2 * (9 * scores / bandwidth + 2 * product / peak));
+  EXPECT_LT(grad, 2 * (11 * scores / bandwidth + 4 * product / peak));
+  EXPECT_GT(forward, 2 * fused);
+  EXPECT_GT(grad, fused_grad);
 }
 
 TEST(KernelCost, NoProductBeatsThePeakOrTheMemory) {
