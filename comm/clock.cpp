@@ -66,8 +66,8 @@ RankClock host_clock() {
   return clock;
 }
 
-std::vector<ClockOffset> align_clocks(Communicator& group, const RankClock& clock, int num_rounds) {
-  const std::vector<int> first = first_of_same_clock(group, clock.identity);
+MeasuredClocks align_clocks(Communicator& group, const RankClock& clock, int num_rounds) {
+  std::vector<int> first = first_of_same_clock(group, clock.identity);
   ClockOffset own;
   for (int peer = 1; peer < group.size(); ++peer) {
     if (first[static_cast<size_t>(peer)] != peer) continue;
@@ -79,7 +79,7 @@ std::vector<ClockOffset> align_clocks(Communicator& group, const RankClock& cloc
   static_assert(sizeof(ClockOffset) == 2 * sizeof(int64_t));
   group.all_gather(&own, all.data(), group.size(), DType::kI64, 2);
   for (size_t rank = 0; rank < all.size(); ++rank) all[rank] = all[static_cast<size_t>(first[rank])];
-  return all;
+  return {std::move(all), std::move(first)};
 }
 
 }  // namespace trine

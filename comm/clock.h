@@ -29,8 +29,11 @@ RankClock host_clock();
 // wrong by half of the round trip at most. An offset that is no larger than this error is no offset: zero, with an
 // error that covers it. Collective over `group`; every rank gets the offsets of all.
 //
-// Clocks also drift, by some microseconds per second: measure again before each trace that is written.
-std::vector<ClockOffset> align_clocks(Communicator& group, const RankClock& clock = host_clock(),
-                                      int num_rounds = 32);
+// Clocks also drift, by some microseconds per second: comm/clock_alignment.h keeps up with them.
+struct MeasuredClocks {
+  std::vector<ClockOffset> offsets;  // by rank
+  std::vector<int> clock_of;         // by rank, the first one that reads the same clock
+};
+MeasuredClocks align_clocks(Communicator& group, const RankClock& clock = host_clock(), int num_rounds = 32);
 
 }  // namespace trine

@@ -187,8 +187,7 @@ ExitCode run_rank(const Plan& plan, const Connection& connection, Fabric* fabric
   if (fabric) {
     world.emplace(*fabric, config.mesh, config.timeout());
     if (session) hosts = gather_hosts((*world)[Group::kWorld]);
-    const std::vector<ClockOffset> clocks = align_clocks((*world)[Group::kWorld]);
-    lanes.emplace(*world, clocks[static_cast<size_t>(fabric->rank())]);
+    lanes.emplace(*world, ClockAlignment(*world));
   }
   show_layout(plan.config, hosts, log);
   CommLanes* const talking = lanes ? &*lanes : nullptr;

@@ -14,7 +14,7 @@ int times_tag(PipelineEdge edge) { return edge.backward ? 3 : 2; }
 
 }  // namespace
 
-CommLanes::CommLanes(CommWorld& world, ClockOffset clock) : world_(world), clock_(clock) {
+CommLanes::CommLanes(CommWorld& world, ClockAlignment clocks) : world_(world), clocks_(std::move(clocks)) {
   state(Lane::kTp).group = Group::kTp;
   state(Lane::kDp).group = Group::kDp;
   state(Lane::kPp).group = Group::kPp;
@@ -102,7 +102,7 @@ void CommLanes::marks_to_times() {
       reception.complete_ns = timeline_->time_ns(reception.complete_ns);
     }
   for (auto& [edge, list] : sent_ns_)
-    for (int64_t& sent : list) sent = timeline_->time_ns(sent) + clock_.offset_ns;
+    for (int64_t& sent : list) sent = timeline_->time_ns(sent) + clock().offset_ns;
 }
 
 std::vector<TraceEvent> CommLanes::finish_step() {
@@ -126,34 +126,49 @@ void CommLanes::discard_step() {
   for (auto& [edge, list] : receptions_) list.clear();
 }
 
-// Afterwards `entries` holds, by collective, when the last rank came.
+// Afterwards `entries` holds, by collective, when the last rank came. Where ranks read several clocks, the time when
+// they left stands behind the times.
 void CommLanes::exchange_entries(LaneState& lane) {
   Communicator& group = world_[lane.group];
   std::vector<int64_t> own;
   for (const Record& record : lane.records)
-    if (record.collective) own.push_back(record.event.t0_ns + clock_.offset_ns);
-  const auto count = static_cast<int64_t>(own.size());
-  std::vector<int64_t> all(own.size() * static_cast<size_t>(group.size()));
-  group.all_gather(own.data(), all.data(), count * group.size(), DType::kI64);
+    if (record.collective) own.push_back(record.event.t0_ns + clock().offset_ns);
+  const size_t num_entries = own.size();
+  if (!clocks_.one_clock()) own.push_back(clocks_.now_ns());
+  const size_t count = own.size();
+  std::vector<int64_t> all(count * static_cast<size_t>(group.size()));
+  group.all_gather(own.data(), all.data(), static_cast<int64_t>(all.size()), DType::kI64);
+  own.resize(num_entries);
   lane.entries = std::move(own);
-  for (size_t i = 0; i < lane.entries.size(); ++i)
-    for (size_t r = 0; r < static_cast<size_t>(group.size()); ++r)
-      lane.entries[i] = std::max(lane.entries[i], all[r * lane.entries.size() + i]);
+  for (int member = 0; member < group.size(); ++member) {
+    const int64_t* of_member = &all[static_cast<size_t>(member) * count];
+    for (size_t i = 0; i < num_entries; ++i) lane.entries[i] = std::max(lane.entries[i], of_member[i]);
+    if (!clocks_.one_clock()) clocks_.arrived(lane.group, member, of_member[num_entries]);
+  }
 }
 
+// Of an edge's messages. Where ranks read several clocks, the time when they left stands behind the times.
 void CommLanes::exchange_send_times() {
   Communicator& group = world_[Group::kPp];
-  std::vector<Request> requests;
+  const size_t num_stamps = clocks_.one_clock() ? 0 : 1;
+  std::vector<Request> sends, receives;
   for (const auto& [edge, list] : receptions_) {
     std::vector<int64_t>& times = sender_ns_[edge];
-    times.resize(list.size());
-    requests.push_back(
+    times.resize(list.size() + num_stamps);
+    receives.push_back(
         group.irecv(times.data(), static_cast<int64_t>(times.size()), DType::kI64, edge.peer, times_tag(edge)));
   }
-  for (const auto& [edge, times] : sent_ns_)
-    requests.push_back(
+  for (auto& [edge, times] : sent_ns_) {
+    times.resize(times.size() + num_stamps, clocks_.now_ns());
+    sends.push_back(
         group.isend(times.data(), static_cast<int64_t>(times.size()), DType::kI64, edge.peer, times_tag(edge)));
-  for (Request& request : requests) request.wait();
+  }
+  auto receive = receives.begin();
+  for (const auto& [edge, list] : receptions_) {
+    (receive++)->wait();
+    if (num_stamps > 0) clocks_.arrived(Group::kPp, edge.peer, sender_ns_[edge].back());
+  }
+  for (Request& send : sends) send.wait();
 }
 
 void CommLanes::split_collectives(const LaneState& lane, std::vector<TraceEvent>& events) const {
@@ -163,7 +178,7 @@ void CommLanes::split_collectives(const LaneState& lane, std::vector<TraceEvent>
     int64_t last_ready = event.t0_ns;
     if (record.collective) {
       event.sequence = static_cast<int32_t>(next);
-      last_ready = lane.entries[next++] - clock_.offset_ns;
+      last_ready = lane.entries[next++] - clock().offset_ns;
     }
     classify_collective(event, last_ready, events);
   }
@@ -175,7 +190,7 @@ void CommLanes::split_receptions(std::vector<TraceEvent>& events) const {
     for (size_t i = 0; i < list.size(); ++i) {
       TraceEvent waited = list[i].waited;
       waited.peer = edge.peer, waited.sequence = static_cast<int32_t>(i);
-      classify_reception(waited, sent[i] - clock_.offset_ns, list[i].complete_ns, events);
+      classify_reception(waited, sent[i] - clock().offset_ns, list[i].complete_ns, events);
     }
   }
 }

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/trace_event.h"
-#include "comm/clock.h"
+#include "comm/clock_alignment.h"
 #include "comm/device_group.h"
 #include "comm/lane_thread.h"
 #include "comm/world.h"
@@ -21,8 +21,9 @@ namespace trine {
 
 class CommLanes {
  public:
-  // `world` outlives the lanes.
-  explicit CommLanes(CommWorld& world, ClockOffset clock = {});
+  // `world` outlives the lanes. `clocks`: what the times of the backend's timeline are of; by default all ranks read
+  // one clock.
+  explicit CommLanes(CommWorld& world, ClockAlignment clocks = {});
 
   // Before attach(): collectives and pipeline messages go from device to device, and the host only enqueues them.
   // HangError, PeerLostError of a step's end, if nothing moves on the device for `timeout` (0: for ever).
@@ -33,7 +34,10 @@ class CommLanes {
   void detach();
 
   CommWorld& world() { return world_; }
-  const ClockOffset& clock() const { return clock_; }
+  // From this rank's clock to rank 0's, as known after the last realign_clocks().
+  const ClockOffset& clock() const { return clocks_.own(); }
+  // By what the messages of the last finish_step() showed. Collective; not while a step runs.
+  void realign_clocks() { clocks_.realign(); }
   Communicator& group(Axis axis);
   bool on_device() const { return device_ != nullptr; }
   DeviceGroup* device_group(Axis axis) { return device_ ? &(*device_)[axis] : nullptr; }
@@ -87,7 +91,7 @@ class CommLanes {
   void split_receptions(std::vector<TraceEvent>& events) const;
 
   CommWorld& world_;
-  const ClockOffset clock_;
+  ClockAlignment clocks_;
   Timeline* timeline_ = nullptr;
   std::unique_ptr<DeviceWorld> device_;
   std::chrono::milliseconds timeout_{};

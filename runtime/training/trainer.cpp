@@ -24,7 +24,6 @@
 #include "runtime/state/parameters.h"
 #include "runtime/training/saver.h"
 #include "trace/arena_use.h"
-#include "trace/time_summary.h"
 
 namespace trine {
 namespace {
@@ -209,89 +208,75 @@ HostStep Trainer::load_samples(const BatchReader& reader, int64_t first_sample) 
 TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header, StopSignal* stop,
                            StatusWriter* status) {
   executor_->report_to(status);
-  std::optional<MetricsWriter> metrics;
-  std::optional<TraceWriter> trace;
+  RunOutputs outputs(config_, folder, log_, first_step_);
+  open(outputs, folder, header);
+  saver_ = std::make_unique<Saver>(config_, *executor_, folder, world(), log_);
+  const int64_t start_ns = step_begin_ns_ = now_ns();
+  TrainingEnd end;
+  for (int64_t step = first_step_; step <= config_.steps; ++step) {
+    if (status) status->set_step(step), status->set_action("data");
+    const bool last = step == config_.steps;
+    bool stop_now = rank() == 0 && !last && wants_to_stop(stop, start_ns);
+    StepMetrics metrics = run_step(step - 1, stop_now, status);
+    if (header.peak) metrics.mfu = metrics.tflops * 1e12 / header.peak->flops_per_s;
+    outputs.step(metrics);
+    if (outputs.wants_trace(step)) outputs.trace(step_trace(step));
+    if (step == first_step_) report_outside_memory();
+    if (valid_ && (last || step % config_.valid_interval == 0)) validate_after(step, outputs);
+    if (saver_->wanted() && (saver_->due(step) || last || stop_now)) save(step);
+    if (!stop_now) continue;
+    end.stop_reason = stop != nullptr && !stop->reason().empty() ? stop->reason() : "time limit";
+    end.saved = saver_->wanted();
+    break;
+  }
+  finish(outputs, end);
+  return end;
+}
+
+void Trainer::open(RunOutputs& outputs, const RunFolder& folder, const MetricsHeader& header) {
   if (rank() == 0 && config_.trace.any() && first_step_ > 1) folder.remove_traces(first_step_);  // of other ranks
   struct Origin {
     int64_t own_ns = now_ns(), unix_ns = own_ns + wall_clock_base_ns();
   };
-  const Origin origin = gather_all(world(), Origin())[0];  // of all traces: rank 0's
+  const Origin origin = gather_all(world(), Origin())[0];  // rank 0's
+  trace_origin_ns_ = origin.own_ns;
   run_agreed(world(), [&] {
-    if (rank() == 0)
-      metrics.emplace(folder.metrics(), header, first_step_ > 1 ? std::optional(first_step_ - 1) : std::nullopt,
-                      config_.tensorboard ? folder.tensorboard() : std::filesystem::path());
-    if (config_.trace.any() && config_.trace_ranks.contains(rank()))
-      trace.emplace(folder.trace(rank(), first_step_, name(config_.trace_format)),
-                    TraceHeader{.mesh = config_.mesh,
-                                .rank = rank(),
-                                .backend = lanes_ && lanes_->on_device() ? "nccl"
-                                           : config_.local_ranks > 1     ? "local"
-                                                                         : "mpi",
-                                .host = host_name(),
-                                .device = backend_->describe(),
-                                .clock = lanes_ ? lanes_->clock() : ClockOffset{},
-                                .origin_unix_ns = origin.unix_ns,
-                                .nodes = node_labels(stage().graph)},
-                    config_.trace_limit.count);
+    if (rank() == 0) outputs.open_metrics(header);
+    outputs.open_trace({.mesh = config_.mesh,
+                        .rank = rank(),
+                        .backend = lanes_ && lanes_->on_device() ? "nccl"
+                                   : config_.local_ranks > 1     ? "local"
+                                                                 : "mpi",
+                        .host = host_name(),
+                        .device = backend_->describe(),
+                        .clock = lanes_ ? lanes_->clock() : ClockOffset{},
+                        .origin_unix_ns = origin.unix_ns,
+                        .nodes = node_labels(stage().graph)});
   });
-  saver_ = std::make_unique<Saver>(config_, *executor_, folder, world(), log_);
-  Saver& saver = *saver_;
-  const int64_t start_ns = now_ns();
-  Progress progress(log_, {.first_step = first_step_,
-                           .last_step = config_.steps,
-                           .log_interval = config_.log_interval,
-                           .num_ranks = config_.mesh.num_ranks(),
-                           .memory_limit_bytes = std::nullopt});
-  TimeSummary summary;
-  TrainingEnd end;
+}
+
+// Rank 0's wish.
+bool Trainer::wants_to_stop(StopSignal* stop, int64_t start_ns) const {
+  return (config_.time_limit_s && seconds_since(start_ns) >= *config_.time_limit_s) ||
+         (stop != nullptr && stop->stop_requested());
+}
+
+void Trainer::validate_after(int64_t step, RunOutputs& outputs) {
+  const double loss = validate();
+  best_valid_loss_ = std::min(loss, best_valid_loss_.value_or(loss));
+  outputs.validation(step, loss);
   step_begin_ns_ = now_ns();
-  for (int64_t step = first_step_; step <= config_.steps; ++step) {
-    if (status) status->set_step(step), status->set_action("data");
-    const bool last = step == config_.steps;
-    const bool out_of_time =
-        config_.time_limit_s && static_cast<double>(now_ns() - start_ns) * 1e-9 >= *config_.time_limit_s;
-    bool stop_now = rank() == 0 && !last && (out_of_time || (stop != nullptr && stop->stop_requested()));
-    StepMetrics now = run_step(step - 1, stop_now, status);
-    if (header.peak) now.mfu = now.tflops * 1e12 / header.peak->flops_per_s;
-    summary.add(now.time);
-    if (metrics) {
-      metrics->write(now);
-      for (OutputFile* file : metrics->files()) warn_output(*file);
-      progress.step(now);
-    }
-    if (trace && config_.trace.contains(step) && !trace->full()) {
-      trace->write_step(step_trace(step, origin.own_ns));
-      warn_output(trace->file());
-      if (trace->full())
-        log_.warn(fmt::format("{} ends before step {}: --trace-limit is {}", trace->file().path().string(), step,
-                              format_bytes(config_.trace_limit.count)));
-    }
-    if (step == first_step_) report_outside_memory();
-    if (valid_ && (last || step % config_.valid_interval == 0)) {
-      const double loss = validate();
-      best_valid_loss_ = std::min(loss, best_valid_loss_.value_or(loss));
-      if (metrics) metrics->write_validation(step, loss, wall_clock_s());
-      log_.info(fmt::format("step {} | validation loss {:.4f}", step, loss));
-      step_begin_ns_ = now_ns();
-    }
-    if (saver.wanted() && (saver.due(step) || last || stop_now)) save(saver, step);
-    if (stop_now) {
-      end.stop_reason = stop != nullptr && !stop->reason().empty() ? stop->reason() : "time limit";
-      end.saved = saver.wanted();
-      break;
-    }
-  }
-  saver.finish();
-  end.save_failed = saver.failed();
-  end.saved = end.saved && !saver.failed();
-  progress.finish();
-  log_.info(summary.text());
+}
+
+void Trainer::finish(RunOutputs& outputs, TrainingEnd& end) {
+  saver_->finish();
+  end.save_failed = saver_->failed();
+  end.saved = end.saved && !saver_->failed();
+  outputs.finish();
   if (trace_.dropped() > 0)
     log_.warn(fmt::format("{} trace events did not fit the ring: the times of metrics.jsonl miss them",
                           trace_.dropped()));
-  const int failed = (metrics && metrics->failed()) || (trace && trace->file().failed()) ? 1 : 0;
-  for (const int other : gather_all(world(), failed)) end.output_failed |= other != 0;
-  return end;
+  for (const int failed : gather_all(world(), outputs.failed() ? 1 : 0)) end.output_failed |= failed != 0;
 }
 
 // The plan's arena as each action began, and the process at the end of the step that has just run.
@@ -311,20 +296,20 @@ std::vector<MemorySample> Trainer::memory_samples(int64_t step) const {
 }
 
 // The step that has just run, in the trace's time.
-StepTrace Trainer::step_trace(int64_t step, int64_t origin_ns) const {
+StepTrace Trainer::step_trace(int64_t step) const {
   StepTrace trace{.step = static_cast<int32_t>(step),
                   .begin_ns = last_step_.begin_ns,
                   .end_ns = last_step_.end_ns,
                   .clock = lanes_ ? lanes_->clock() : ClockOffset{},
                   .events = trace_.step(static_cast<int>(step)),
                   .memory = memory_samples(step)};
-  shift(trace, trace.clock.offset_ns - origin_ns);
+  shift(trace, trace.clock.offset_ns - trace_origin_ns_);
   return trace;
 }
 
-void Trainer::save(Saver& saver, int64_t step) {
+void Trainer::save(int64_t step) {
   const int64_t begin_ns = now_ns();
-  saver.save(state(step));
+  saver_->save(state(step));
   trace_.record({.t0_ns = begin_ns,
                  .t1_ns = now_ns(),
                  .step = static_cast<int32_t>(step + 1),
@@ -372,7 +357,8 @@ StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
   return metrics;
 }
 
-// Times become the mean over ranks, memory the most of any. The wait for the slowest is part of the next step.
+// Times become the mean over ranks, memory the most of any, and clocks are aligned anew. The wait for the slowest is
+// part of the next step.
 void Trainer::exchange(StepMetrics& metrics, bool& stop) {
   if (world() == nullptr) return;
   struct Report {
@@ -392,6 +378,7 @@ void Trainer::exchange(StepMetrics& metrics, bool& stop) {
   }
   for (const double seconds : mean.seconds) mean.step_s += seconds;
   metrics.time = mean;
+  lanes_->realign_clocks();
   trace_.record({.t0_ns = step_begin_ns_,
                  .t1_ns = now_ns(),
                  .step = static_cast<int32_t>(metrics.step + 1),
@@ -472,10 +459,6 @@ void Trainer::report_outside_memory() {
                         format_bytes(resident_bytes()), format_bytes(in_arena),
                         format_bytes(static_cast<int64_t>(arena.size())),
                         format_bytes(resident_bytes() - in_arena)));
-}
-
-void Trainer::warn_output(OutputFile& file) {
-  if (const auto warning = file.take_warning()) log_.warn(*warning);
 }
 
 }  // namespace trine

@@ -17,9 +17,8 @@
 #include "runtime/step/executor.h"
 #include "runtime/training/loss_scaler.h"
 #include "runtime/training/metrics.h"
-#include "runtime/training/progress.h"
+#include "runtime/training/run_outputs.h"
 #include "runtime/training/stop_signal.h"
-#include "trace/trace_writer.h"
 
 namespace trine {
 
@@ -67,17 +66,20 @@ class Trainer {
   void load();
   void resume();
   TrainingState state(int64_t step) const;
+  void open(RunOutputs& outputs, const RunFolder& folder, const MetricsHeader& header);
+  bool wants_to_stop(StopSignal* stop, int64_t start_ns) const;
+  void validate_after(int64_t step, RunOutputs& outputs);
+  void finish(RunOutputs& outputs, TrainingEnd& end);
   void exchange(StepMetrics& metrics, bool& stop);
   HostStep load_samples(const BatchReader& reader, int64_t first_sample);
   // `stop`: this rank's wish, and then everybody's.
   StepMetrics run_step(int64_t index, bool& stop, StatusWriter* status);
   std::vector<MemorySample> memory_samples(int64_t step) const;
-  StepTrace step_trace(int64_t step, int64_t origin_ns) const;
-  void save(Saver& saver, int64_t step);
+  StepTrace step_trace(int64_t step) const;
+  void save(int64_t step);
   StepResult run_until_finite_or_skipped(const HostStep& host, int step, bool& skipped);
   [[noreturn]] void stop_non_finite(const HostStep& host, int step, const StepResult& result);
   void report_outside_memory();
-  void warn_output(OutputFile& file);
 
   const Plan& plan_;
   const Config& config_;
@@ -97,6 +99,7 @@ class Trainer {
   std::optional<double> best_valid_loss_;
   std::vector<int32_t> ids_, labels_;
   int64_t step_begin_ns_ = 0;
+  int64_t trace_origin_ns_ = 0;  // on rank 0's clock
   struct {
     int64_t begin_ns = 0, end_ns = 0;
   } last_step_;

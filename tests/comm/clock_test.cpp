@@ -25,7 +25,8 @@ TEST(Clock, FindsTheSkewOfEachRankWithinTheErrorItNames) {
   run_local_ranks(kRanks, [&](Fabric& fabric) {
     CommWorld world(fabric, {.dp = kRanks}, 60s);
     const int rank = fabric.rank();
-    const auto offsets = align_clocks(world[Group::kWorld], {[&] { return steady_ns() + kSkew_ns[rank]; }, ""});
+    const auto offsets =
+        align_clocks(world[Group::kWorld], {[&] { return steady_ns() + kSkew_ns[rank]; }, ""}).offsets;
     ASSERT_EQ(offsets.size(), size_t{kRanks});
     EXPECT_EQ(offsets[0].offset_ns, 0);
     EXPECT_EQ(offsets[0].error_ns, 0);
@@ -48,7 +49,7 @@ TEST(Clock, TheQuickestRoundCounts) {
       const int64_t round = calls++ / 2;
       return time += std::abs(100 - 2 * round);
     };
-    const auto offsets = align_clocks(world[Group::kWorld], {clock, ""}, 60);
+    const auto offsets = align_clocks(world[Group::kWorld], {clock, ""}, 60).offsets;
     EXPECT_EQ(offsets[1].error_ns, 0);
     // In round 50 the clock stands at twice the sum of all steps before it: 2 * (100 + 98 + ... + 2).
     EXPECT_EQ(offsets[1].offset_ns, 1000 - 2 * 2550);
@@ -68,7 +69,7 @@ TEST(Clock, RanksOfOneClockHaveOneOffset) {
       asked = true;
       return steady_ns() + kSkew_ns[rank];
     };
-    const auto offsets = align_clocks(world[Group::kWorld], {clock, kIdentities[rank]});
+    const auto offsets = align_clocks(world[Group::kWorld], {clock, kIdentities[rank]}).offsets;
     EXPECT_EQ(asked, rank != 1 && rank != 3) << "rank " << rank;
     for (size_t r : {0, 1}) {
       EXPECT_EQ(offsets[r].offset_ns, 0);
@@ -88,7 +89,8 @@ TEST(Clock, OffsetsWithinTheirErrorAreNone) {
       CommWorld world(fabric, {.dp = 2}, 60s);
       int64_t calls = 0;
       const auto clock = [&]() -> int64_t { return fabric.rank() == 0 ? time : calls++ % 2 * 100; };
-      const auto offsets = align_clocks(world[Group::kWorld], {clock, fmt::format("host {}", fabric.rank())});
+      const auto offsets =
+          align_clocks(world[Group::kWorld], {clock, fmt::format("host {}", fabric.rank())}).offsets;
       EXPECT_EQ(offsets[1].offset_ns, expected.offset_ns) << time;
       EXPECT_EQ(offsets[1].error_ns, expected.error_ns) << time;
     });
@@ -99,7 +101,7 @@ TEST(Clock, RanksOfThisHostShareItsClock) {
   EXPECT_GE(identity.size(), 36u) << "the boot's UUID, and the time namespace: " << identity;
   run_local_ranks(3, [&](Fabric& fabric) {
     CommWorld world(fabric, {.dp = 3}, 60s);
-    for (const ClockOffset& clock : align_clocks(world[Group::kWorld])) {
+    for (const ClockOffset& clock : align_clocks(world[Group::kWorld]).offsets) {
       EXPECT_EQ(clock.offset_ns, 0);
       EXPECT_EQ(clock.error_ns, 0);
     }
@@ -109,7 +111,7 @@ TEST(Clock, RanksOfThisHostShareItsClock) {
 TEST(Clock, AloneThereIsNothingToAlign) {
   run_local_ranks(1, [](Fabric& fabric) {
     CommWorld world(fabric, {}, 60s);
-    const auto offsets = align_clocks(world[Group::kWorld]);
+    const auto offsets = align_clocks(world[Group::kWorld]).offsets;
     ASSERT_EQ(offsets.size(), 1u);
     EXPECT_EQ(offsets[0].offset_ns, 0);
     EXPECT_EQ(offsets[0].error_ns, 0);

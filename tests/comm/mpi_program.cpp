@@ -67,7 +67,7 @@ void check_parts(const MpiSession& session) {
 
 void check_clock(MpiSession& session) {
   CommWorld world(session, {.dp = session.num_ranks()}, 60s);
-  for (const ClockOffset& clock : align_clocks(world[Group::kWorld]))
+  for (const ClockOffset& clock : align_clocks(world[Group::kWorld]).offsets)
     if (clock.offset_ns != 0 || clock.error_ns != 0) throw std::runtime_error("processes of a host share a clock");
 }
 
