@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Checks that includes point one way.
 
-base -> graph -> ops -> parallel -> models -> plan -> trace -> cluster -> {comm -> kernels -> runtime}, analysis,
-     checkpoint, data -> examples, tests, bench
+base -> graph -> ops -> parallel -> models -> plan -> trace -> cluster -> analysis, comm -> kernels -> data -> checkpoint
+     -> runtime -> examples, tests, bench
+
+LAYERS below says for each folder which of the earlier ones it may see; scripts/folders_picture.py draws it.
 
 Also: only folders from comm on name MPI, CUDA or oneDNN, only checkpoint names HDF5, and no file chooses CUDA with
 the preprocessor (a backend is a folder, chosen when linking).
@@ -16,10 +18,12 @@ import sys
 CORE = ["base", "graph", "ops", "parallel", "models", "plan", "trace"]
 PROGRAMS = ["examples", "tests", "bench"]
 LAYERS = {folder: set(CORE[:i]) for i, folder in enumerate(CORE)}
-LAYERS["cluster"] = set(CORE)
+LAYERS["cluster"] = {"base", "graph", "ops"}
 LAYERS["analysis"] = {*CORE, "cluster"}
-LAYERS |= {folder: set(CORE) - {"trace"} for folder in ("comm", "checkpoint", "data")}
-LAYERS["kernels"] = {*CORE, "comm"}
+LAYERS["comm"] = {"base"}
+LAYERS["kernels"] = {"base", "graph", "ops", "comm"}
+LAYERS["data"] = {"base", "models"}
+LAYERS["checkpoint"] = set(CORE) - {"trace"}
 LAYERS["runtime"] = {*CORE, "comm", "kernels", "checkpoint", "data", "cluster"}
 LAYERS |= {folder: {*LAYERS} for folder in PROGRAMS}
 LAYERS["bench"].add("tests")  # the table of op cases

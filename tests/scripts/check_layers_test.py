@@ -31,8 +31,8 @@ class CheckLayers(unittest.TestCase):
     def test_earlier_layers_are_seen(self):
         self.assert_good({
             "base/a.h": "#include <vector>\n",
-            "plan/p.h": '#include "base/a.h"\n',
-            "data/d.h": '#include "plan/p.h"\n',
+            "models/m.h": '#include "base/a.h"\n',
+            "data/d.h": '#include "models/m.h"\n',
             "runtime/r.cpp": '#include <mpi.h>\n#include "data/d.h"\n#include "runtime/r.h"\n',
             "runtime/r.h": "",
             "tests/runtime/r_test.cpp": '#include "runtime/r.h"\n',
@@ -46,6 +46,10 @@ class CheckLayers(unittest.TestCase):
 
     def test_plan_sees_no_communicator(self):
         self.assert_finds("plan/p.cpp:1: plan includes", {"plan/p.cpp": '#include "comm/c.h"\n', "comm/c.h": ""})
+
+    def test_ranks_and_text_know_no_plan(self):
+        self.assert_finds("comm/c.h:1: comm includes", {"comm/c.h": '#include "plan/p.h"\n', "plan/p.h": ""})
+        self.assert_finds("data/d.h:1: data includes", {"data/d.h": '#include "plan/p.h"\n', "plan/p.h": ""})
 
     def test_siblings_do_not_see_each_other(self):
         self.assert_finds("data/d.h:1: data includes", {"data/d.h": '#include "checkpoint/c.h"\n', "checkpoint/c.h": ""})
