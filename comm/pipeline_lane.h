@@ -1,5 +1,5 @@
 // The messages between pipeline stages. One FIFO for each directed edge (forward or backward, from rank to rank); a
-// thread moves them along while the rank computes.
+// thread moves them along while the rank computes. runtime/step/pipeline_edges.h says what else a message passes.
 #pragma once
 
 #include <condition_variable>

@@ -56,7 +56,7 @@ struct Arguments {
   }
   template <typename T>
   CLI::Option* flag(const char* name, T& value, const char* type, const char* help) {
-    return with_integers<T>(app.add_option(name, value, help))->type_name(type)->group("Options");
+    return with_numbers<T>(app.add_option(name, value, help))->type_name(type)->group("Options");
   }
   void json(bool& wanted) { app.add_flag("--json", wanted, "prints JSON")->group("Options"); }
   // False: --help was printed.

@@ -28,20 +28,27 @@ ExitCode run(const std::string& overview, std::span<const ProgramCommand> comman
 
 }  // namespace
 
-int run_program(const std::string& program, const std::string& what, std::span<const ProgramCommand> commands,
+int run_program(const std::string& program, const std::function<ExitCode(int argc, const char* const* argv)>& run,
                 int argc, const char* const* argv) {
   begin_program();
   try {
-    std::string overview = fmt::format("{0}\nUsage: {1} COMMAND ... ({1} COMMAND --help)\n", what, program);
-    for (const ProgramCommand& command : commands)
-      overview += fmt::format("  {:<10} {}\n", command.name, command.help);
-    const ExitCode code = run(overview, commands, argc, argv);
+    const ExitCode code = run(argc, argv);
     check_said();
     return static_cast<int>(code);
   } catch (const std::exception& error) {
     say(stderr, "{}: {}\n", program, message_of(error));
     return static_cast<int>(exit_code_of(error));
   }
+}
+
+int run_program(const std::string& program, const std::string& what, std::span<const ProgramCommand> commands,
+                int argc, const char* const* argv) {
+  std::string overview = fmt::format("{0}\nUsage: {1} COMMAND ... ({1} COMMAND --help)\n", what, program);
+  for (const ProgramCommand& command : commands)
+    overview += fmt::format("  {:<10} {}\n", command.name, command.help);
+  return run_program(
+      program, [&](int count, const char* const* words) { return run(overview, commands, count, words); }, argc,
+      argv);
 }
 
 }  // namespace trine

@@ -72,7 +72,7 @@ bool parse(int argc, const char* const* argv, const Launch& launch, Request& r) 
   CLI::App app("Continues a text with a LLaMA model. Text goes to stdout as it comes, speed to stderr.",
                "generate_llama");
   const auto add = [&](const char* group, const char* flag, auto& value, const char* type, const char* help) {
-    auto* option = with_integers<std::remove_reference_t<decltype(value)>>(app.add_option(flag, value, help));
+    auto* option = with_numbers<std::remove_reference_t<decltype(value)>>(app.add_option(flag, value, help));
     return option->type_name(type)->group(group);
   };
   add("Model", "--model", r.model, "DIR",

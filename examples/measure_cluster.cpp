@@ -37,9 +37,10 @@ bool parse(int argc, const char* const* argv, Request& request) {
   app.add_flag("--quick", request.options.quick, "bf16 alone, and fewer samples");
   app.add_option("--model", request.model, "layers of this model are tried (default: tiny and bench-s)")
       ->type_name("NAME|DIR");
-  app.add_option("--tp", request.tp, "of the layout that will run: its shapes, and whether its groups cross hosts")
+  with_numbers<int>(app.add_option("--tp", request.tp,
+                                   "of the layout that will run: its shapes, and whether its groups cross hosts"))
       ->type_name("N");
-  app.add_option("--pp", request.pp, "of the layout that will run")->type_name("N");
+  with_numbers<int>(app.add_option("--pp", request.pp, "of the layout that will run"))->type_name("N");
   Problems problems;
   if (!parse_flags(app, argc, argv, problems)) return false;
   if (request.tp < 1 || request.pp < 1) problems.add("flags", "--tp and --pp are 1 or more.");

@@ -48,7 +48,7 @@ ExitCode plan_failures(int argc, const char* const* argv) {
       ->type_name("NAME|DIR")
       ->group("Run");
   add_cluster_flags(app, cluster, changes);
-  with_integers<int64_t>(app.add_option("--devices", devices, "how many (default: 2048)"))
+  with_numbers<int64_t>(app.add_option("--devices", devices, "how many (default: 2048)"))
       ->type_name("N")
       ->group("Cluster");
   app.add_option("--failures", rates,
@@ -58,7 +58,9 @@ ExitCode plan_failures(int argc, const char* const* argv) {
       ->allow_extra_args(false)
       ->group("Failures");
   for (const Number& number : numbers)
-    app.add_option(number.flag, number.value, number.help)->type_name(number.unit)->group(number.group);
+    with_numbers<double>(app.add_option(number.flag, number.value, number.help))
+        ->type_name(number.unit)
+        ->group(number.group);
   app.add_flag("--json", as_json, "prints JSON")->group("Output");
   Problems problems;
   if (!parse_flags(app, argc, argv, problems)) return ExitCode::kOk;

@@ -35,10 +35,10 @@ ExitCode plan_inference(int argc, const char* const* argv) {
       ->type_name("NAME|DIR")
       ->group("Model");
   add_cluster_flags(app, cluster, changes);
-  with_integers<int64_t>(app.add_option("--devices", devices, "how many (default: one host's)"))
+  with_numbers<int64_t>(app.add_option("--devices", devices, "how many (default: one host's)"))
       ->type_name("N")
       ->group("Cluster");
-  with_integers<int64_t>(
+  with_numbers<int64_t>(
       app.add_option("--context", context, "tokens of a sequence that its cache holds (default: 4096)"))
       ->type_name("N")
       ->group("Work");
@@ -54,8 +54,9 @@ ExitCode plan_inference(int argc, const char* const* argv) {
          "replicas (default: tp in hosts, pp over them)")
       ->type_name("tp|pp|TPxPP")
       ->group("Work");
-  app.add_option("--price-hour", price_hour,
-                 "USD of a device (default: its price and its host's over 3 years, and power)")
+  with_numbers<double>(
+      app.add_option("--price-hour", price_hour,
+                     "USD of a device (default: its price and its host's over 3 years, and power)"))
       ->type_name("USD")
       ->group("Work");
   app.add_flag("--json", as_json, "prints JSON")->group("Output");

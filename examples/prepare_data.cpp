@@ -10,6 +10,7 @@
 #include "base/terminal.h"
 #include "base/text.h"
 #include "data/prepare.h"
+#include "examples/commands.h"
 #include "examples/program_flags.h"
 
 namespace trine {
@@ -49,7 +50,7 @@ class ProgressPrinter {
   bool shown_ = false;
 };
 
-int run(int argc, const char* const* argv) {
+ExitCode run(int argc, const char* const* argv) {
   PrepareRequest request;
   std::string tokenizer_spec = "bytes", format = "auto", out;
   CLI::App app("Makes token files from text, for train_llama --data PREFIX-train --valid-data PREFIX-valid.",
@@ -73,12 +74,12 @@ int run(int argc, const char* const* argv) {
   app.add_option("--out", out, "writes PREFIX-train.{bin,idx}, PREFIX-valid.{bin,idx} and PREFIX.json")
       ->type_name("PREFIX")
       ->group("Output");
-  app.add_option("--valid-fraction", request.valid_fraction,
-                 "the last part of all tokens, for validation (default: 0.05)")
+  with_numbers<double>(app.add_option("--valid-fraction", request.valid_fraction,
+                                      "the last part of all tokens, for validation (default: 0.05)"))
       ->type_name("F")
       ->group("Output");
   Problems problems;
-  if (!parse_flags(app, argc, argv, problems)) return 0;
+  if (!parse_flags(app, argc, argv, problems)) return ExitCode::kOk;
   request.out = out;
   if (request.texts.empty())
     problems.add("flags", "no TEXT, need at least one file. Name the files, or - for stdin.");
@@ -106,18 +107,10 @@ int run(int argc, const char* const* argv) {
   say(stdout, "{} documents, {} tokens for training in {}-train.bin, {} for validation{}\n",
       format_count(info.num_documents), format_count(info.train_tokens), out, format_count(info.valid_tokens),
       info.valid_tokens > 0 ? fmt::format(" in {}-valid.bin", out) : "");
-  return 0;
+  return ExitCode::kOk;
 }
 
 }  // namespace
 }  // namespace trine
 
-int main(int argc, char** argv) {
-  trine::begin_program();
-  try {
-    return trine::run(argc, argv);
-  } catch (const std::exception& error) {
-    trine::say(stderr, "prepare_data: {}\n", trine::message_of(error));
-    return static_cast<int>(trine::exit_code_of(error));
-  }
-}
+int main(int argc, char** argv) { return trine::run_program("prepare_data", trine::run, argc, argv); }

@@ -5,23 +5,25 @@
 #include <CLI/CLI.hpp>
 
 #include "base/error.h"
-#include "base/text.h"
+#include "plan/config/flag_values.h"
 
 namespace trine {
 
-// Adds --version and --config FILE.json to `app` and parses. False if --help or --version was asked for and
-// printed. Flags that do not exist are added to `problems`, with the flag that was probably meant; CLI11's own
-// complaints (a value of the wrong type) are a ConfigError. REQUIRES: no option of `app` is marked required, so
-// that its absence does not hide a typo; the program adds that to `problems` itself.
+// Adds --version and --config FILE.json to `app` and parses (plan/config/command_line.h). False if --help or
+// --version was asked for and printed. Flags that do not exist and values of a file that do not fit are added to
+// `problems`; those of the command line are a ConfigError. REQUIRES: no option of `app` is marked required; the
+// program adds what is missing to `problems` itself.
 bool parse_flags(CLI::App& app, int argc, const char* const* argv, Problems& problems);
 
-// Lets an option with an integer take any decimal number that is one, such as 1e3; others stay as they are.
+// Lets an option with a number take what train_llama's flags take, such as 1e3 for an integer, and refuse the rest in
+// the same words; others stay as they are.
 template <typename T>
-CLI::Option* with_integers(CLI::Option* option) {
-  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
+CLI::Option* with_numbers(CLI::Option* option) {
+  if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>)
     option->transform([](const std::string& text) {
-      const auto value = parse_integer(text);
-      return value ? std::to_string(*value) : text;
+      const std::optional<T> value = ValueText<T>::parse(text);
+      if (!value) throw CLI::ValidationError(fmt::format("got '{}' but needs {}", text, ValueText<T>::needs()));
+      return ValueText<T>::print(*value);
     });
   return option;
 }

@@ -11,6 +11,7 @@
 #include "base/exit_code.h"
 #include "base/output_file.h"
 #include "base/program.h"
+#include "examples/commands.h"
 #include "examples/program_flags.h"
 #include "plan/config/flag_values.h"
 #include "trace/merge.h"
@@ -114,7 +115,7 @@ ExitCode run(int argc, const char* const* argv) {
                  "(default of a predicted trace: its own)")
       ->type_name("NAME|FILE")
       ->group("What is said");
-  with_integers<int>(app.add_option("--top", request.top, "rows of a table (default: 10)"))
+  with_numbers<int>(app.add_option("--top", request.top, "rows of a table (default: 10)"))
       ->type_name("K")
       ->group("What is said");
   app.add_flag("--json", request.as_json, "prints JSON")->group("What is said");
@@ -169,15 +170,4 @@ ExitCode run(int argc, const char* const* argv) {
 }  // namespace
 }  // namespace trine
 
-int main(int argc, char** argv) {
-  using namespace trine;
-  begin_program();
-  try {
-    const ExitCode code = run(argc, argv);
-    check_said();
-    return static_cast<int>(code);
-  } catch (const std::exception& error) {
-    say(stderr, "trace_report: {}\n", message_of(error));
-    return static_cast<int>(exit_code_of(error));
-  }
-}
+int main(int argc, char** argv) { return trine::run_program("trace_report", trine::run, argc, argv); }

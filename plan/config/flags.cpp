@@ -3,8 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "base/json.h"
-#include "base/unknown_flags.h"
 #include "plan/config/flag_table.h"
 #include "plan/config/megatron_flags.h"
 
@@ -101,13 +99,6 @@ void read_flags(const json& object, const std::string& path, GivenFlags& given, 
   add_megatron_flags(given, megatron, problems);
 }
 
-void read_config_file(const std::string& path, GivenFlags& given, Problems& problems) {
-  const json object = read_json_file(path);
-  if (!object.is_object())
-    throw DataError(fmt::format("[{}] not a JSON object. It needs {{\"flag\": value, ...}}.", path));
-  read_flags(object, path, given, problems);
-}
-
 // The command line's flags over the file's.
 GivenFlags merge(GivenFlags line, GivenFlags file) {
   if (line.contains("model"))
@@ -178,29 +169,17 @@ std::string help_text(const Flag& flag) {
 
 class Parser {
  public:
-  explicit Parser(const std::string& version_text) : app_(kDescription, "train_llama") {
-    app_.allow_extras();
+  Parser() : app_(kDescription, "train_llama") {
     app_.get_formatter()->column_width(46);
-    app_.set_version_flag("--version", version_text);
-    app_.add_option("--config", config_file_, "flags from a file; those on the command line win")
-        ->type_name("FILE.json");
     app_.add_flag("--help-megatron")->description("how Megatron-LM's other flags are understood, and stop");
     for (const Flag& flag : flag_table()) add(flag);
     for (const MegatronFlag& flag : megatron_flags()) add(flag);
   }
 
-  std::optional<TextRequest> parse(int argc, const char* const* argv) {
-    try {
-      app_.parse(argc, argv);
-    } catch (const CLI::CallForHelp&) {
-      return TextRequest{app_.help()};
-    } catch (const CLI::CallForVersion& version) {
-      return TextRequest{version.what()};
-    } catch (const CLI::ParseError& error) {
-      throw ConfigError(fmt::format("[flags] {}. --help shows what it needs.", error.what()));
-    }
-    if (app_.count("--help-megatron") > 0) return TextRequest{megatron_help()};
-    return std::nullopt;
+  Words parse(int argc, const char* const* argv, const std::string& version_text) {
+    Words words = parse_words(app_, argc, argv, version_text);
+    if (!words.request && app_.count("--help-megatron") > 0) words.request = {megatron_help()};
+    return words;
   }
 
   GivenFlags given(Problems& problems) const {
@@ -220,7 +199,6 @@ class Parser {
     return given;
   }
   std::vector<std::string> extras() const { return app_.remaining(); }
-  const std::string& config_file() const { return config_file_; }
 
  private:
   void add(const Flag& flag) {
@@ -248,7 +226,6 @@ class Parser {
   }
 
   CLI::App app_;
-  std::string config_file_;
   std::vector<std::pair<const Flag*, CLI::Option*>> options_;
   std::vector<std::pair<const MegatronFlag*, CLI::Option*>> megatron_;
 };
@@ -258,12 +235,13 @@ class Parser {
 CommandLine parse_train_flags(int argc, const char* const* argv, const LaunchInfo& launch,
                               const std::string& version_text, const FolderFacts& folders,
                               const FindResumePoint& find) {
-  Parser parser(version_text);
-  if (auto request = parser.parse(argc, argv)) return *request;
+  Parser parser;
+  const Words words = parser.parse(argc, argv, version_text);
+  if (words.request) return *words.request;
   Problems problems;
   complain_about_extras(parser.extras(), flag_names(true), problems);
   GivenFlags file;
-  if (!parser.config_file().empty()) read_config_file(parser.config_file(), file, problems);
+  if (!words.config_file.empty()) read_flags(read_flags_file(words.config_file), words.config_file, file, problems);
   GivenFlags given = merge(parser.given(problems), std::move(file));
   const std::optional<ResumePoint> point = resume_point(given, find);
   given = point ? go_on_with(std::move(given), *point, launch, problems)

@@ -8,15 +8,12 @@
 #include <string>
 #include <variant>
 
+#include "plan/config/command_line.h"
 #include "plan/config/config.h"
 #include "plan/config/folder_facts.h"
 
 namespace trine {
 
-// --help or --version: print the text and end with code 0.
-struct TextRequest {
-  std::string text;
-};
 using CommandLine = std::variant<Config, TextRequest>;
 
 // What is asked for: --resume's value, and where the run and its checkpoints may be. Empty: not given.

@@ -1,5 +1,17 @@
 // The messages of a pipeline rank, from and to its device's memory. Three ways: straight from memory that the host
 // shares, staged through host memory, or from device to device.
+//
+// What a message between pipeline stages passes on its way, from the step program to the wire, and what each is for:
+//
+//   Executor               which bytes, at which place in the step (runtime/step/executor.h)
+//   CommLanes              when it was ready, sent and there: the trace's events (runtime/step/comm_lanes.h)
+//   PipelineEdges          between which memories it goes, in order with the device's work: this file
+//   PipelineLane           that it moves while the rank computes: a thread that polls (comm/pipeline_lane.h)
+//   Communicator, Request  how long one waits for it, what the error then says, how many bytes it was
+//                          (comm/communicator.h)
+//   Transport, Message     how bytes get to another rank: MPI, or a copy between threads (comm/transport.h)
+//
+// From device to device, DeviceWorld (comm/device_group.h) stands in the place of PipelineLane and all after it.
 #pragma once
 
 #include <memory>

@@ -1,11 +1,39 @@
-#include "base/unknown_flags.h"
+#include "plan/config/command_line.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "base/text.h"
 
 namespace trine {
+
+Words parse_words(CLI::App& app, int argc, const char* const* argv, const std::string& version_text) {
+  app.allow_extras();
+  app.set_version_flag("--version", version_text);
+  const CLI::Option* file = app.add_option("--config")
+                                ->description("flags from a file; those on the command line win")
+                                ->type_name("FILE.json");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return {TextRequest{app.help()}, {}};
+  } catch (const CLI::CallForVersion& version) {
+    return {TextRequest{version.what()}, {}};
+  } catch (const CLI::ParseError& error) {
+    throw ConfigError(fmt::format("[flags] {}. --help shows what it needs.", error.what()));
+  }
+  return {{}, file->count() > 0 ? file->results().back() : std::string()};
+}
+
+nlohmann::json read_flags_file(const std::string& path) {
+  nlohmann::json object = read_json_file(path);
+  if (!object.is_object())
+    throw DataError(fmt::format("[{}] not a JSON object. It needs {{\"flag\": value, ...}}.", path));
+  return object;
+}
 
 std::string not_a_flag(std::string_view word, const std::vector<std::string>& known, std::string_view dashes) {
   const auto guess = nearest(word, known);
