@@ -16,7 +16,9 @@
 
 namespace trine {
 
-// Two clocks move apart by no more: crystals err by up to 50 ppm, each.
+// Two clocks move apart by no more: crystals err by up to 50 ppm, each. Where a time service slews a clock faster (NTP
+// after an outage: 500 ppm and more), old bounds may be wrong by what it moved too far, until newer ones contradict
+// them.
 inline constexpr int64_t kMaxDriftPpm = 100;
 
 // "to's clock is ahead of from's by at most ahead_ns".
