@@ -15,6 +15,8 @@ namespace trine {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr int64_t kLookNs = 50'000'000;  // between two looks whether a save is given up
+
 constexpr int64_t kMaxPartBytes = int64_t{1} << 30;
 constexpr std::chrono::milliseconds kFirstPause{1}, kLongestPause{100};
 
@@ -200,6 +202,8 @@ SaveOutcome save_checkpoint(const SaveJob& job, std::span<const Slice> slices) {
   const fs::path folder = checkpoints.temporary(job.state.step, job.token);
   SaveOutcome outcome;
   for (const Slice& slice : slices) outcome.bytes += slice.size_bytes();
+  for (int64_t now = begin_ns; now < begin_ns + job.takes_ns && !(job.give_up && *job.give_up); now = now_ns())
+    sleep_until(std::min(begin_ns + job.takes_ns, now + kLookNs));
   if (job.rank == 0) {
     run_rank_0(job, checkpoints, folder, slices, outcome);
   } else {

@@ -27,6 +27,7 @@ struct SaveJob {
   int rank = 0;
   int num_ranks = 1;
   std::optional<int> keep;               // so many of the newest whole ones stay; none: all
+  int64_t takes_ns = 0;                  // at least: of a rehearsal, which writes no tensors
   std::chrono::milliseconds timeout{0};  // how long rank 0 waits for the others' parts, from its own on
   // Set by the caller who knows that a part will not come: then rank 0 waits no longer.
   std::shared_ptr<const std::atomic<bool>> give_up = nullptr;

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "analysis/prediction_report.h"
+#include "analysis/rehearsed_device.h"
 #include "base/program.h"
 #include "base/text.h"
 #include "checkpoint/hash.h"
@@ -137,6 +138,7 @@ ExitCode train(Trainer& trainer, const Plan& plan, Surroundings& around, Communi
   if (first) stop.watch_file(folder.stop_file());
   MetricsHeader header{version_number(), version_commit(), plan.config.mesh, plan.config.model_name,
                        parameter_count(plan.config.model)};
+  if (plan.config.rehearsal) header.rehearsal = plan.config.cluster;
   if (first) header.peak = told_peak(plan.config, folder, trainer.device(), log);
   const TrainingEnd end = trainer.train(folder, header, &stop, around.status());
   if (first) stop.hold();
@@ -175,7 +177,9 @@ Facts facts_of(const Plan& plan) {
 }
 
 // One rank, from the plan to the end. `fabric`: nullptr if it is the only one.
-ExitCode run_rank(const Plan& plan, const Connection& connection, Fabric* fabric, StopSignal& stop) {
+// `cluster`: of a rehearsal.
+ExitCode run_rank(const Plan& plan, const Profile* cluster, const Connection& connection, Fabric* fabric,
+                  StopSignal& stop) {
   const Config& config = plan.config;
   MpiSession* const session = connection.session;
   Log log(fabric ? fabric->rank() : 0, config.quiet);
@@ -193,7 +197,9 @@ ExitCode run_rank(const Plan& plan, const Connection& connection, Fabric* fabric
   CommLanes* const talking = lanes ? &*lanes : nullptr;
   Communicator* const all = world ? &(*world)[Group::kWorld] : nullptr;
   std::optional<Surroundings> around;
-  Trainer trainer(plan, log, talking);
+  std::optional<ModelledDevice> modelled;
+  if (cluster) modelled = rehearsed_device(plan, *cluster, fabric ? fabric->rank() : 0);
+  Trainer trainer(plan, log, talking, modelled ? &*modelled : nullptr);
   try {
     trainer.open_data();
     check_same_on_all(all, trainer.data_facts());
@@ -216,11 +222,11 @@ ExitCode run_rank(const Plan& plan, const Connection& connection, Fabric* fabric
   }
 }
 
-ExitCode run_local(const Plan& plan, const Connection& connection, StopSignal& stop) {
-  if (plan.config.local_ranks == 1) return run_rank(plan, connection, nullptr, stop);
+ExitCode run_local(const Plan& plan, const Profile* cluster, const Connection& connection, StopSignal& stop) {
+  if (plan.config.local_ranks == 1) return run_rank(plan, cluster, connection, nullptr, stop);
   std::atomic<int> code = 0;
   run_local_ranks(plan.config.local_ranks, [&](Fabric& fabric) {
-    const ExitCode own = run_rank(plan, connection, &fabric, stop);
+    const ExitCode own = run_rank(plan, cluster, connection, &fabric, stop);
     if (own != ExitCode::kOk) code = static_cast<int>(own);
   });
   return static_cast<ExitCode>(code.load());
@@ -285,8 +291,12 @@ ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
   connection.set_timeout(config.timeout());
   std::ostringstream dump;
   std::optional<Plan> plan;
+  std::optional<Profile> cluster;
   run_agreed(connection.all, [&] {
-    if (!config.looks_only()) check_device(config.device);
+    if (config.rehearsal)
+      cluster = rehearsed_cluster(config);
+    else if (!config.looks_only())
+      check_device(config.device);
     plan.emplace(build_plan(config, &dump));
   });
   if (connection.is_first()) std::cout << dump.str();
@@ -297,9 +307,10 @@ ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
     });
     return ExitCode::kOk;
   }
-  if (!connection.session) return run_local(*plan, connection, stop);
+  const Profile* const rehearsed = cluster ? &*cluster : nullptr;
+  if (!connection.session) return run_local(*plan, rehearsed, connection, stop);
   check_same_on_all(connection.all, facts_of(*plan));
-  return run_rank(*plan, connection, connection.session, stop);
+  return run_rank(*plan, rehearsed, connection, connection.session, stop);
 }
 
 }  // namespace

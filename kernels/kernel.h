@@ -64,6 +64,7 @@ struct KernelRequest {
   Communicator* group = nullptr;                 // of a collective: the ranks along its axis
   DeviceGroup* device_group = nullptr;           // the same ranks, where devices talk among themselves
   Lane lane = Lane::kCompute;                    // whose queue the kernel is enqueued in
+  int node = -1;                                 // its number in the graph; -1: it is of none
 };
 
 using KernelFactory = std::function<Kernel(const KernelRequest&)>;

@@ -151,6 +151,7 @@ struct Config {
   std::optional<Bytes> memory_budget;
   // Device.
   DeviceKind device = DeviceKind::kCpu;
+  bool rehearsal = false;  // device is kCuda, and stands for one of `cluster` that only takes its time
   KernelOptions kernels;
   CommKind comm = CommKind::kAuto;
   int local_ranks = 1;

@@ -66,6 +66,18 @@ void take_part_of_steps(Flag& flag) {
   };
 }
 
+// A rehearsal is a plan for GPUs on devices that are not there.
+void take_rehearsal(Flag& flag) {
+  flag.needs = "cpu, cuda or rehearsal";
+  flag.set = [device = flag.set](Config& config, const Texts& texts) {
+    config.rehearsal = texts.back() == "rehearsal";
+    return device(config, config.rehearsal ? Texts{"cuda"} : texts);
+  };
+  flag.get = [device = flag.get](const Config& config) {
+    return config.rehearsal ? std::optional(Texts{"rehearsal"}) : device(config);
+  };
+}
+
 #define FIELD(path) \
   [](auto& config) -> auto& { return config.path; }
 
@@ -146,8 +158,11 @@ std::vector<Flag> make_table() {
       FIELD(memory_budget));
 
   group = "Device";
-  add("device", {}, "cpu|cuda", "where the model runs; the GPUs of a host are shared out to its ranks",
+  add("device", {}, "cpu|cuda|rehearsal",
+      "where the model runs; the GPUs of a host are shared out to its ranks. rehearsal: on GPUs of --cluster that are "
+      "not here and only take their time",
       FIELD(device));
+  take_rehearsal(t.back());
   add("attention", {}, "auto|cudnn|plain",
       "of a GPU (default: cuDNN's fused one, where it can be had; plain kernels else, with a warning)",
       FIELD(kernels.attention));
@@ -199,8 +214,8 @@ std::vector<Flag> make_table() {
   add("json", {}, "", "what --dry-run finds, as JSON", FIELD(json));
   add("ranks", {}, "N", "plan for so many ranks, with --dry-run", FIELD(planned_ranks));
   add("cluster", {}, "NAME|FILE",
-      "predict the step on this cluster, with --dry-run (plan_llama clusters lists them); of a run, whose peak MFU "
-      "is a share of",
+      "predict the step on this cluster, with --dry-run, or rehearse it, with --device rehearsal (plan_llama clusters "
+      "lists them); of a run, whose peak MFU is a share of",
       FIELD(cluster));
   add("set", {}, "NUMBER=VALUE...", "change a number of the cluster, such as device.memory_gib=80",
       FIELD(cluster_changes));

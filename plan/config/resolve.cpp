@@ -116,7 +116,7 @@ void derive(const GivenFlags& given, const LaunchInfo& launch, const TrainingDef
   config.random_tokens = training.benchmark && config.data.empty();
   const bool default_text = config.data.empty() && !config.random_tokens;
   unless("valid-fraction", config.valid_fraction,
-         default_text && config.valid_data.empty() ? kDefaultTextValidFraction : 0.0);
+         default_text && config.valid_data.empty() && !config.rehearsal ? kDefaultTextValidFraction : 0.0);
 }
 
 // config.json and checkpoints keep what was given as JSON, which knows only UTF-8.

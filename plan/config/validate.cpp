@@ -77,14 +77,34 @@ void validate_parallelism(const Config& c, Problems& problems) {
   if (c.planned_ranks) check.count("--ranks", *c.planned_ranks, 1, kMaxRanks);
   const bool predicts = c.dry_run && !c.cluster.empty();
   for (const auto& [flag, given] :
-       {std::pair{"--set", !c.cluster_changes.empty()}, std::pair{"--slow", !c.slow_ranks.empty()},
-        std::pair{"--predict-trace", !c.predict_trace.empty()}})
-    if (given && !predicts)
-      problems.add("flags", "{} belongs to a prediction. Add --dry-run --cluster NAME.", flag);
+       {std::pair{"--set", !c.cluster_changes.empty()}, std::pair{"--slow", !c.slow_ranks.empty()}})
+    if (given && !predicts && !c.rehearsal)
+      problems.add(
+          "flags",
+          "{} belongs to a prediction or a rehearsal. Add --cluster NAME, and --dry-run or --device rehearsal.",
+          flag);
+  if (!c.predict_trace.empty() && !predicts)
+    problems.add("flags", "--predict-trace belongs to a prediction. Add --dry-run --cluster NAME.");
   if (c.planned_ranks && !c.dry_run)
     problems.add("flags", "--ranks only plans. Add --dry-run, or start mpirun -np {}.", *c.planned_ranks);
   if (c.json && !c.dry_run) problems.add("flags", "--json is a form of --dry-run. Add --dry-run.");
   if (c.grad_reduce == DType::kF16) problems.add("flags", "--grad-reduce is fp16; it needs f32 or bf16.");
+}
+
+// Nothing is computed, so what concerns numbers makes no sense.
+void validate_rehearsal(const Config& c, Problems& problems) {
+  if (!c.rehearsal) return;
+  if (c.cluster.empty())
+    problems.add("flags",
+                 "--device rehearsal stands for a device of a cluster. Add --cluster NAME, such as rtx4090.");
+  for (const auto& [flag, given] :
+       {std::pair{"--load-weights", !c.load_weights.empty()}, std::pair{"--eval-only", c.eval_only}})
+    if (given)
+      problems.add("flags", "{} is for numbers, and --device rehearsal computes none. Leave it out.", flag);
+  if (c.comm == CommKind::kMpi)
+    problems.add(
+        "flags",
+        "--comm mpi stages through the host, and a rehearsal's devices talk among themselves. Leave it out.");
 }
 
 void validate_rest(const Config& c, int num_ranks, Problems& problems) {
@@ -128,6 +148,7 @@ void validate(const Config& config, int num_ranks, Problems& problems) {
   validate_training(config, problems);
   validate_parallelism(config, problems);
   validate_layout(config, num_ranks, problems);
+  validate_rehearsal(config, problems);
   validate_rest(config, num_ranks, problems);
 }
 

@@ -70,6 +70,9 @@ class Backend {
   // What a user should know of the kernels that were made, such as that a slow one stands for a fast one. A
   // sentence each, none twice.
   virtual std::vector<std::string> notices() const { return {}; }
+
+  // Whether a kernel's first launch takes longer than others, and may wait for what runs on the device.
+  virtual bool loads_kernels_late() const { return true; }
 };
 
 // What runs a plan asks this first: kernels of another kind of device need other scratch memory than it has.

@@ -27,7 +27,7 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
   for (const StepMode mode : {StepMode::kTrain, StepMode::kEvaluate, StepMode::kCheck})
     programs_.push_back(step_program(stage, mode, on_device));
   if (lanes) lanes->attach(backend);
-  if (on_device) {
+  if (on_device && backend.loads_kernels_late()) {
     warm_up();
     backend.fill(arena(), std::byte{0});
   }

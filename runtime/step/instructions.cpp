@@ -19,16 +19,15 @@ Instructions::Instructions(const StagePlan& stage, const Config& config, Coordin
                            CommLanes* lanes, std::span<std::byte> arena)
     : stage_(stage), coordinate_(coordinate), arena_(arena.data()) {
   for (size_t n = 0; n < stage.graph.nodes().size(); ++n)
-    list_.push_back(
-        prepare(stage.graph.nodes()[n], stage.graph.cost({static_cast<int32_t>(n)}), config, backend, lanes));
+    list_.push_back(prepare({static_cast<int32_t>(n)}, config, backend, lanes));
 }
 
-Instruction Instructions::prepare(const Node& node, const Cost& cost, const Config& config, Backend& backend,
-                                  CommLanes* lanes) const {
-  Instruction instruction{.cost = cost, .kind = kind_of(node)};
-  for (ValueId id : node.inputs) instruction.operands.push_back(operand(id));
-  for (ValueId id : node.outputs) instruction.operands.push_back(operand(id));
-  for (StateId id : node.writes) instruction.operands.push_back({view(id)});
+Instruction Instructions::prepare(NodeId id, const Config& config, Backend& backend, CommLanes* lanes) const {
+  const Node& node = stage_.graph[id];
+  Instruction instruction{.cost = stage_.graph.cost(id), .kind = kind_of(node)};
+  for (const ValueId input : node.inputs) instruction.operands.push_back(operand(input));
+  for (const ValueId output : node.outputs) instruction.operands.push_back(operand(output));
+  for (const StateId state : node.writes) instruction.operands.push_back({view(state)});
   for (size_t i = 0; i < instruction.operands.size(); ++i)
     (i < node.inputs.size() ? instruction.inputs : instruction.outputs).push_back(instruction.operands[i].view);
   if (node.op->is_view() || node.op->is_transfer()) return instruction;
@@ -36,6 +35,7 @@ Instruction Instructions::prepare(const Node& node, const Cost& cost, const Conf
   KernelRequest request{*node.op,    instruction.inputs, instruction.outputs,           stage_.graph.mesh(),
                         coordinate_, config.threads,     stage_.memory.workspace_bytes, input_types,
                         output_types};
+  request.node = id.index;
   if (node.lane != Lane::kCompute) {
     request.group = &lanes->group(axis_of(node.lane));
     request.device_group = lanes->device_group(axis_of(node.lane));

@@ -38,8 +38,7 @@ class Instructions {
 
  private:
   Instruction::Operand operand(ValueId value) const;
-  Instruction prepare(const Node& node, const Cost& cost, const Config& config, Backend& backend,
-                      CommLanes* lanes) const;
+  Instruction prepare(NodeId id, const Config& config, Backend& backend, CommLanes* lanes) const;
 
   const StagePlan& stage_;
   const Coordinate coordinate_;

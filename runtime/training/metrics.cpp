@@ -98,6 +98,7 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& path, const MetricsHea
                {"parameters", header.num_parameters}};
   if (header.peak)
     line["peak_tflops"] = header.peak->flops_per_s * 1e-12, line["peak_source"] = header.peak->source;
+  if (!header.rehearsal.empty()) line["rehearsal"] = header.rehearsal;
   unwritten_header_ = line.dump() + "\n";
   write_text("");
 }

@@ -22,6 +22,7 @@ struct MetricsHeader {
   std::string model;
   int64_t num_parameters = 0;
   std::optional<JobPeak> peak = {};  // what the MFU is a share of
+  std::string rehearsal = {};        // of a rehearsal, the cluster
 };
 
 struct StepMetrics {

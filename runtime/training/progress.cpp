@@ -47,19 +47,24 @@ std::string communication(const StepBreakdown& time) {
                      percent(tp), percent(pp), percent(dp), percent(time[EventKind::kBubble]));
 }
 
+// A rehearsal's steps are applied and have none.
+std::string loss_text(const StepMetrics& metrics) {
+  return std::isnan(metrics.loss) && !metrics.skipped ? "-" : fmt::format("{:.3f}", metrics.loss);
+}
+
 std::string bar(const StepMetrics& metrics, const ProgressSettings& settings, double eta_s) {
   constexpr int64_t kWidth = 30;
   const int64_t filled = kWidth * metrics.step / std::max<int64_t>(settings.last_step, 1);
-  return fmt::format("[{:<{}}] {}/{} | loss {:.3f} | {} tok/s | eta {}",
+  return fmt::format("[{:<{}}] {}/{} | loss {} | {} tok/s | eta {}",
                      std::string(static_cast<size_t>(std::clamp<int64_t>(filled, 0, kWidth)), '='), kWidth,
-                     metrics.step, settings.last_step, metrics.loss, short_count(metrics.tokens_per_s),
+                     metrics.step, settings.last_step, loss_text(metrics), short_count(metrics.tokens_per_s),
                      short_time(eta_s));
 }
 
 }  // namespace
 
 std::string progress_line(const StepMetrics& m, const ProgressSettings& settings, double eta_s) {
-  std::string line = fmt::format("step {}/{} | loss {:.3f}", m.step, settings.last_step, m.loss);
+  std::string line = fmt::format("step {}/{} | loss {}", m.step, settings.last_step, loss_text(m));
   const auto add = [&]<typename... Args>(fmt::format_string<Args...> format, Args&&... args) {
     fmt::format_to(std::back_inserter(line), format, std::forward<Args>(args)...);
   };

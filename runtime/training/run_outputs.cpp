@@ -49,9 +49,10 @@ void RunOutputs::trace(const StepTrace& step) {
                           format_bytes(config_.trace_limit.count)));
 }
 
-void RunOutputs::validation(int64_t step, double loss) {
+void RunOutputs::validation(int64_t step, double loss, double seconds) {
   if (metrics_) metrics_->write_validation(step, loss, wall_clock_s());
-  log_.info(fmt::format("step {} | validation loss {:.4f}", step, loss));
+  log_.info(config_.rehearsal ? fmt::format("step {} | validation took {:.3f} s", step, seconds)
+                              : fmt::format("step {} | validation loss {:.4f}", step, loss));
 }
 
 void RunOutputs::finish() {

@@ -28,8 +28,8 @@ class RunOutputs {
   void step(const StepMetrics& metrics);
   bool wants_trace(int64_t step) const;
   void trace(const StepTrace& step);
-  void validation(int64_t step, double loss);
-  void finish();  // after the last step
+  void validation(int64_t step, double loss, double seconds);  // that it took
+  void finish();                                               // after the last step
   bool failed();
 
  private:

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file_system.h"
 #include "base/json.h"
@@ -110,7 +112,7 @@ Saver::Saver(const Config& config, const Executor& executor, const RunFolder& ru
       checked_(std::make_shared<CheckedCheckpoints>()),
       saver_(INT64_MAX, copy_from(executor.backend())) {
   if (!wanted()) return;
-  saver_.reserve(total_bytes(owned_slices(executor)));
+  if (!config.rehearsal) saver_.reserve(total_bytes(owned_slices(executor)));
   if (rank_ != 0) return;
   try {
     last_sequence_ = CheckpointFolder(folder_).next_sequence() - 1;
@@ -125,7 +127,13 @@ Saver::~Saver() {
 void Saver::save(const TrainingState& state) {
   finish();
   std::vector<Slice> slices = owned_slices(executor_);
-  int64_t bytes = 0;
+  int64_t bytes = 0, takes_ns = 0;
+  if (modelled_) {
+    const auto size = static_cast<double>(total_bytes(slices));
+    sleep_until(now_ns() + std::llround(size / modelled_->copied_bytes_per_s * 1e9));
+    if (modelled_->saved_bytes_per_s > 0) takes_ns = std::llround(size / modelled_->saved_bytes_per_s * 1e9);
+    slices.clear();
+  }
   for (const int64_t of_rank : gather_all(world_, total_bytes(slices))) bytes += of_rank;
   const auto problem = rank_ == 0 ? free_space_problem(folder_, bytes) : std::nullopt;
   if (gather_all(world_, problem ? 1 : 0)[0] != 0) {
@@ -142,6 +150,7 @@ void Saver::save(const TrainingState& state) {
                 .rank = rank_,
                 .num_ranks = config_.mesh.num_ranks(),
                 .keep = config_.keep,
+                .takes_ns = takes_ns,
                 .timeout = std::max(kShortestTimeout, config_.timeout()),
                 .give_up = give_up_,
                 .last_sequence = last_sequence_,

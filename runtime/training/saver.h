@@ -13,6 +13,7 @@
 #include "runtime/job/log.h"
 #include "runtime/job/run_folder.h"
 #include "runtime/step/executor.h"
+#include "runtime/training/rehearsed.h"
 
 namespace trine {
 
@@ -25,6 +26,8 @@ class Saver {
   Saver(const Config& config, const Executor& executor, const RunFolder& run, Communicator* world, Log& log);
   // Waits for this rank's part of a save that runs, not for the others': after an error they may never come.
   ~Saver();
+  // Of a rehearsal: from now on a save takes its time, and only its manifest is written.
+  void rehearse(const ModelledSave& modelled) { modelled_ = modelled; }
 
   bool wanted() const { return config_.saves(); }
   bool due(int64_t step) const { return config_.save_interval && step % *config_.save_interval == 0; }
@@ -54,6 +57,7 @@ class Saver {
   // Rank 0's: the largest sequence known, unless it could not be found out; and which checkpoints are whole.
   std::optional<int64_t> last_sequence_;
   std::shared_ptr<CheckedCheckpoints> checked_;
+  std::optional<ModelledSave> modelled_;
   AsyncSaver saver_;
 };
 

@@ -17,11 +17,13 @@
 #include "plan/learning_rate.h"
 #include "runtime/device/devices.h"
 #include "runtime/device/process_memory.h"
+#include "runtime/device/rehearsal/rehearsal_backend.h"
 #include "runtime/generation/model_folder.h"
 #include "runtime/job/agreement.h"
 #include "runtime/job/memory_check.h"
 #include "runtime/state/checkpointing.h"
 #include "runtime/state/parameters.h"
+#include "runtime/training/rehearsed.h"
 #include "runtime/training/saver.h"
 #include "trace/arena_use.h"
 
@@ -45,11 +47,12 @@ int64_t memory_in_use(const Backend& backend) {
 
 Trainer::~Trainer() = default;
 
-Trainer::Trainer(const Plan& plan, Log& log, CommLanes* lanes)
+Trainer::Trainer(const Plan& plan, Log& log, CommLanes* lanes, const ModelledDevice* modelled)
     : plan_(plan),
       config_(plan.config),
       log_(log),
       lanes_(lanes),
+      modelled_(modelled),
       coordinate_(lanes ? lanes->world().coordinate() : Coordinate{}),
       trace_(trace_capacity(stage(), config_)),
       scaler_(config_.loss_scale) {}
@@ -77,10 +80,12 @@ void Trainer::open_own_data() {
 }
 
 void Trainer::open_data() {
+  if (modelled_) return;
   run_agreed(world(), [&] { open_own_data(); });
 }
 
 Facts Trainer::data_facts() const {
+  if (modelled_) return {};
   Facts facts = {{"the tokenizer's hash", fmt::format("{:016x}", tokenizer_->hash())},
                  {"the training data", train_identity_}};
   if (valid_) facts.emplace_back("the validation data", valid_identity_);
@@ -92,19 +97,12 @@ bool Trainer::prepare(StopSignal* stop) {
     return gather_all(world(), rank() == 0 && stop != nullptr && stop->stop_requested() ? 1 : 0)[0] != 0;
   };
   if (stopping()) return false;
-  if (!tokenizer_) open_data();
+  if (!tokenizer_ && !modelled_) open_data();
   run_on_first(world(), [&] {
     if (!config_.eval_only) check_saves(config_);
   });
-  backend_ = make_backend(config_.device, config_.threads, world(), config_.kernels);
-  outside_.note(*backend_, "context and other processes");
-  check_memory(plan_, coordinate_, *backend_, world(), available_bytes());
+  open_device();
   if (stopping()) return false;
-  if (lanes_)
-    if (auto device = connect_devices(config_, step_work(stage(), config_.num_microbatches()), *backend_,
-                                      lanes_->world(), log_))
-      lanes_->talk_on_device(std::move(device), config_.timeout());
-  outside_.note(*backend_, "communicators");
   run_agreed(world(), [&] {
     try {
       executor_ = std::make_unique<Executor>(stage(), config_, coordinate_, *backend_, trace_, lanes_);
@@ -114,13 +112,35 @@ bool Trainer::prepare(StopSignal* stop) {
   });
   for (const auto& [library, bytes] : backend_->library_bytes()) outside_.part(library, bytes);
   outside_.note(*backend_, "kernels", static_cast<int64_t>(executor_->arena().size()));
-  config_.resume_saves.empty() ? load() : resume();
+  if (modelled_) write_rehearsed_scalars(*executor_, config_);
+  if (!config_.resume_saves.empty())
+    resume();
+  else if (!modelled_)
+    load();
   const int64_t on_host = host_memory(stage(), config_, coordinate_).total_bytes();
   log_.info(fmt::format("device {}; {} planned per rank{}", backend_->describe(),
                         format_bytes(stage().memory.total_bytes()),
                         on_host > 0 ? fmt::format(", and {} beside it on the host", format_bytes(on_host)) : ""));
   for (const std::string& notice : backend_->notices()) log_.warn(notice);
   return !stopping();
+}
+
+// The backend, and how its ranks' devices talk.
+void Trainer::open_device() {
+  std::unique_ptr<DeviceWorld> device;
+  if (modelled_) {
+    backend_ = make_rehearsal_backend(*modelled_);
+    if (lanes_) device = make_rehearsal_world(lanes_->world(), *backend_);
+  } else {
+    backend_ = make_backend(config_.device, config_.threads, world(), config_.kernels);
+    outside_.note(*backend_, "context and other processes");
+    check_memory(plan_, coordinate_, *backend_, world(), available_bytes());
+    if (lanes_)
+      device = connect_devices(config_, step_work(stage(), config_.num_microbatches()), *backend_, lanes_->world(),
+                               log_);
+  }
+  if (device) lanes_->talk_on_device(std::move(device), config_.timeout());
+  outside_.note(*backend_, "communicators");
 }
 
 // The weights to begin with.
@@ -161,6 +181,7 @@ void Trainer::resume() {
   Checkpoint checkpoint = open_checkpoint(config_.resume_saves, config_.resume_checkpoint, rank(), world(), log_);
   const Manifest& manifest = checkpoint.manifest();
   run_agreed(world(), [&] {
+    if (modelled_) return check_same_rehearsal(manifest, config_);
     check_same_training(manifest, config_, *tokenizer_, train_identity_);
     load_state(*executor_, checkpoint);
   });
@@ -179,6 +200,7 @@ void Trainer::resume() {
   if (const std::string changes = changed_settings(manifest, config_); !changes.empty())
     log_.info(fmt::format("       changed since it was saved: {}", changes));
   if (other_validation) log_.info("       validation has other data now: its best loss so far does not count");
+  if (modelled_) return;
   if (const std::string warning = unknown_data_warning(manifest, config_); !warning.empty()) log_.warn(warning);
 }
 
@@ -187,21 +209,22 @@ TrainingState Trainer::state(int64_t step) const {
   return {.step = step,
           .sample = next_sample_,
           .tokens = tokens_,
-          .adam_step = executor_->scalar<int32_t>(step_state::kAdamStep),
+          .adam_step = modelled_ ? step : executor_->scalar<int32_t>(step_state::kAdamStep),
           .loss_scale = scaler_.scale(),
           .clean_steps = scaler_.clean_steps(),
           .seed = config_.seed,
           .best_valid_loss = best_valid_loss_,
-          .tokenizer_hash = fmt::format("{:016x}", tokenizer_->hash()),
-          .data = train_identity_,
+          .tokenizer_hash = tokenizer_ ? fmt::format("{:016x}", tokenizer_->hash()) : kRehearsed,
+          .data = modelled_ ? kRehearsed : train_identity_,
           .valid_data = valid_identity_};
 }
 
-HostStep Trainer::load_samples(const BatchReader& reader, int64_t first_sample) {
+HostStep Trainer::load_samples(const BatchReader* reader, int64_t first_sample) {
+  if (reader == nullptr) return {.loss_scale = static_cast<float>(scaler_.scale())};
   const int64_t rows = config_.global_batch / config_.mesh.dp;
   ids_.resize(static_cast<size_t>(rows * config_.seq));
   labels_.resize(ids_.size());
-  reader.fill(first_sample + coordinate_.dp * rows, rows, ids_.data(), labels_.data());
+  reader->fill(first_sample + coordinate_.dp * rows, rows, ids_.data(), labels_.data());
   return {.ids = ids_, .labels = labels_, .loss_scale = static_cast<float>(scaler_.scale())};
 }
 
@@ -211,6 +234,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
   RunOutputs outputs(config_, folder, log_, first_step_);
   open(outputs, folder, header);
   saver_ = std::make_unique<Saver>(config_, *executor_, folder, world(), log_);
+  if (modelled_) saver_->rehearse({modelled_->host_copy_bytes_per_s, modelled_->saved_bytes_per_s});
   const int64_t start_ns = step_begin_ns_ = now_ns();
   TrainingEnd end;
   for (int64_t step = first_step_; step <= config_.steps; ++step) {
@@ -222,7 +246,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
     outputs.step(metrics);
     if (outputs.wants_trace(step)) outputs.trace(step_trace(step));
     if (step == first_step_) report_outside_memory();
-    if (valid_ && (last || step % config_.valid_interval == 0)) validate_after(step, outputs);
+    if (has_validation() && (last || step % config_.valid_interval == 0)) validate_after(step, outputs);
     if (saver_->wanted() && (saver_->due(step) || last || stop_now)) save(step);
     if (!stop_now) continue;
     end.stop_reason = stop != nullptr && !stop->reason().empty() ? stop->reason() : "time limit";
@@ -244,9 +268,10 @@ void Trainer::open(RunOutputs& outputs, const RunFolder& folder, const MetricsHe
     if (rank() == 0) outputs.open_metrics(header);
     outputs.open_trace({.mesh = config_.mesh,
                         .rank = rank(),
-                        .backend = lanes_ && lanes_->on_device() ? "nccl"
-                                   : config_.local_ranks > 1     ? "local"
-                                                                 : "mpi",
+                        .backend = modelled_                       ? "rehearsal"
+                                   : lanes_ && lanes_->on_device() ? "nccl"
+                                   : config_.local_ranks > 1       ? "local"
+                                                                   : "mpi",
                         .host = host_name(),
                         .device = backend_->describe(),
                         .clock = lanes_ ? lanes_->clock() : ClockOffset{},
@@ -263,8 +288,8 @@ bool Trainer::wants_to_stop(StopSignal* stop, int64_t start_ns) const {
 
 void Trainer::validate_after(int64_t step, RunOutputs& outputs) {
   const double loss = validate();
-  best_valid_loss_ = std::min(loss, best_valid_loss_.value_or(loss));
-  outputs.validation(step, loss);
+  if (!modelled_) best_valid_loss_ = std::min(loss, best_valid_loss_.value_or(loss));
+  outputs.validation(step, loss, seconds_since(step_begin_ns_));
   step_begin_ns_ = now_ns();
 }
 
@@ -322,7 +347,7 @@ void Trainer::save(int64_t step) {
 StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
   const int step = static_cast<int>(index + 1);
   const int64_t begin_ns = step_begin_ns_, start_ns = now_ns();
-  HostStep host = load_samples(*train_, next_sample_);
+  HostStep host = load_samples(train_.get(), next_sample_);
   host.lr = static_cast<float>(learning_rate(config_, index));
   const int64_t loaded_ns = now_ns();
   const auto record = [&](int64_t from, int64_t to, EventKind kind) {
@@ -342,7 +367,7 @@ StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
   const double tokens = static_cast<double>(config_.tokens_per_step());
   StepMetrics metrics{.step = step,
                       .loss = result.loss,
-                      .grad_norm = skipped ? std::nullopt : std::optional(result.grad_norm),
+                      .grad_norm = skipped || modelled_ ? std::nullopt : std::optional(result.grad_norm),
                       .lr = static_cast<double>(host.lr),
                       .tokens = tokens_,
                       .memory_peak_bytes = memory_in_use(*backend_),
@@ -428,12 +453,12 @@ void Trainer::stop_non_finite(const HostStep& host, int step, const StepResult& 
 }
 
 double Trainer::validate() {
-  TRINE_CHECK(valid_ != nullptr, "no validation data");
-  const int64_t whole = valid_->sampler().samples_per_epoch() / config_.global_batch;
+  TRINE_CHECK(has_validation(), "no validation data");
+  const int64_t whole = valid_ ? valid_->sampler().samples_per_epoch() / config_.global_batch : INT64_MAX;
   const int64_t batches = std::clamp<int64_t>(config_.valid_batches, 1, std::max<int64_t>(1, whole));
   double loss = 0, tokens = 0;
   for (int64_t i = 0; i < batches; ++i) {
-    const HostStep host = load_samples(*valid_, i * config_.global_batch);
+    const HostStep host = load_samples(valid_.get(), i * config_.global_batch);
     const StepResult result = executor_->evaluate(host, 0);
     loss += result.loss * result.valid_tokens;
     tokens += result.valid_tokens;
@@ -443,6 +468,7 @@ double Trainer::validate() {
 
 // Once everything ran: what no plan can know.
 void Trainer::report_outside_memory() {
+  if (modelled_) return;
   const std::span<const std::byte> arena = executor_->arena();
   if (const auto room = backend_->room()) {
     outside_.note(*backend_, "first step");

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/modelled_device.h"
 #include "checkpoint/manifest.h"
 #include "data/sampler.h"
 #include "data/tokenizer.h"
@@ -34,10 +35,11 @@ struct TrainingEnd {
 
 class Trainer {
  public:
-  // Of one rank: `lanes` connect it to the others (nullptr: it is alone). All outlive the trainer. All calls are
+  // Of one rank: `lanes` connect it to the others (nullptr: it is alone). All outlive the trainer. `modelled`: the
+  // device of a rehearsal (config.rehearsal), which reads no data and sets no weights. All calls are
   // collective but data_facts(). An error that all ranks throw is an AgreedError (runtime/job/agreement.h); others,
   // such as the DataError of who reads a broken part, are of one rank.
-  Trainer(const Plan& plan, Log& log, CommLanes* lanes = nullptr);
+  Trainer(const Plan& plan, Log& log, CommLanes* lanes = nullptr, const ModelledDevice* modelled = nullptr);
   ~Trainer();
 
   // Tokenizer and data.
@@ -54,7 +56,7 @@ class Trainer {
                     StatusWriter* status = nullptr);
   // --eval-only: the validation loss.
   double validate();
-  bool has_validation() const { return valid_ != nullptr; }
+  bool has_validation() const { return valid_ != nullptr || rehearses_validation(); }
   Executor& executor() { return *executor_; }
   std::string device() const { return backend_->describe(); }  // once it is prepared
 
@@ -63,6 +65,11 @@ class Trainer {
   int rank() const { return config_.mesh.rank(coordinate_); }
   const StagePlan& stage() const { return plan_.stages[static_cast<size_t>(coordinate_.pp)]; }
   void open_own_data();
+  bool rehearses_validation() const {
+    return modelled_ != nullptr && config_.valid_batches > 0 &&
+           (config_.valid_fraction > 0 || !config_.valid_data.empty());
+  }
+  void open_device();
   void load();
   void resume();
   TrainingState state(int64_t step) const;
@@ -71,7 +78,7 @@ class Trainer {
   void validate_after(int64_t step, RunOutputs& outputs);
   void finish(RunOutputs& outputs, TrainingEnd& end);
   void exchange(StepMetrics& metrics, bool& stop);
-  HostStep load_samples(const BatchReader& reader, int64_t first_sample);
+  HostStep load_samples(const BatchReader* reader, int64_t first_sample);  // nullptr: of a rehearsal, none
   // `stop`: this rank's wish, and then everybody's.
   StepMetrics run_step(int64_t index, bool& stop, StatusWriter* status);
   std::vector<MemorySample> memory_samples(int64_t step) const;
@@ -85,6 +92,7 @@ class Trainer {
   const Config& config_;
   Log& log_;
   CommLanes* const lanes_;
+  const ModelledDevice* const modelled_;
   const Coordinate coordinate_;
   TraceRecorder trace_;
   std::unique_ptr<Backend> backend_;

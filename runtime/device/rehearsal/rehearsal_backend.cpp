@@ -9,8 +9,9 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "comm/communicator.h"
-#include "comm/pipeline_lane.h"
+#include "comm/emulated/flow_table.h"
+#include "comm/emulated/meeting_board.h"
+#include "ops/pipeline.h"
 #include "runtime/device/rehearsal/modelled_timeline.h"
 
 namespace trine {
@@ -53,6 +54,58 @@ class HostMemory final : public DeviceMemory {
   std::vector<std::byte> bytes_;
 };
 
+// Where the ranks of a rehearsal meet. Each group of an axis has a channel, named by its first rank, and so has each
+// directed edge of the pipeline, by its sender.
+class Meetings {
+ public:
+  enum Kind { kTp, kDp, kPp, kActivation, kGradient, kState, kNumKinds };
+  struct Place {
+    int channel = 0;
+    std::vector<int> ranks;
+  };
+
+  // Collective.
+  Meetings(CommWorld& world, ModelledTimeline& timeline)
+      : mesh_(world.mesh()),
+        coordinate_(world.coordinate()),
+        timeline_(timeline),
+        board_(share_memory(world[Group::kWorld],
+                            MeetingBoard::num_bytes(kNumKinds * mesh_.num_ranks(), mesh_.num_ranks())),
+               kNumKinds * mesh_.num_ranks(), mesh_.rank(coordinate_)) {}
+
+  Place place_of(const KernelRequest& request) const {
+    if (const auto* const send = dynamic_cast<const SendState*>(&request.op))
+      return place_of(kState, send->to_rank, /*sends=*/true);
+    if (const auto* const receive = dynamic_cast<const ReceiveState*>(&request.op))
+      return place_of(kState, receive->from_rank, /*sends=*/false);
+    const Lane lane = request.lane;
+    Coordinate at = coordinate_;
+    int& along = lane == Lane::kTp ? at.tp : lane == Lane::kDp ? at.dp : at.pp;
+    Place place;
+    const int size = lane == Lane::kTp ? mesh_.tp : lane == Lane::kDp ? mesh_.dp : mesh_.pp;
+    for (along = 0; along < size; ++along) place.ranks.push_back(mesh_.rank(at));
+    place.channel = channel(lane == Lane::kTp ? kTp : lane == Lane::kDp ? kDp : kPp, place.ranks[0]);
+    return place;
+  }
+  Place place_of(Kind kind, int peer, bool sends) const {
+    Coordinate other = coordinate_;
+    other.pp = peer;
+    const int own_rank = mesh_.rank(coordinate_), peers_rank = mesh_.rank(other);
+    return {channel(kind, sends ? own_rank : peers_rank), {own_rank, peers_rank}};
+  }
+  int64_t last_ready_ns(const Place& place, int64_t ready_ns) {
+    return board_.meet(place.channel, place.ranks, ready_ns, [this] { timeline_.throw_if_failed(); });
+  }
+
+ private:
+  int channel(Kind kind, int rank) const { return static_cast<int>(kind) * mesh_.num_ranks() + rank; }
+
+  const Mesh mesh_;
+  const Coordinate coordinate_;
+  ModelledTimeline& timeline_;
+  MeetingBoard board_;
+};
+
 class RehearsalBackend final : public Backend {
  public:
   explicit RehearsalBackend(ModelledDevice device)
@@ -67,9 +120,8 @@ class RehearsalBackend final : public Backend {
   Timeline& timeline() override { return timeline_; }
   std::unique_ptr<DeviceMemory> allocate(int64_t bytes) override {
     if (bytes > device_.memory_bytes - taken_)
-      throw OutOfMemoryError(fmt::format("the modelled {} has {} left of {}", device_.name,
-                                         format_bytes(device_.memory_bytes - taken_),
-                                         format_bytes(device_.memory_bytes)));
+      throw OutOfMemoryError(fmt::format("a {} has {} for it (--set device.memory_gib=80 rehearses more)",
+                                         device_.name, format_bytes(device_.memory_bytes - taken_)));
     return std::make_unique<ReservedMemory>(bytes, taken_);
   }
   std::unique_ptr<DeviceMemory> allocate_host(int64_t bytes) override {
@@ -100,32 +152,35 @@ class RehearsalBackend final : public Backend {
   std::optional<DeviceRoom> room() const override {
     return DeviceRoom{.free_bytes = device_.memory_bytes - taken_, .total_bytes = device_.memory_bytes};
   }
+  bool loads_kernels_late() const override { return false; }
   // Every rank has a device of its own.
   std::string identity() const override { return fmt::format("{}", static_cast<const void*>(this)); }
 
   const ModelledDevice& model() const { return device_; }
   ModelledTimeline& modelled_timeline() { return timeline_; }
+  void meet_in(std::shared_ptr<Meetings> meetings) { meetings_ = std::move(meetings); }
 
  private:
   Kernel kernel(const KernelRequest& request) {
     if (request.group != nullptr) return collective(request);
-    return [this, lane = request.lane, duration = nanoseconds(device_.kernel_s(request))](const KernelCall&) {
-      timeline_.work(lane, duration);
+    return [this, lane = request.lane, seconds = device_.kernel_s(request.node)](const KernelCall&) {
+      timeline_.work(lane, nanoseconds(device_.noise ? seconds * device_.noise() : seconds));
     };
   }
 
   Kernel collective(const KernelRequest& request) {
-    return [this, lane = request.lane, &group = *request.group,
-            duration = nanoseconds(device_.collective(request).seconds)](const KernelCall&) {
-      timeline_.meet(lane, [&group, duration](int64_t ready_ns) {
-        std::vector<int64_t> ready(static_cast<size_t>(group.size()));
-        group.all_gather(&ready_ns, ready.data(), group.size(), DType::kI64);
-        return *std::max_element(ready.begin(), ready.end()) + duration;
-      });
-    };
+    TRINE_CHECK(meetings_ != nullptr, "{}: the devices of a rehearsal have not met", request.op.name());
+    return
+        [this, lane = request.lane, place = std::make_shared<const Meetings::Place>(meetings_->place_of(request)),
+         duration = nanoseconds(device_.collective_s(request.node))](const KernelCall&) {
+          timeline_.meet(lane, [this, place, duration](int64_t ready_ns) {
+            return meetings_->last_ready_ns(*place, ready_ns) + duration;
+          });
+        };
   }
 
   const ModelledDevice device_;
+  std::shared_ptr<Meetings> meetings_;
   int64_t taken_ = 0;
   mutable std::mutex mutex_;
   mutable std::map<const std::byte*, std::vector<std::byte>> written_;
@@ -148,42 +203,33 @@ class NoGroup final : public DeviceGroup {
 
 class RehearsalWorld final : public DeviceWorld {
  public:
-  RehearsalWorld(CommWorld& world, RehearsalBackend& backend)
-      : backend_(backend), lane_("rehearsal", world[Group::kPipeline]) {}
+  explicit RehearsalWorld(RehearsalBackend& backend, std::shared_ptr<Meetings> meetings)
+      : backend_(backend), meetings_(std::move(meetings)) {}
 
   DeviceGroup& operator[](Axis) override { return group_; }
   void send(PipelineEdge edge, const void*, int64_t bytes, void* queue) override {
-    exchange(edge, bytes, queue, edge.backward ? kGradient : kActivation,
-             edge.backward ? kGradientReply : kActivationReply);
+    exchange(edge, bytes, queue, /*sends=*/true);
   }
   void receive(PipelineEdge edge, void*, int64_t bytes, void* queue) override {
-    exchange(edge, bytes, queue, edge.backward ? kGradientReply : kActivationReply,
-             edge.backward ? kGradient : kActivation);
+    exchange(edge, bytes, queue, /*sends=*/false);
   }
   void check() override {}
   void abort(std::exception_ptr why) override { backend_.modelled_timeline().fail(std::move(why)); }
 
  private:
-  // Messages of one tag arrive in their order, as the edge's messages do.
-  enum Tag : int { kActivation, kGradient, kActivationReply, kGradientReply };
-
-  // Both ends tell each other when they were ready.
-  void exchange(PipelineEdge edge, int64_t bytes, void* queue, Tag own_tag, Tag peers_tag) {
-    const int64_t duration = nanoseconds(backend_.model().message(edge.peer, bytes).seconds);
+  void exchange(PipelineEdge edge, int64_t bytes, void* queue, bool sends) {
+    const int64_t duration = nanoseconds(backend_.model().message_s(edge.peer, sends, bytes));
     const Queue of(static_cast<int>(reinterpret_cast<intptr_t>(queue)) - 1);
-    backend_.modelled_timeline().meet(of, [this, edge, own_tag, peers_tag, duration](int64_t ready_ns) {
-      int64_t peer_ready_ns = 0;
-      const auto received = lane_.receive(&peer_ready_ns, sizeof peer_ready_ns, edge.peer, peers_tag);
-      const auto sent = lane_.send(&ready_ns, sizeof ready_ns, edge.peer, own_tag);
-      lane_.wait(received);
-      lane_.wait(sent);
-      return std::max(ready_ns, peer_ready_ns) + duration;
+    const Meetings::Place place =
+        meetings_->place_of(edge.backward ? Meetings::kGradient : Meetings::kActivation, edge.peer, sends);
+    backend_.modelled_timeline().meet(of, [this, place, duration](int64_t ready_ns) {
+      return meetings_->last_ready_ns(place, ready_ns) + duration;
     });
   }
 
   RehearsalBackend& backend_;
+  std::shared_ptr<Meetings> meetings_;
   NoGroup group_;
-  PipelineLane lane_;
 };
 
 }  // namespace
@@ -195,7 +241,9 @@ std::unique_ptr<Backend> make_rehearsal_backend(ModelledDevice device) {
 std::unique_ptr<DeviceWorld> make_rehearsal_world(CommWorld& world, Backend& backend) {
   auto* const rehearsal = dynamic_cast<RehearsalBackend*>(&backend);
   TRINE_CHECK(rehearsal != nullptr, "{} is no rehearsal", backend.describe());
-  return std::make_unique<RehearsalWorld>(world, *rehearsal);
+  const auto meetings = std::make_shared<Meetings>(world, rehearsal->modelled_timeline());
+  rehearsal->meet_in(meetings);
+  return std::make_unique<RehearsalWorld>(*rehearsal, meetings);
 }
 
 }  // namespace trine

@@ -5,10 +5,10 @@
 
 #include <memory>
 
+#include "base/modelled_device.h"
 #include "comm/device_group.h"
 #include "comm/world.h"
 #include "runtime/device/backend.h"
-#include "runtime/device/rehearsal/modelled_device.h"
 
 namespace trine {
 
@@ -16,8 +16,9 @@ namespace trine {
 std::unique_ptr<Backend> make_rehearsal_backend(ModelledDevice device);
 
 // Devices that meet: a collective begins when the last rank of its group is ready, takes the modelled time, and all
-// leave together; so does a message with its two ends. Ready times travel over the groups of `world`, which nobody
-// else may use during a step. `backend`: one of make_rehearsal_backend().
+// leave together; so does a message with its two ends. Collective: before the first step, on all ranks of one host.
+// ConfigError if they are on several. PeerLostError out of a step if a rank has ended its world, which must not
+// outlive `backend`: one of make_rehearsal_backend().
 std::unique_ptr<DeviceWorld> make_rehearsal_world(CommWorld& world, Backend& backend);
 
 }  // namespace trine
