@@ -33,6 +33,8 @@ class Machine {
   double network_latency_s() const { return profile_.network.latency_us * 1e-6; }
   double network_gbit() const { return profile_.network.nics * profile_.network.nic_gb_per_s * 8; }  // of a host
   HostCost host_cost() const;
+  // Of the host of so many devices, where they are fewer than a host has: their share of it.
+  HostCost host_cost(int devices) const;
 
   // `bytes` on each of n devices that fill hosts one after another.
   double all_reduce_s(int n, double bytes) const;

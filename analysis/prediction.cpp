@@ -44,6 +44,17 @@ std::map<int, double> slow_ranks_of(const Config& config) {
   return slow;
 }
 
+int64_t largest_plan_bytes(const Plan& plan) {
+  int64_t most = 0;
+  for (const StagePlan& stage : plan.stages) most = std::max(most, stage.memory.total_bytes());
+  return most;
+}
+
+bool fits(const Plan& plan, const Profile& profile) {
+  const int ranks = profile.is_cpu() ? cpu_layout(plan.config, profile.cpu).ranks_a_host : 1;
+  return static_cast<double>(largest_plan_bytes(plan)) * ranks <= profile.device.plannable_bytes();
+}
+
 Prediction predict(const Plan& plan) {
   Prediction prediction;
   prediction.profile = load_profile(plan.config.cluster, plan.config.cluster_changes);
@@ -53,10 +64,8 @@ Prediction predict(const Plan& plan) {
                                   profile.name, profile.is_cpu() ? "CPUs" : "GPUs", name(plan.config.device)));
   prediction.simulation = simulate(plan, profile, {slow_ranks_of(plan.config)});
   prediction.certainty = certainty_of(profile, prediction.simulation);
-  for (const StagePlan& stage : plan.stages)
-    prediction.memory_bytes = std::max(prediction.memory_bytes, stage.memory.total_bytes());
-  const int ranks = profile.is_cpu() ? cpu_layout(plan.config, profile.cpu).ranks_a_host : 1;  // share a memory
-  prediction.fits = static_cast<double>(prediction.memory_bytes) * ranks <= profile.device.plannable_bytes();
+  prediction.memory_bytes = largest_plan_bytes(plan);
+  prediction.fits = fits(plan, profile);
   const double step_s = prediction.simulation.step_s;
   prediction.tokens_per_s = static_cast<double>(plan.config.tokens_per_step()) / step_s;
   prediction.mfu = mfu(plan.config, profile, step_s);

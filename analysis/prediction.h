@@ -24,6 +24,11 @@ struct Prediction {
   std::vector<ExplainedPart> explained;  // sums to the step
   Outlook outlook;                       // empty until somebody asks for it, see what_if.h
 };
+// Of the plan of the largest rank.
+int64_t largest_plan_bytes(const Plan& plan);
+// Whether it fits in what the device leaves to a plan; CPU ranks share their host's memory.
+bool fits(const Plan& plan, const Profile& profile);
+
 // REQUIRES: the plan is one for the cluster's device.
 Prediction predict(const Plan& plan);
 

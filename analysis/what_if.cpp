@@ -6,7 +6,6 @@
 #include <functional>
 
 #include "analysis/prediction.h"
-#include "analysis/simulated_costs.h"
 #include "base/error.h"
 #include "plan/config/layouts.h"
 
@@ -143,7 +142,7 @@ class Changes {
       if (kind == config.recompute.kind) return;
       Config other = config;
       other.recompute = {.kind = kind};
-      const Plan plan = build_plan(other);
+      const Plan plan = build_plan_to_compare(other);
       const bool here = fits(plan, profile_);
       if (!here && (on_large || profile_.is_cpu() || !fits(plan, large))) continue;
       on_large |= !here;
@@ -194,22 +193,12 @@ class Changes {
                      .usd = usd});
   }
 
-  static double bytes_of(const Plan& plan) {
-    int64_t most = 0;
-    for (const StagePlan& stage : plan.stages) most = std::max(most, stage.memory.total_bytes());
-    return static_cast<double>(most);
-  }
-  static bool fits(const Plan& plan, const Profile& profile) {
-    const int ranks = profile.is_cpu() ? cpu_layout(plan.config, profile.cpu).ranks_a_host : 1;
-    return bytes_of(plan) * ranks <= profile.device.plannable_bytes();
-  }
-
   // `times` as many tokens as now. Settings that are no layout, or do not fit, are no offer.
   void of_setting(const Config& config, const char* id, const std::string& words, double times) {
     Problems problems;
     validate_layout(config, config.mesh.num_ranks(), problems);
     if (!problems.empty()) return;
-    const Plan plan = build_plan(config);
+    const Plan plan = build_plan_to_compare(config);
     if (fits(plan, profile_)) add(id, words, simulate(plan, profile_, options_).step_s / times, 0.0);
   }
 

@@ -20,8 +20,9 @@ struct ProgramCommand {
   ExitCode (*run)(int argc, const char* const* argv);  // argv[0] is the command's name
 };
 
-// The same for commands: runs the one that is named, or prints the overview or the version.
+// The same for commands: runs the one that is named, or prints the overview or the version. `of_flags`: the command of a
+// line that begins with a flag; none: that is an error.
 int run_program(const std::string& program, const std::string& what, std::span<const ProgramCommand> commands,
-                int argc, const char* const* argv);
+                int argc, const char* const* argv, std::string_view of_flags = "");
 
 }  // namespace trine

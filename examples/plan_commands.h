@@ -11,6 +11,7 @@
 namespace trine {
 
 // `argv` begins with the command's name.
+ExitCode plan_layouts(int argc, const char* const* argv);
 ExitCode plan_clusters(int argc, const char* const* argv);
 ExitCode plan_inference(int argc, const char* const* argv);
 ExitCode plan_failures(int argc, const char* const* argv);

@@ -45,6 +45,8 @@ ExitCode plan_clusters(int argc, const char* const* argv) {
 namespace {
 
 constexpr ProgramCommand kCommands[] = {
+    {"layouts", "which layout trains a model fastest; the word may be left out: plan_llama --model ...",
+     plan_layouts},
     {"clusters", "the built-in clusters in numbers, or those of files", plan_clusters},
     {"inference", "how fast devices that share a model write text, for how many, for how much", plan_inference},
     {"failures", "what failures cost a run: progress, checkpoints, spare hosts, days, energy, money",
@@ -56,5 +58,6 @@ constexpr ProgramCommand kCommands[] = {
 }  // namespace trine
 
 int main(int argc, char** argv) {
-  return trine::run_program("plan_llama", "What clusters can do.", trine::kCommands, argc, argv);
+  return trine::run_program("plan_llama", "Which layout trains fastest, and what clusters can do.",
+                            trine::kCommands, argc, argv, "layouts");
 }

@@ -54,7 +54,7 @@ Graph PassRunner::run(Graph graph, const std::vector<Pass>& passes) {
     timing.nodes_after = graph.nodes().size();
     timings_.push_back(timing);
     try {
-      verify(graph);
+      if (options_.verify) verify(graph);
     } catch (const TypeError& error) {
       throw TypeError(fmt::format("after pass {}: {}", pass.name, error.what()));
     }

@@ -21,6 +21,7 @@ struct Pass {
 struct PassOptions {
   std::set<std::string> disabled, dumped;
   std::ostream* dump = nullptr;  // where dumped passes print; needed if `dumped` is not empty
+  bool verify = true;            // the graph after each pass; it takes longer than the passes
 };
 
 struct PassTiming {

@@ -13,6 +13,7 @@
 #include "ops/batch.h"
 #include "ops/elementwise.h"
 #include "ops/fusions.h"
+#include "ops/pipeline.h"
 #include "parallel/buckets.h"
 #include "parallel/lanes.h"
 #include "parallel/optimizer.h"
@@ -23,6 +24,8 @@
 
 namespace trine {
 namespace {
+
+enum class PlanUse { kRun, kCompare };
 
 GradientOps gradient_ops() {
   return {.add = std::make_shared<const Add>(),
@@ -85,13 +88,14 @@ std::vector<Stage> chunks_of(const std::vector<Stage>& stages, int rank, int pp)
   return chunks;
 }
 
-StagePlan build_stage(const Config& config, std::vector<Stage> chunks, std::ostream* dump) {
+StagePlan build_stage(const Config& config, std::vector<Stage> chunks, PlanUse use, std::ostream* dump) {
   const BatchShape batch{config.micro_batch, config.seq, config.num_microbatches()};
   LlamaForward forward = build_llama(config.model, batch, config.mesh, config.sequence_parallel, chunks);
-  verify(forward.graph);
+  if (use == PlanUse::kRun) verify(forward.graph);
   PassRunner runner({.disabled = {config.disabled_passes.begin(), config.disabled_passes.end()},
                      .dumped = {config.dump_passes.begin(), config.dump_passes.end()},
-                     .dump = dump});
+                     .dump = dump,
+                     .verify = use == PlanUse::kRun});
   StagePlan plan{.chunks = std::move(chunks), .logits = forward.logits, .loss = forward.loss};
   plan.graph = runner.run(std::move(forward.graph), passes_for(config, forward.loss));
   plan.passes = runner.timings();
@@ -99,10 +103,11 @@ StagePlan build_stage(const Config& config, std::vector<Stage> chunks, std::ostr
 }
 
 // ConfigError if some rank would wait for ever: training, or validation (forwards only).
-void check_programs_of_all(const Plan& plan) {
+void check_programs_of_all(const Plan& plan, PlanUse use) {
   for (const StepMode mode : {StepMode::kTrain, StepMode::kEvaluate})
     for (const bool device_to_device : {false, true}) {
       if (device_to_device && !may_talk_on_device(plan.config)) continue;
+      if (use == PlanUse::kCompare && (mode != StepMode::kTrain || device_to_device)) continue;
       std::vector<StepProgram> programs;
       for (const StagePlan& stage : plan.stages) programs.push_back(step_program(stage, mode, device_to_device));
       check_programs(programs);
@@ -110,21 +115,41 @@ void check_programs_of_all(const Plan& plan) {
 }
 
 // The memory of all ranks, with as few buffers for sent values as the schedule needs to get to its end.
-void plan_memory_of_all(Plan& plan) {
+void plan_memory_of_all(Plan& plan, PlanUse use) {
   const int microbatches = static_cast<int>(plan.config.num_microbatches());
   for (int send_slots = 2;; ++send_slots) {
     for (StagePlan& stage : plan.stages)
       stage.memory =
           plan_memory(stage.graph, stage.schedule, {plan.config.device, plan.config.threads}, send_slots);
     try {
-      return check_programs_of_all(plan);
+      return check_programs_of_all(plan, use);
     } catch (const ConfigError&) {
       if (send_slots >= microbatches) throw;
     }
   }
 }
 
-Plan build_all(const Config& config, std::ostream* dump) {
+// The graph of a pipeline rank that stands `by` ranks behind another with as many layers: its neighbours move along.
+Graph moved(Graph graph, int by) {
+  Builder builder(std::move(graph));
+  for (Node& node : builder.nodes()) {
+    if (const auto* send = dynamic_cast<const Send*>(node.op.get()))
+      node.op = std::make_shared<const Send>(send->to_stage + by, send->backward);
+    else if (const auto* receive = dynamic_cast<const Receive*>(node.op.get()))
+      node.op = std::make_shared<const Receive>(receive->from_stage + by, receive->backward, receive->type);
+  }
+  return builder.finish();
+}
+
+// What decides a stage's graph, but for the names of its layers and the number of its neighbours.
+bool alike(const std::vector<Stage>& a, const std::vector<Stage>& b) {
+  return std::ranges::equal(a, b, [](const Stage& x, const Stage& y) {
+    return x.end_layer - x.first_layer == y.end_layer - y.first_layer && x.is_first() == y.is_first() &&
+           x.is_last() == y.is_last();
+  });
+}
+
+Plan build_all(const Config& config, PlanUse use, std::ostream* dump) {
   const Mesh& mesh = config.mesh;
   const std::vector<Stage> stages =
       split_layers(config.model.layers, mesh.pp * config.vpp, layer_costs(config.model, config.seq));
@@ -133,10 +158,19 @@ Plan build_all(const Config& config, std::ostream* dump) {
   check_schedules(schedules, mesh.pp * config.vpp, static_cast<int>(config.num_microbatches()));
   Plan plan{.config = config, .stages = {}, .warnings = {}};
   for (int rank = 0; rank < mesh.pp; ++rank) {
-    plan.stages.push_back(build_stage(config, chunks_of(stages, rank, mesh.pp), dump));
+    const std::vector<Stage> chunks = chunks_of(stages, rank, mesh.pp);
+    const auto same =
+        std::ranges::find_if(plan.stages, [&](const StagePlan& of) { return alike(of.chunks, chunks); });
+    if (use == PlanUse::kCompare && same != plan.stages.end()) {
+      StagePlan stage{.chunks = chunks, .logits = same->logits, .loss = same->loss};
+      stage.graph = moved(same->graph, rank - same->chunks.front().index);
+      plan.stages.push_back(std::move(stage));
+    } else {
+      plan.stages.push_back(build_stage(config, chunks, use, dump));
+    }
     plan.stages.back().schedule = schedules[static_cast<size_t>(rank)];
   }
-  plan_memory_of_all(plan);
+  plan_memory_of_all(plan, use);
   return plan;
 }
 
@@ -147,7 +181,11 @@ bool may_talk_on_device(const Config& config) {
 }
 
 Plan build_plan(const Config& config, std::ostream* dump) {
-  return build_within_budget(config, [dump](const Config& c) { return build_all(c, dump); });
+  return build_within_budget(config, [dump](const Config& c) { return build_all(c, PlanUse::kRun, dump); });
+}
+
+Plan build_plan_to_compare(const Config& config) {
+  return build_within_budget(config, [](const Config& c) { return build_all(c, PlanUse::kCompare, nullptr); });
 }
 
 }  // namespace trine

@@ -41,5 +41,9 @@ bool may_talk_on_device(const Config& config);
 
 // REQUIRES: a validated configuration. `dump` is where --dump-pass prints.
 Plan build_plan(const Config& config, std::ostream* dump = nullptr);
+// A plan to simulate beside hundreds of others: the same nodes, schedule and memory, several times as fast. Pipeline
+// ranks with as many layers have the graph of the first of them, the names of its layers too; graphs are not
+// verified, and the only program that is checked is that of training through the host.
+Plan build_plan_to_compare(const Config& config);
 
 }  // namespace trine

@@ -27,12 +27,15 @@ class Programs:
         self.folder = folder
 
     def train_llama(self, *flags):
-        done = subprocess.run([self.folder / "train_llama", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        return self.run("train_llama", *flags)
+
+    def run(self, program, *flags):
+        done = subprocess.run([self.folder / program, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, check=False, env={**os.environ, "OMP_WAIT_POLICY": "passive"})
         if "the default text (Debian's jargon-text) is in none" in done.stderr:
             raise NotHere("no default text")
         if done.returncode != 0:
-            sys.exit(f"train_llama {' '.join(flags)} ended with {done.returncode}:\n{done.stderr}")
+            sys.exit(f"{program} {' '.join(flags)} ended with {done.returncode}:\n{done.stderr}")
         return done.stdout
 
 
@@ -129,7 +132,22 @@ def explained(programs):
     return fenced(text[text.index("predicted "):].splitlines())
 
 
+def planner(programs):
+    text = programs.run("plan_llama", "--model", "llama2-70b", "--cluster", "rtx4090", "--devices", "2048", "--global-batch",
+                        "1024", "--seq", "4096", "--tokens", "2e12")
+    text = text[:text.index("\nwhy, of the best")]
+    return fenced(re.sub(r"simulated, [\d.]+ s", "simulated, 2 s", text).splitlines())  # whatever it took
+
+
+def single_cards(programs):
+    return fenced(programs.run("plan_llama", "--devices", "1", "--model", "small,bench-m",
+                               "--cluster", "rtx4090,rtx5090,a100-80-pcie,h100-pcie", "--global-batch", "16", "--seq",
+                               "2048").splitlines())
+
+
 OUTPUTS = {
+    "planner": planner,
+    "single-cards": single_cards,
     "explained": explained,
     "training-2048": training_2048,
     "memory-of-tiny": memory_of_tiny,

@@ -107,11 +107,15 @@ void check_layout(const Config& c, int num_ranks, Problems& problems) {
   if (batch_is_valid(c) && num_ranks % (int64_t{c.tp} * c.pp) == 0) check_batch(c, problems);
 }
 
-bool is_valid(const Config& c, int num_ranks) {
+}  // namespace
+
+bool layout_is_valid(const Config& c, int num_ranks) {
   Problems problems;
   check_layout(c, num_ranks, problems);
   return problems.empty();
 }
+
+namespace {
 
 // A layout near the wished one.
 struct Candidate {
@@ -142,12 +146,12 @@ class Neighbours {
     c.tp = tp, c.pp = pp, c.mesh = {.pp = pp, .dp = num_ranks_ / (tp * pp), .tp = tp};
     c.sequence_parallel = tp > 1;
     if (c.vpp > 1) c.schedule = ScheduleKind::kInterleaved;
-    if (is_valid(c, num_ranks_)) return add(c);
+    if (layout_is_valid(c, num_ranks_)) return add(c);
     for (int64_t size = c.micro_batch; size >= 1; --size) {
       if (c.global_batch % (size * c.mesh.dp) != 0) continue;
       Config smaller = c;
       smaller.micro_batch = size;
-      if (is_valid(smaller, num_ranks_)) return add(smaller);
+      if (layout_is_valid(smaller, num_ranks_)) return add(smaller);
     }
     add_global_batch(c, -1), add_global_batch(c, 1);
   }
@@ -158,7 +162,7 @@ class Neighbours {
     for (int64_t i = 0; i <= c.pp; ++i) {  // interleaved takes some count within pp of any
       c.global_batch = (nearest + direction * i) * multiple;
       if (c.global_batch < 1 || c.global_batch > kMaxBatch) return;
-      if (is_valid(c, num_ranks_)) return add(c);
+      if (layout_is_valid(c, num_ranks_)) return add(c);
     }
   }
 

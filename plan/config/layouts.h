@@ -15,6 +15,9 @@ inline constexpr int64_t kMaxSeq = 1 << 24;    // tokens
 // nearest valid layouts.
 void validate_layout(const Config& config, int num_ranks, Problems& problems);
 
+// The same question without words, for those who try many.
+bool layout_is_valid(const Config& config, int num_ranks);
+
 // Flags that, added to a command line, make its layout valid on as many ranks: "--tp 2 --pp 6", "--global-batch
 // 48". Nearest first: layouts that keep the batch come before those that change it.
 std::vector<std::string> nearest_layouts(const Config& config, int num_ranks, size_t most = 3);

@@ -1,0 +1,180 @@
+#include "analysis/planner/planner.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <set>
+
+#include "analysis/planner/estimate.h"
+#include "base/clock.h"
+#include "plan/config/flag_values.h"
+#include "plan/plan.h"
+
+namespace trine {
+namespace {
+
+constexpr size_t kMostSimulated = 60;
+// What an estimate of memory may be too high by.
+constexpr double kSurelyTooMuch = 1.1;
+constexpr size_t kNearestTried = 6;
+constexpr int kTriesOfAChoice = 2;
+
+struct Candidate {
+  Layout layout;
+  LayoutEstimate estimate;
+};
+
+struct Planned {
+  PlannedLayout layout;
+  bool fits = false;
+};
+
+Planned simulated(const PlanQuestion& question, const Candidate& candidate) {
+  Config config = config_of(question, candidate.layout);
+  config.cluster = question.profile.name;
+  const Plan plan = build_plan_to_compare(config);
+  Planned planned{.layout = {.layout = candidate.layout, .estimate_s = candidate.estimate.step_s}};
+  PlannedLayout& of = planned.layout;
+  of.memory_bytes = largest_plan_bytes(plan);
+  planned.fits = fits(plan, question.profile);
+  if (!planned.fits) return planned;
+  const Simulation simulation = simulate(plan, question.profile);
+  of.step_s = simulation.step_s, of.mean = simulation.mean;
+  of.tokens_per_s = static_cast<double>(config.tokens_per_step()) / of.step_s;
+  of.mfu = mfu(config, question.profile, of.step_s);
+  return planned;
+}
+
+using Choice = std::pair<std::string, std::string>;  // "tp", "4"
+
+std::vector<Choice> choices_of(const Layout& l) {
+  return {{"tp", fmt::format("{}", l.tp)},
+          {"pp", fmt::format("{}", l.pp)},
+          {"micro_batch", fmt::format("{}", l.micro_batch)},
+          {"schedule", std::string(name(l.schedule))},
+          {"recompute", ValueText<Recompute>::print(l.recompute)},
+          {"zero", fmt::format("{}", l.zero)}};
+}
+
+// Of the best for each other value of each choice. REQUIRES: fastest first.
+std::vector<Sensitivity> sensitivity_of(const std::vector<PlannedLayout>& plans) {
+  std::vector<Sensitivity> list;
+  if (plans.empty()) return list;
+  const std::vector<Choice> best = choices_of(plans[0].layout);
+  for (size_t i = 0; i < best.size(); ++i) {
+    std::vector<std::string> seen = {best[i].second};
+    for (const PlannedLayout& plan : plans) {
+      const auto [choice, value] = choices_of(plan.layout)[i];
+      if (std::ranges::find(seen, value) != seen.end()) continue;
+      seen.push_back(value);
+      list.push_back({choice, value, plan.step_s});
+    }
+  }
+  return list;
+}
+
+std::vector<PlannedLayout> pareto_of(const std::vector<PlannedLayout>& plans) {
+  std::vector<PlannedLayout> front;
+  for (const PlannedLayout& plan : plans)
+    if (front.empty() || plan.memory_bytes < front.back().memory_bytes) front.push_back(plan);
+  return front;
+}
+
+// The search as it goes on.
+class Search {
+ public:
+  explicit Search(const PlanQuestion& question) : question_(question) {}
+
+  // By rising estimate; `slack` as in plan().
+  void simulate_best(std::vector<Candidate> candidates, double slack) {
+    std::ranges::stable_sort(candidates, {}, [](const Candidate& c) { return c.estimate.step_s; });
+    size_t next = 0;
+    for (; next < candidates.size(); ++next) {
+      const Candidate& candidate = candidates[next];
+      if (slack > 0 && best_s_ > 0 && candidate.estimate.step_s > slack * best_s_) break;
+      if (slack > 0 && answer.plans.size() >= kMostSimulated) break;
+      try_one(candidate);
+    }
+    if (!answer.plans.empty())
+      simulate_others({candidates.begin() + static_cast<ptrdiff_t>(next), candidates.end()});
+  }
+
+  // Of layouts that cannot fit, those that need least.
+  void find_nearest(std::vector<Candidate> too_large) {
+    std::ranges::stable_sort(too_large, {}, [](const Candidate& c) { return c.estimate.bytes; });
+    for (size_t i = 0; i < std::min(kNearestTried, too_large.size()); ++i) try_one(too_large[i]);
+  }
+
+  PlanAnswer answer;
+  int64_t found_too_large = 0;  // planned, and then
+
+ private:
+  // Each value of each choice that no simulated layout has, so that it is known how far off it is.
+  void simulate_others(const std::vector<Candidate>& rest) {
+    std::set<Choice> seen;
+    for (const PlannedLayout& plan : answer.plans)
+      for (const Choice& choice : choices_of(plan.layout)) seen.insert(choice);
+    std::map<Choice, int> tries;
+    for (const Candidate& candidate : rest) {
+      bool wanted = false;
+      for (const Choice& choice : choices_of(candidate.layout))
+        wanted |= !seen.contains(choice) && tries[choice]++ < kTriesOfAChoice;
+      if (wanted && try_one(candidate))
+        for (const Choice& choice : choices_of(candidate.layout)) seen.insert(choice);
+    }
+  }
+
+  bool try_one(const Candidate& candidate) {
+    Planned planned = simulated(question_, candidate);
+    if (!planned.fits) {
+      ++found_too_large;
+      if (answer.nearest.memory_bytes == 0 || planned.layout.memory_bytes < answer.nearest.memory_bytes)
+        answer.nearest = planned.layout;
+      return false;
+    }
+    best_s_ = best_s_ > 0 ? std::min(best_s_, planned.layout.step_s) : planned.layout.step_s;
+    answer.plans.push_back(std::move(planned.layout));
+    return true;
+  }
+
+  const PlanQuestion& question_;
+  double best_s_ = 0;
+};
+
+}  // namespace
+
+PlanAnswer plan(const PlanQuestion& question, double slack) {
+  const int64_t begin_ns = now_ns();
+  const LayoutSpace space = layout_space(question);
+  Estimator estimator(question);
+  std::vector<Candidate> candidates, too_large;
+  const int ranks = question.profile.is_cpu() ? question.devices : 1;  // of a memory
+  for (const Layout& layout : space.layouts) {
+    const Candidate candidate{layout, estimator.of(layout)};
+    const bool may_fit =
+        candidate.estimate.bytes * ranks < kSurelyTooMuch * question.profile.device.plannable_bytes();
+    (may_fit ? candidates : too_large).push_back(candidate);
+  }
+  Search search(question);
+  search.simulate_best(candidates, slack);
+  if (search.answer.plans.empty()) search.find_nearest(too_large);
+
+  PlanAnswer answer = std::move(search.answer);
+  answer.searched = space.searched;
+  answer.simulated = static_cast<int64_t>(answer.plans.size());
+  answer.left_out = space.left_out;
+  const auto valid = static_cast<int64_t>(space.layouts.size());
+  const int64_t memory =
+      answer.plans.empty() ? valid : static_cast<int64_t>(too_large.size()) + search.found_too_large;
+  answer.left_out["need more memory"] = memory;
+  answer.left_out["estimated to be slower"] = valid - memory - answer.simulated;
+  std::erase_if(answer.left_out, [](const auto& entry) { return entry.second <= 0; });
+  std::ranges::stable_sort(answer.plans, [](const PlannedLayout& a, const PlannedLayout& b) {
+    return std::pair(a.step_s, a.memory_bytes) < std::pair(b.step_s, b.memory_bytes);
+  });
+  answer.pareto = pareto_of(answer.plans);
+  answer.sensitivity = sensitivity_of(answer.plans);
+  answer.seconds = seconds_since(begin_ns);
+  return answer;
+}
+
+}  // namespace trine

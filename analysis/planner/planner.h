@@ -1,0 +1,40 @@
+// Which layout trains a model fastest on a cluster: thousands are ordered by an estimate, the best hundred or two are
+// planned to the byte and simulated, command by command.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "analysis/planner/layout.h"
+#include "analysis/prediction.h"
+
+namespace trine {
+
+struct PlannedLayout {
+  Layout layout;
+  double estimate_s = 0;  // what put it in its place
+  double step_s = 0, tokens_per_s = 0, mfu = 0;
+  int64_t memory_bytes = 0;  // of the plan of the largest rank, exact
+  StepBreakdown mean;
+};
+
+// What the best becomes if one choice is another.
+struct Sensitivity {
+  std::string choice, value;  // "tp", "4"
+  double step_s = 0;          // of the best layout with it that was simulated
+};
+
+struct PlanAnswer {
+  std::vector<PlannedLayout> plans;   // that fit, fastest first; ties in the order of less memory
+  std::vector<PlannedLayout> pareto;  // of these: less memory for more time, fastest first
+  std::vector<Sensitivity> sensitivity;
+  PlannedLayout nearest;  // where none fits: the one that needs least memory
+  int64_t searched = 0, simulated = 0;
+  std::map<std::string, int64_t> left_out;  // how many, by why
+  double seconds = 0;
+};
+
+// `slack`: layouts whose estimate is so many times the best step found are left out; 0 tries all that may fit.
+PlanAnswer plan(const PlanQuestion& question, double slack = 1.1);
+
+}  // namespace trine

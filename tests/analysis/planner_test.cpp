@@ -1,0 +1,200 @@
+#include "analysis/planner/planner.h"
+
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+
+#include "analysis/planner/estimate.h"
+#include "analysis/planner/planner_report.h"
+#include "plan/config/flags.h"
+#include "plan/plan.h"
+
+namespace trine {
+namespace {
+
+PlanQuestion question(const std::string& cluster, int devices, const std::vector<std::string>& flags) {
+  std::vector<std::string> words = {"train_llama", "--dry-run", "--ranks",   "1",
+                                    "--device",    "cuda",      "--cluster", cluster};
+  words.insert(words.end(), flags.begin(), flags.end());
+  std::vector<const char*> argv;
+  for (const std::string& word : words) argv.push_back(word.c_str());
+  return {.base = std::get<Config>(parse_train_flags(static_cast<int>(argv.size()), argv.data(), {}, "")),
+          .devices = devices,
+          .profile = load_profile(cluster),
+          .fixed = {}};
+}
+
+PlanQuestion small(const std::string& cluster, int devices = 4) {
+  return question(cluster, devices,
+                  {"--model", "llama2-7b", "--layers", "4", "--global-batch", "16", "--seq", "2048"});
+}
+
+std::vector<Layout> some_layouts() {
+  using K = ScheduleKind;
+  return {{.tp = 2, .pp = 4, .dp = 2, .vpp = 1, .micro_batch = 1, .schedule = K::k1F1B, .recompute = {}, .zero = 1},
+          {.tp = 1,
+           .pp = 4,
+           .dp = 4,
+           .vpp = 2,
+           .micro_batch = 1,
+           .schedule = K::kInterleaved,
+           .recompute = {Recompute::Kind::kFull},
+           .zero = 0},
+          {.tp = 4,
+           .pp = 4,
+           .dp = 1,
+           .vpp = 1,
+           .micro_batch = 2,
+           .schedule = K::kZeroBubble,
+           .recompute = {Recompute::Kind::kSelective},
+           .zero = 0},
+          {.tp = 8, .pp = 1, .dp = 2, .vpp = 1, .micro_batch = 2, .schedule = K::k1F1B, .recompute = {}, .zero = 1},
+          {.tp = 2,
+           .pp = 8,
+           .dp = 1,
+           .vpp = 1,
+           .micro_batch = 1,
+           .schedule = K::k1F1B,
+           .recompute = {Recompute::Kind::kFull},
+           .zero = 0}};
+}
+
+PlanQuestion sixteen(const std::string& cluster) {
+  return question(cluster, 16, {"--model", "llama2-7b", "--layers", "13", "--global-batch", "32", "--seq", "2048"});
+}
+
+// Ranks that share a graph change neither the step nor a byte of any rank.
+TEST(PlanToCompare, IsThePlanThatRuns) {
+  const PlanQuestion q = sixteen("rtx4090");
+  for (const Layout& layout : some_layouts()) {
+    const Config config = config_of(q, layout);
+    const Plan quick = build_plan_to_compare(config), whole = build_plan(config);
+    ASSERT_EQ(quick.stages.size(), whole.stages.size());
+    for (size_t i = 0; i < quick.stages.size(); ++i) {
+      EXPECT_EQ(quick.stages[i].memory.total_bytes(), whole.stages[i].memory.total_bytes()) << to_string(layout);
+      EXPECT_EQ(quick.stages[i].graph.nodes().size(), whole.stages[i].graph.nodes().size());
+      EXPECT_EQ(quick.stages[i].chunks, whole.stages[i].chunks);
+    }
+    EXPECT_DOUBLE_EQ(simulate(quick, q.profile).step_s, simulate(whole, q.profile).step_s) << to_string(layout);
+  }
+}
+
+// What orders layouts is near what is simulated: only then is it right to leave out those a tenth above the best.
+TEST(Estimate, IsNearTheSimulation) {
+  for (const char* cluster : {"rtx4090", "h100-sxm"}) {
+    const PlanQuestion q = sixteen(cluster);
+    Estimator estimator(q);
+    for (const Layout& layout : some_layouts()) {
+      const Plan plan = build_plan_to_compare(config_of(q, layout));
+      const double step_s = simulate(plan, q.profile).step_s;
+      const LayoutEstimate estimate = estimator.of(layout);
+      EXPECT_LT(estimate.step_s, 1.1 * step_s) << cluster << ": " << to_string(layout);
+      EXPECT_GT(estimate.step_s, 0.75 * step_s) << cluster << ": " << to_string(layout);
+      const auto bytes = static_cast<double>(largest_plan_bytes(plan));
+      EXPECT_LT(estimate.bytes, 1.1 * bytes) << to_string(layout);
+      EXPECT_GT(estimate.bytes, 0.5 * bytes) << to_string(layout);
+    }
+  }
+}
+
+// Everything that fits, simulated, has the same best.
+TEST(Planner, FindsWhatBruteForceFinds) {
+  for (const auto& [cluster, devices] : {std::pair{"rtx4090", 4}, {"h100-sxm", 4}, {"rtx4090-p2p", 8}}) {
+    PlanQuestion q = small(cluster, devices);
+    if (devices == 8) q.fixed.micro_batch = 1;
+    const PlanAnswer quick = plan(q), all = plan(q, 0);
+    EXPECT_LT(quick.simulated, all.simulated);
+    EXPECT_EQ(all.left_out.count("estimated to be slower"), 0u);
+    ASSERT_FALSE(quick.plans.empty());
+    EXPECT_EQ(quick.plans[0].layout, all.plans[0].layout) << cluster;
+    EXPECT_EQ(quick.plans[0].step_s, all.plans[0].step_s);
+    EXPECT_EQ(quick.searched, all.searched);
+  }
+}
+
+TEST(Planner, CountsEveryLayoutOnce) {
+  const PlanAnswer answer = plan(small("rtx4090"));
+  int64_t sum = answer.simulated;
+  for (const auto& [why, count] : answer.left_out) sum += count;
+  EXPECT_EQ(sum, answer.searched);
+}
+
+TEST(Planner, MemoryIsThatOfThePlan) {
+  const PlanQuestion q = small("rtx4090");
+  const PlanAnswer answer = plan(q);
+  for (size_t i = 0; i < std::min<size_t>(3, answer.plans.size()); ++i) {
+    const Plan whole = build_plan(config_of(q, answer.plans[i].layout));
+    EXPECT_EQ(answer.plans[i].memory_bytes, largest_plan_bytes(whole));
+    EXPECT_LE(static_cast<double>(largest_plan_bytes(whole)), q.profile.device.plannable_bytes());
+    EXPECT_DOUBLE_EQ(answer.plans[i].step_s, simulate(whole, q.profile).step_s);
+  }
+}
+
+TEST(Planner, TheFrontGivesTimeForMemory) {
+  const PlanAnswer answer = plan(small("rtx4090"));
+  ASSERT_GT(answer.pareto.size(), 1u);
+  EXPECT_EQ(answer.pareto[0].layout, answer.plans[0].layout);
+  for (size_t i = 1; i < answer.pareto.size(); ++i) {
+    EXPECT_GE(answer.pareto[i].step_s, answer.pareto[i - 1].step_s);
+    EXPECT_LT(answer.pareto[i].memory_bytes, answer.pareto[i - 1].memory_bytes);
+  }
+  for (const PlannedLayout& any : answer.plans)  // none is better in both than one of the front
+    EXPECT_TRUE(std::ranges::any_of(answer.pareto, [&](const PlannedLayout& of) {
+      return of.step_s <= any.step_s && of.memory_bytes <= any.memory_bytes;
+    }));
+}
+
+TEST(Planner, FixedChoicesStay) {
+  PlanQuestion q = small("rtx4090");
+  q.fixed.tp = 2, q.fixed.schedule = ScheduleKind::k1F1B, q.fixed.recompute = Recompute{Recompute::Kind::kFull};
+  const PlanAnswer answer = plan(q);
+  ASSERT_FALSE(answer.plans.empty());
+  for (const PlannedLayout& one : answer.plans) {
+    EXPECT_EQ(one.layout.tp, 2);
+    EXPECT_EQ(one.layout.schedule, ScheduleKind::k1F1B);
+    EXPECT_EQ(one.layout.recompute.kind, Recompute::Kind::kFull);
+  }
+}
+
+TEST(Planner, TensorParallelStaysInAHostUnlessItIsFixed) {
+  PlanQuestion q = question("rtx4090", 16, {"--model", "llama2-7b", "--layers", "2", "--global-batch", "16"});
+  q.fixed.micro_batch = 1, q.fixed.pp = 1;
+  const LayoutSpace space = layout_space(q);
+  EXPECT_GT(space.left_out.at("tp would cross hosts"), 0);
+  for (const Layout& layout : space.layouts) EXPECT_LE(layout.tp, 8);
+  q.fixed.tp = 16;
+  EXPECT_FALSE(layout_space(q).layouts.empty());
+}
+
+TEST(Planner, WhereNothingFitsItSaysWhatIsNearest) {
+  const PlanQuestion q = question("rtx4090", 2, {"--model", "llama2-7b", "--global-batch", "4"});
+  const PlanAnswer answer = plan(q);
+  EXPECT_TRUE(answer.plans.empty());
+  EXPECT_GT(static_cast<double>(answer.nearest.memory_bytes), q.profile.device.plannable_bytes());
+  EXPECT_EQ(answer.nearest.memory_bytes, largest_plan_bytes(build_plan(config_of(q, answer.nearest.layout))));
+}
+
+TEST(PlannerReport, DaysAndMoneyFollowFromTheStep) {
+  const PlanQuestion q = small("rtx4090");
+  const PlanAnswer answer = plan(q);
+  const auto json = planner_json(q, answer, {.tokens = 1e9}, 3);
+  const auto& best = json["plans"][0];
+  EXPECT_LE(json["plans"].size(), 3u);
+  EXPECT_NEAR(best["days"].get<double>(), 1e9 / best["tokens_per_s"].get<double>() / 86400, 1e-9);
+  EXPECT_NEAR(best["tokens_per_s"].get<double>(), 16 * 2048 / best["step_s"].get<double>(), 1e-6);
+  EXPECT_GT(best["usd"].get<double>(), 0);
+  // Rented, half the hours are half the money.
+  const auto rented = planner_json(q, answer, {.tokens = 1e9, .usd_per_device_hour = 0.5}, 3)["plans"][0];
+  EXPECT_NEAR(rented["usd"].get<double>(), 0.5 * 4 * 24 * rented["days"].get<double>(), 1e-6);
+  EXPECT_TRUE(planner_json(q, answer, {}, 3)["plans"][0]["days"].is_null());
+  // Failures make it longer by the goodput.
+  const auto failing =
+      planner_json(q, answer, {.tokens = 1e9, .failure_device_hours = 720, .recovery_min = 10, .checkpoint_min = 1},
+                   3)["plans"][0];
+  EXPECT_NEAR(failing["days"].get<double>(), best["days"].get<double>() / failing["goodput"].get<double>(), 1e-9);
+  EXPECT_LT(failing["goodput"].get<double>(), 1);
+  const std::string text = planner_text(json);
+  EXPECT_THAT(text, ::testing::HasSubstr(best["command"].get<std::string>()));
+}
+
+}  // namespace
+}  // namespace trine

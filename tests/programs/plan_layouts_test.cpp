@@ -1,0 +1,91 @@
+// plan_llama --model: which layout trains fastest.
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/programs/run.h"
+
+namespace trine {
+namespace {
+
+using ::testing::HasSubstr;
+
+class PlanLayouts : public ProgramTest {
+ protected:
+  static constexpr const char* kSmall =
+      "plan_llama --model llama2-7b --devices 4 --global-batch 16 --seq 1024 --fix layers=4";
+
+  nlohmann::json json(const std::string& flags) const {
+    const Ran ran = in_folder(std::string(kSmall) + " --json " + flags);
+    EXPECT_EQ(ran.code, 0) << ran.text;
+    return nlohmann::json::parse(ran.text);
+  }
+};
+
+TEST_F(PlanLayouts, BestFirstWithTheCommandThatRunsIt) {
+  const nlohmann::json answer = json("--tokens 1e9 --top 3 --cluster rtx4090 --fix micro-batch=1");
+  const auto& plans = answer["plans"];
+  ASSERT_EQ(plans.size(), 3u);
+  EXPECT_GT(answer["searched"], 10);
+  for (const auto& plan : plans) {
+    for (const char* key : {"tp", "pp", "vpp", "dp", "micro_batch", "schedule", "recompute", "zero", "step_s",
+                            "mfu", "memory_bytes", "tokens_per_s", "days", "usd", "command"})
+      EXPECT_TRUE(plan.contains(key)) << key;
+    EXPECT_GE(plan["step_s"], plans[0]["step_s"]);
+    EXPECT_EQ(plan["tp"].get<int>() * plan["pp"].get<int>() * plan["dp"].get<int>(), 4);
+    EXPECT_EQ(plan["micro_batch"], 1);
+  }
+  // The best is what --dry-run predicts of its flags.
+  EXPECT_EQ(answer["best"]["step_s"], plans[0]["step_s"]);
+  std::string flags = plans[0]["command"];
+  flags = flags.substr(flags.find("train_llama"));
+  const Ran dry = in_folder(flags + " --layers 4 --ranks 4 --dry-run --cluster rtx4090 --json");
+  ASSERT_EQ(dry.code, 0) << dry.text;
+  const nlohmann::json predicted = nlohmann::json::parse(dry.text)["predicted"];
+  EXPECT_EQ(predicted["step_s"], plans[0]["step_s"]);
+  EXPECT_EQ(predicted["memory_bytes"], plans[0]["memory_bytes"]);
+  EXPECT_EQ(predicted["mfu"], plans[0]["mfu"]);
+}
+
+TEST_F(PlanLayouts, FixedChoicesAndSeveralClusters) {
+  for (const auto& plan : json("--fix tp=2,schedule=1f1b,recompute=full,micro_batch=1")["plans"]) {
+    EXPECT_EQ(plan["tp"], 2);
+    EXPECT_EQ(plan["schedule"], "1f1b");
+    EXPECT_EQ(plan["recompute"], "full");
+  }
+  const nlohmann::json two = json("--cluster rtx4090,h100-sxm --fix micro-batch=1,tp=2");
+  ASSERT_EQ(two["clusters"].size(), 2u);
+  EXPECT_GT(two["clusters"][0]["plans"][0]["step_s"], two["clusters"][1]["plans"][0]["step_s"]);
+  const Ran text = in_folder(std::string(kSmall) + ",micro-batch=1,tp=2 --cluster rtx4090,h100-sxm");
+  EXPECT_THAT(text.text, HasSubstr("h100-sxm "));
+}
+
+TEST_F(PlanLayouts, SaysWhatIsNearestWhereNothingFits) {
+  const Ran ran = in_folder("plan_llama --model llama2-7b --cluster rtx4090 --devices 2 --global-batch 8");
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_THAT(ran.text, HasSubstr("The nearest is tp"));
+  EXPECT_THAT(ran.text, HasSubstr("--set device.memory_gib="));
+  const Ran odd =
+      in_folder("plan_llama --model llama2-7b --cluster rtx4090 --devices 7 --global-batch 8 --fix tp=7");
+  EXPECT_EQ(odd.code, 2);
+  EXPECT_THAT(odd.text, HasSubstr("heads, layers or batch do not divide"));
+}
+
+TEST_F(PlanLayouts, RefusesWhatItCannotPlan) {
+  for (const auto& [flags, words] :
+       {std::pair{"plan_llama --model tiny", "--devices is 0"},
+        {"plan_llama --devices 2 --model nothing", "nothing"},
+        {"plan_llama --model tiny --devices 2 --cluster nowhere", "nowhere is no built-in profile"},
+        {"plan_llama --model tiny --devices 2 --fix tp", "NAME=VALUE"},
+        {"plan_llama --model tiny --devices 2 --fix tp=two", "tp is two"},
+        {"plan_llama --model tiny --devices 2 --fix colour=red", "colour"},
+        {"plan_llama --model tiny --devices 2 --failures article", "Add --tokens"},
+        {"plan_llama --model tiny --devices 2 --tokens -1", "--tokens"},
+        {"plan_llama --model tiny --devices 2 --top 0", "--top"}}) {
+    const Ran ran = in_folder(flags);
+    EXPECT_EQ(ran.code, 2) << flags << "\n" << ran.text;
+    EXPECT_THAT(ran.text, HasSubstr(words)) << flags;
+  }
+}
+
+}  // namespace
+}  // namespace trine
