@@ -7,6 +7,7 @@
 #include <optional>
 #include <sstream>
 
+#include "analysis/planner/layout_hint.h"
 #include "analysis/prediction_report.h"
 #include "analysis/rehearsed_device.h"
 #include "base/program.h"
@@ -115,16 +116,21 @@ struct Surroundings {
   StatusWriter* status() { return watch ? &*watch->status : nullptr; }
 };
 
-// What MFU will be a share of; only the first rank prints any.
-std::optional<JobPeak> told_peak(const Config& config, const RunFolder& folder, const std::string& device,
-                                 Log& log) {
-  const FoundPeak found = find_peak(config, folder.path(), device, cpu_name());
+constexpr double kHintWithin_s = 0.7;
+
+// What MFU will be a share of, and whether another layout would be better on a machine that was measured; only the
+// first rank prints any.
+std::optional<JobPeak> told_peak(const Plan& plan, const RunFolder& folder, const std::string& device, Log& log) {
+  const FoundPeak found = find_peak(plan.config, folder.path(), device, cpu_name());
   if (!found.warning.empty()) log.warn(found.warning);
   if (found.peak)
     log.info(
         fmt::format("peak   {:.3g} TFLOP/s per rank ({}); MFU is the share of it that the model's arithmetic "
                     "takes",
                     found.peak->flops_per_s * 1e-12, found.peak->source));
+  if (found.measured)
+    if (const auto hint = layout_hint(plan, *found.measured, found.peak->source, kHintWithin_s))
+      log.info("hint   " + *hint);
   return found.peak;
 }
 
@@ -139,7 +145,7 @@ ExitCode train(Trainer& trainer, const Plan& plan, Surroundings& around, Communi
   MetricsHeader header{version_number(), version_commit(), plan.config.mesh, plan.config.model_name,
                        parameter_count(plan.config.model)};
   if (plan.config.rehearsal) header.rehearsal = plan.config.cluster;
-  if (first) header.peak = told_peak(plan.config, folder, trainer.device(), log);
+  if (first) header.peak = told_peak(plan, folder, trainer.device(), log);
   const TrainingEnd end = trainer.train(folder, header, &stop, around.status());
   if (first) stop.hold();
   if (!end.stop_reason.empty())

@@ -82,7 +82,7 @@ std::vector<PlannedLayout> pareto_of(const std::vector<PlannedLayout>& plans) {
 // The search as it goes on.
 class Search {
  public:
-  explicit Search(const PlanQuestion& question) : question_(question) {}
+  Search(const PlanQuestion& question, int64_t end_ns) : question_(question), end_ns_(end_ns) {}
 
   // By rising estimate; `slack` as in plan().
   void simulate_best(std::vector<Candidate> candidates, double slack) {
@@ -92,6 +92,7 @@ class Search {
       const Candidate& candidate = candidates[next];
       if (slack > 0 && best_s_ > 0 && candidate.estimate.step_s > slack * best_s_) break;
       if (slack > 0 && answer.plans.size() >= kMostSimulated) break;
+      if (now_ns() > end_ns_) return;
       try_one(candidate);
     }
     if (!answer.plans.empty())
@@ -115,6 +116,7 @@ class Search {
       for (const Choice& choice : choices_of(plan.layout)) seen.insert(choice);
     std::map<Choice, int> tries;
     for (const Candidate& candidate : rest) {
+      if (now_ns() > end_ns_) return;
       bool wanted = false;
       for (const Choice& choice : choices_of(candidate.layout))
         wanted |= !seen.contains(choice) && tries[choice]++ < kTriesOfAChoice;
@@ -137,24 +139,26 @@ class Search {
   }
 
   const PlanQuestion& question_;
+  const int64_t end_ns_;
   double best_s_ = 0;
 };
 
 }  // namespace
 
-PlanAnswer plan(const PlanQuestion& question, double slack) {
-  const int64_t begin_ns = now_ns();
+PlanAnswer plan(const PlanQuestion& question, double slack, double within_s) {
+  const int64_t begin_ns = now_ns(), end_ns = begin_ns + static_cast<int64_t>(within_s * 1e9);
   const LayoutSpace space = layout_space(question);
   Estimator estimator(question);
   std::vector<Candidate> candidates, too_large;
   const int ranks = question.profile.is_cpu() ? question.devices : 1;  // of a memory
   for (const Layout& layout : space.layouts) {
+    if (now_ns() > end_ns) break;
     const Candidate candidate{layout, estimator.of(layout)};
     const bool may_fit =
         candidate.estimate.bytes * ranks < kSurelyTooMuch * question.profile.device.plannable_bytes();
     (may_fit ? candidates : too_large).push_back(candidate);
   }
-  Search search(question);
+  Search search(question, end_ns);
   search.simulate_best(candidates, slack);
   if (search.answer.plans.empty()) search.find_nearest(too_large);
 

@@ -35,6 +35,7 @@ struct PlanAnswer {
 };
 
 // `slack`: layouts whose estimate is so many times the best step found are left out; 0 tries all that may fit.
-PlanAnswer plan(const PlanQuestion& question, double slack = 1.1);
+// `within_s`: what is not looked at by then is left out as if it were slower.
+PlanAnswer plan(const PlanQuestion& question, double slack = 1.1, double within_s = 1e9);
 
 }  // namespace trine

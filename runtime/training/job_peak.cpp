@@ -66,28 +66,28 @@ FoundPeak find_peak(const Config& config, const std::filesystem::path& run_folde
   try {
     if (!config.cluster.empty()) {
       const Profile profile = load_profile(config.cluster, config.cluster_changes);
-      return {peak_of(profile, config, config.cluster), {}};
+      return {peak_of(profile, config, config.cluster), {}, {}};
     }
     if (on_cpu)
       for (const std::filesystem::path& file : {run_folder / kMeasured, std::filesystem::path(kMeasured)}) {
         if (!is_there(file)) continue;
         const Profile profile = load_profile(file.string());
         if (!profile.is_cpu() || profile.device.name != fmt::format("core of {}", cpu))
-          return {std::nullopt,
+          return {std::nullopt, std::nullopt,
                   fmt::format("{} was measured on another machine ({}): no MFU is printed. measure_cluster "
                               "measures this one; --cluster {} takes it all the same.",
                               file.string(), profile.device.name, file.string())};
-        return {peak_of(profile, config, file.string()), {}};
+        return {peak_of(profile, config, file.string()), profile, {}};
       }
   } catch (const Error& error) {
-    return {std::nullopt, fmt::format("no MFU is printed, for want of a peak: {}", error.what())};
+    return {std::nullopt, std::nullopt, fmt::format("no MFU is printed, for want of a peak: {}", error.what())};
   }
   if (config.device == DeviceKind::kCuda) {
     // "cuda NVIDIA H200, 140 GB, sm_90, ..."
     std::string_view of_card = device.substr(0, device.find(','));
     if (of_card.starts_with("cuda ")) of_card.remove_prefix(5);
     if (const auto profile = built_in_of_device(of_card))
-      return {peak_of(*profile, config, "built-in " + profile->name), {}};
+      return {peak_of(*profile, config, "built-in " + profile->name), {}, {}};
   }
   return {};
 }

@@ -24,6 +24,7 @@ std::optional<Profile> built_in_of_device(std::string_view device);
 // said in `warning`: a yardstick is no reason to fail.
 struct FoundPeak {
   std::optional<JobPeak> peak;
+  std::optional<Profile> measured;  // of this machine, where measured.json is one
   std::string warning;
 };
 FoundPeak find_peak(const Config& config, const std::filesystem::path& run_folder, std::string_view device,

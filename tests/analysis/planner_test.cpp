@@ -4,9 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "analysis/planner/estimate.h"
+#include "analysis/planner/layout_hint.h"
 #include "analysis/planner/planner_report.h"
 #include "plan/config/flags.h"
 #include "plan/plan.h"
+#include "tests/cluster/cpu_profiles.h"
 
 namespace trine {
 namespace {
@@ -171,6 +173,32 @@ TEST(Planner, WhereNothingFitsItSaysWhatIsNearest) {
   EXPECT_TRUE(answer.plans.empty());
   EXPECT_GT(static_cast<double>(answer.nearest.memory_bytes), q.profile.device.plannable_bytes());
   EXPECT_EQ(answer.nearest.memory_bytes, largest_plan_bytes(build_plan(config_of(q, answer.nearest.layout))));
+}
+
+// Two ranks of tiny on four cores that measured everything: dp is free of most messages, tp sends all day.
+TEST(LayoutHint, OnlyWhereAnotherLayoutIsMuchBetter) {
+  const auto of = [](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"train_llama", "--dry-run", "--model", "tiny", "--threads", "1"});
+    std::vector<const char*> argv;
+    for (const std::string& flag : flags) argv.push_back(flag.c_str());
+    return build_plan(std::get<Config>(parse_train_flags(static_cast<int>(argv.size()), argv.data(), {}, "")));
+  };
+  Profile cores = testing::four_core_profile();
+  CpuOpCost all = cores.cpu.ops[1];
+  ASSERT_EQ(all.op, "rms_norm");
+  const Plan slow = of({"--ranks", "2", "--tp", "2"});
+  for (const std::string& op : simulate(slow, cores).not_measured)
+    for (const DType dtype : {DType::kBF16, DType::kF32})
+      all.op = op, all.dtype = dtype, cores.cpu.ops.push_back(all);
+  ASSERT_THAT(simulate(slow, cores).not_measured, ::testing::IsEmpty());
+  const auto hint = layout_hint(slow, cores, "here.json", 60);
+  ASSERT_TRUE(hint);
+  EXPECT_THAT(*hint, ::testing::HasSubstr("tp 1 pp 1 dp 2"));
+  EXPECT_THAT(*hint, ::testing::HasSubstr("--cluster here.json --devices 2"));
+  const Plan best = of({"--ranks", "2", "--micro-batch", "16", "--zero", "0"});
+  EXPECT_EQ(layout_hint(best, cores, "here.json", 60), std::nullopt);
+  cores.cpu.cores = 1;  // more threads than cores: nobody knows
+  EXPECT_EQ(layout_hint(slow, cores, "here.json", 60), std::nullopt);
 }
 
 TEST(PlannerReport, DaysAndMoneyFollowFromTheStep) {
