@@ -261,6 +261,20 @@ std::vector<WhatIf> what_if(const Plan& plan, const Profile& profile, double ste
   return changes.most_first();
 }
 
+std::vector<NewHardware> new_hardware(const Profile& profile) {
+  std::vector<NewHardware> list;
+  if (profile.is_cpu()) return list;
+  if (profile.device.memory_gib < kLargeCard_gib) {
+    list.push_back({"memory_80gib", "80 GiB of memory", profile});
+    list.back().profile.device.memory_gib = kLargeCard_gib;
+  }
+  if (profile.host.nvlink_devices < profile.host.devices) {
+    list.push_back({"links_a100", "NVLink as in an A100 SXM host", profile});
+    give_nvlink(list.back().profile);
+  }
+  return list;
+}
+
 std::vector<LinkCurve> link_curves(const Plan& plan, const Profile& profile) {
   std::vector<LinkCurve> curves;
   if (profile.is_cpu() || plan.config.mesh.num_ranks() < 2) return curves;

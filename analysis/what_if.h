@@ -28,6 +28,14 @@ struct WhatIf {
 // REQUIRES: the plan is one for `profile`, and takes `step_s` there.
 std::vector<WhatIf> what_if(const Plan& plan, const Profile& profile, double step_s);
 
+// Changes of hardware after which another layout may be best: cards of 80 GiB, NVLink as in an A100 host. Those that a
+// profile has already are left out.
+struct NewHardware {
+  std::string id, change;
+  Profile profile;
+};
+std::vector<NewHardware> new_hardware(const Profile& profile);
+
 // The step as its links get faster.
 struct LinkCurve {
   std::string links;        // "inside a host", "between hosts"

@@ -119,6 +119,9 @@ Prediction predict_best(const PlanQuestion& question, const PlanAnswer& answer) 
   const Plan chosen = build_plan(config_of(question, answer.plans[0].layout));
   Prediction prediction = predict(chosen);
   prediction.outlook = outlook(chosen, prediction.profile, prediction.simulation.step_s);
+  std::vector<WhatIf>& list = prediction.outlook.what_if;
+  for (WhatIf& one : best_layouts_after_changes(question, answer)) list.push_back(std::move(one));
+  std::ranges::stable_sort(list, std::greater(), &WhatIf::gain_s);
   return prediction;
 }
 

@@ -181,4 +181,22 @@ PlanAnswer plan(const PlanQuestion& question, double slack, double within_s) {
   return answer;
 }
 
+std::vector<WhatIf> best_layouts_after_changes(const PlanQuestion& question, const PlanAnswer& answer) {
+  std::vector<WhatIf> list;
+  const PlannedLayout& before = answer.plans[0];
+  for (const NewHardware& hardware : new_hardware(question.profile)) {
+    PlanQuestion changed = question;
+    changed.profile = hardware.profile;
+    const PlanAnswer after = plan(changed);
+    if (after.plans.empty() || after.plans[0].layout == before.layout) continue;
+    const PlannedLayout& best = after.plans[0];
+    list.push_back(
+        {.id = hardware.id + "_layout",
+         .change = fmt::format("{}, and the best layout there: {}", hardware.change, to_string(best.layout)),
+         .step_s = best.step_s,
+         .gain_s = before.step_s - best.step_s});
+  }
+  return list;
+}
+
 }  // namespace trine

@@ -34,6 +34,10 @@ struct PlanAnswer {
   double seconds = 0;
 };
 
+// What new hardware gives with the layout that is best on it, where that is another than the best of `answer`; most
+// gained first. REQUIRES: the answer has plans.
+std::vector<WhatIf> best_layouts_after_changes(const PlanQuestion& question, const PlanAnswer& answer);
+
 // `slack`: layouts whose estimate is so many times the best step found are left out; 0 tries all that may fit.
 // `within_s`: what is not looked at by then is left out as if it were slower.
 PlanAnswer plan(const PlanQuestion& question, double slack = 1.1, double within_s = 1e9);

@@ -175,6 +175,23 @@ TEST(Planner, WhereNothingFitsItSaysWhatIsNearest) {
   EXPECT_EQ(answer.nearest.memory_bytes, largest_plan_bytes(build_plan(config_of(q, answer.nearest.layout))));
 }
 
+// A larger card wants another layout, and what it gives is the search on that card.
+TEST(Planner, AfterAChangeAnotherLayoutMayBeBest) {
+  PlanQuestion q = question("rtx4090", 8, {"--model", "llama2-7b", "--layers", "16", "--global-batch", "16"});
+  q.fixed.micro_batch = 1;
+  const PlanAnswer answer = plan(q);
+  const std::vector<WhatIf> after = best_layouts_after_changes(q, answer);
+  const auto large = std::ranges::find(after, "memory_80gib_layout", &WhatIf::id);
+  ASSERT_NE(large, after.end());
+  PlanQuestion on_large = q;
+  on_large.profile.device.memory_gib = 80;
+  const PlanAnswer there = plan(on_large);
+  EXPECT_EQ(large->step_s, there.plans[0].step_s);
+  EXPECT_DOUBLE_EQ(large->gain_s, answer.plans[0].step_s - there.plans[0].step_s);
+  EXPECT_THAT(large->change, ::testing::HasSubstr(to_string(there.plans[0].layout)));
+  EXPECT_GT(large->gain_s, 0);
+}
+
 // Two ranks of tiny on four cores that measured everything: dp is free of most messages, tp sends all day.
 TEST(LayoutHint, OnlyWhereAnotherLayoutIsMuchBetter) {
   const auto of = [](std::vector<std::string> flags) {
