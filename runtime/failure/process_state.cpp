@@ -36,8 +36,10 @@ std::string this_space() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
   std::string boot;
   std::getline(file, boot);
-  std::error_code ignored;
-  return boot + " " + std::filesystem::read_symlink("/proc/self/ns/pid", ignored).string();
+  std::error_code ignored;  // Linux before 5.6 has no time namespaces
+  for (const char* of : {"/proc/self/ns/pid", "/proc/self/ns/time"})
+    boot += " " + std::filesystem::read_symlink(of, ignored).string();
+  return boot;
 }
 
 }  // namespace

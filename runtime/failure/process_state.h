@@ -18,7 +18,8 @@ struct ProcessIdentity {
   pid_t pid = 0;
   uint64_t start_time = 0;  // clock ticks since boot: with the pid unique on a host
   std::string host;         // for people
-  std::string space;        // equal for processes that see each other's pids: boot id and pid namespace
+  // Equal for processes that see each other's pids and start times: boot id, pid and time namespace.
+  std::string space;
 
   static ProcessIdentity own();
   static ProcessIdentity of(pid_t pid);  // of this host; one that is not there counts as dead
