@@ -28,6 +28,7 @@ FOLDERS = {
     "cluster": ("devices and links in numbers, costs of kernels, topology", {"profiles": "the built-in clusters"}),
     "analysis": ("simulator, predictions, explanations, failures, inference",
                  {"report": "a trace becomes an answer, as text, JSON and page",
+                  "planner": "the layout that trains fastest, of thousands",
                   "article": "the claims that Trine began with, in numbers"}),
     "comm": ("ranks talk: groups, collectives from point to point, lanes, time-outs, clocks",
              {"local": "ranks that are threads", "mpi": "ranks that are processes", "nccl": "devices that talk themselves",
