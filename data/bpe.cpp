@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <queue>
 #include <tuple>
 
 namespace trine {
@@ -37,22 +36,24 @@ void BpeMerges::apply(std::vector<int32_t>& ids) const {
   if (ids.size() < 2) return;
   const auto size = static_cast<int32_t>(ids.size());
   std::vector<Symbol> symbols(ids.size());
-  std::vector<Candidate> heap;
+  std::vector<Candidate> heap;  // the lowest rank first, of several the leftmost
   heap.reserve(ids.size());
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue(std::greater<>{}, std::move(heap));
   const auto propose = [&](int32_t at) {
     if (at < 0) return;
     const Symbol& left = symbols[static_cast<size_t>(at)];
     if (left.next >= size) return;
     const Merge* merge = find(left.id, symbols[static_cast<size_t>(left.next)].id);
-    if (merge != nullptr) queue.push({merge->rank, at, merge->merged});
+    if (merge == nullptr) return;
+    heap.push_back({merge->rank, at, merge->merged});
+    std::ranges::push_heap(heap, std::greater<>{});
   };
   for (int32_t i = 0; i < size; ++i) symbols[static_cast<size_t>(i)] = {ids[static_cast<size_t>(i)], i - 1, i + 1};
   for (int32_t i = 0; i + 1 < size; ++i) propose(i);
 
-  while (!queue.empty()) {
-    const Candidate top = queue.top();
-    queue.pop();
+  while (!heap.empty()) {
+    std::ranges::pop_heap(heap, std::greater<>{});
+    const Candidate top = heap.back();
+    heap.pop_back();
     Symbol& left = symbols[static_cast<size_t>(top.at)];
     if (left.id < 0 || left.next >= size) continue;
     Symbol& right = symbols[static_cast<size_t>(left.next)];
