@@ -145,7 +145,26 @@ def single_cards(programs):
                                "2048").splitlines())
 
 
+def planned_2048(programs):
+    """The best layout of each cluster, and what it makes of 2 T tokens with failures as often as Llama 3's."""
+    text = ("| cluster | best layout | step, s | MFU, % | communication exposed, % | days | million USD | tokens for a USD |\n"
+            "|---|---|---|---|---|---|---|---|\n")
+    found = json.loads(programs.run("plan_llama", "--model", "llama2-70b", "--devices", "2048", "--global-batch", "1024", "--seq",
+                                    "4096", "--tokens", "2e12", "--failures", "llama3", "--cluster",
+                                    ",".join(cluster for cluster, *_ in HEADLINE), "--json"))
+    for of in found["clusters"]:
+        best = of["plans"][0]
+        schedule = best["schedule"] + (f" vpp {best['vpp']}" if best["vpp"] > 1 else "")
+        money = "" if best["usd"] is None else f"{best['usd'] / 1e6:.2f}"
+        tokens = "" if best["usd"] is None else f"{2e12 / best['usd'] / 1e6:.1f} M"
+        text += (f"| `{of['cluster']}` | tp {best['tp']} pp {best['pp']} dp {best['dp']}, {schedule}, recompute "
+                 f"{best['recompute']} | {best['step_s']:.1f} | {100 * best['mfu']:.0f} | {100 * best['exposed_share']:.0f} | "
+                 f"{best['days']:.0f} | {money} | {tokens} |\n")
+    return text
+
+
 OUTPUTS = {
+    "planned-2048": planned_2048,
     "planner": planner,
     "single-cards": single_cards,
     "explained": explained,
