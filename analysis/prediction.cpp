@@ -55,6 +55,11 @@ bool fits(const Plan& plan, const Profile& profile) {
   return static_cast<double>(largest_plan_bytes(plan)) * ranks <= profile.device.plannable_bytes();
 }
 
+SimulationOptions options_of(const Config& config) {
+  return {slow_ranks_of(config),
+          config.detail.value_or(config.predict_trace.empty() ? Detail::kAction : Detail::kNode)};
+}
+
 Prediction predict(const Plan& plan) {
   Prediction prediction;
   prediction.profile = load_profile(plan.config.cluster, plan.config.cluster_changes);
@@ -62,7 +67,7 @@ Prediction predict(const Plan& plan) {
   if (profile.is_cpu() != (plan.config.device == DeviceKind::kCpu))
     throw ConfigError(fmt::format("[flags] {} is a cluster of {}, but --device is {}. Leave out --device.",
                                   profile.name, profile.is_cpu() ? "CPUs" : "GPUs", name(plan.config.device)));
-  prediction.simulation = simulate(plan, profile, {slow_ranks_of(plan.config)});
+  prediction.simulation = simulate(plan, profile, options_of(plan.config));
   prediction.certainty = certainty_of(profile, prediction.simulation);
   prediction.memory_bytes = largest_plan_bytes(plan);
   prediction.fits = fits(plan, profile);

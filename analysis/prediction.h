@@ -13,6 +13,9 @@ namespace trine {
 // "3:1.5" each. ConfigError for another form, a rank that is none, and a factor below 1.
 std::map<int, double> slow_ranks_of(const Config& config);
 
+// What a dry run's flags ask for.
+SimulationOptions options_of(const Config& config);
+
 struct Prediction {
   Profile profile;
   Simulation simulation;

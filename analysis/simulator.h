@@ -22,7 +22,10 @@
 namespace trine {
 
 struct SimulationOptions {
-  std::map<int, double> slow;  // by rank: how many times longer its kernels take
+  std::map<int, double> slow = {};  // by rank: how many times longer its kernels take
+  // kAction: what a rank does between two messages is simulated by node the first time, and from the same state not
+  // again. The step and where it goes are the same; the trace has an event for each kind of time there, without nodes.
+  Detail detail = Detail::kNode;
 };
 
 struct Simulation {

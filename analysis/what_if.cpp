@@ -120,7 +120,10 @@ std::vector<ProfileChange> core_changes() {
 class Changes {
  public:
   Changes(const Plan& plan, const Profile& profile, double step_s)
-      : plan_(plan), profile_(profile), step_s_(step_s), options_{slow_ranks_of(plan.config)} {}
+      : plan_(plan),
+        profile_(profile),
+        step_s_(step_s),
+        options_{slow_ranks_of(plan.config), plan.config.detail.value_or(Detail::kAction)} {}
 
   void of_profile() {
     for (const ProfileChange& change : profile_.is_cpu() ? core_changes() : device_changes()) {
@@ -229,7 +232,7 @@ std::optional<double> first_below(const LinkCurve& curve,
 }
 
 LinkCurve curve_of(const Plan& plan, const Profile& profile, void (*scale)(Profile&, double), LinkCurve curve) {
-  const SimulationOptions options{slow_ranks_of(plan.config)};
+  const SimulationOptions options{slow_ranks_of(plan.config), plan.config.detail.value_or(Detail::kAction)};
   for (int k = -kHalvings; k <= kDoublings; ++k) {
     Profile changed = profile;
     const double by = std::exp2(k);

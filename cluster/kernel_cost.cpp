@@ -24,9 +24,15 @@ bool is_product(std::string_view op) { return op.starts_with("linear"); }
 // What passes over the scores read and write: of the compute type, beside a mask of a byte each for the dropout.
 constexpr double kForwardPasses = 4, kBackwardPasses = 5;  // softmax and dropout; dropout and softmax backward
 
+// Tensor cores want operands whose rows are multiples of 16 bytes; the libraries of that time computed others without
+// (NVIDIA, "Matrix multiplication background user's guide", section 4.1; BLOOM's steps with heads of 108 and 150).
+constexpr double kAlignedBytes = 16;
+
 // q [N, H * D]
-double unfused_attention_s(const DeviceProfile& device, DType dtype, const Shape& q, double seq, double head_dim,
+double unfused_attention_s(DeviceProfile device, DType dtype, const Shape& q, double seq, double head_dim,
                            bool backward) {
+  if (std::fmod(head_dim * static_cast<double>(size_bytes(dtype)), kAlignedBytes) != 0)
+    device.bf16_tflops = device.fp16_tflops = device.f32_tflops;
   const double heads = static_cast<double>(q.num_elements()) / head_dim / seq, scores = heads * seq * seq;
   const double passes = (backward ? kBackwardPasses : kForwardPasses) * static_cast<double>(size_bytes(dtype)) + 1;
   const double products = product_s(device, dtype, seq, seq, head_dim, heads) +

@@ -52,8 +52,9 @@ std::vector<ValueId> Builder::emit(OpPtr op, std::vector<ValueId> inputs, std::v
     const size_t num_outputs = types.size() - node.writes.size();
     for (size_t i = 0; i < node.writes.size(); ++i) {
       const State& state = graph_[node.writes[i]];
-      require(state.type == types[num_outputs + i], "it writes {} into state {}, which is {}",
-              to_string(types[num_outputs + i]), state.name, to_string(state.type));
+      if (state.type != types[num_outputs + i])
+        require(false, "it writes {} into state {}, which is {}", to_string(types[num_outputs + i]), state.name,
+                to_string(state.type));
     }
     for (size_t i = 0; i < num_outputs; ++i) {
       node.outputs.push_back({static_cast<int32_t>(graph_.values_.size())});

@@ -27,6 +27,7 @@ enum class OnNonFinite { kStop, kSkip };
 using ScheduleKind = PipelineKind;
 enum class CommKind { kAuto, kMpi, kNccl };
 enum class TraceFormat { kJsonGz, kJson };
+enum class Detail { kAction, kNode };  // of a simulation (analysis/simulator.h)
 
 constexpr auto enum_names(LrSchedule) { return std::to_array<std::string_view>({"cosine", "linear", "constant"}); }
 constexpr auto enum_names(OnNonFinite) { return std::to_array<std::string_view>({"stop", "skip"}); }
@@ -36,6 +37,7 @@ constexpr auto enum_names(ScheduleKind) {
 constexpr auto enum_names(DeviceKind) { return std::to_array<std::string_view>({"cpu", "cuda"}); }
 constexpr auto enum_names(AttentionKind) { return std::to_array<std::string_view>({"auto", "cudnn", "plain"}); }
 constexpr auto enum_names(CommKind) { return std::to_array<std::string_view>({"auto", "mpi", "nccl"}); }
+constexpr auto enum_names(Detail) { return std::to_array<std::string_view>({"action", "node"}); }
 constexpr auto enum_names(TraceFormat) { return std::to_array<std::string_view>({"json.gz", "json"}); }
 
 template <typename E>
@@ -195,6 +197,7 @@ struct Config {
   std::vector<std::string> cluster_changes;
   std::vector<std::string> slow_ranks;
   std::string predict_trace;  // the folder for the predicted trace's files
+  std::optional<Detail> detail;
   bool print_graph = false;
   bool print_memory = false;
   bool print_schedule = false;

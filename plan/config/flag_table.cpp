@@ -220,6 +220,9 @@ std::vector<Flag> make_table() {
   add("set", {}, "NUMBER=VALUE...", "change a number of the cluster, such as device.memory_gib=80",
       FIELD(cluster_changes));
   add("slow", {}, "RANK:FACTOR...", "ranks of the cluster whose kernels take longer", FIELD(slow_ranks));
+  add("detail", {}, "action|node",
+      "what is predicted by itself: actions of the schedule (default; as exact, and quicker), or every node",
+      FIELD(detail));
   add("predict-trace", {}, "DIR", "write the predicted step as a run writes its trace", FIELD(predict_trace));
   add("print-graph", {}, "", "the graph of a step, as text", FIELD(print_graph));
   add("print-memory", {}, "", "the memory of each pipeline rank, by name", FIELD(print_memory));

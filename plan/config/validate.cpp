@@ -83,8 +83,12 @@ void validate_parallelism(const Config& c, Problems& problems) {
           "flags",
           "{} belongs to a prediction or a rehearsal. Add --cluster NAME, and --dry-run or --device rehearsal.",
           flag);
-  if (!c.predict_trace.empty() && !predicts)
-    problems.add("flags", "--predict-trace belongs to a prediction. Add --dry-run --cluster NAME.");
+  for (const auto& [flag, given] :
+       {std::pair{"--predict-trace", !c.predict_trace.empty()}, std::pair{"--detail", c.detail.has_value()}})
+    if (given && !predicts)
+      problems.add("flags", "{} belongs to a prediction. Add --dry-run --cluster NAME.", flag);
+  if (!c.predict_trace.empty() && c.detail == Detail::kAction)
+    problems.add("flags", "--predict-trace writes every node, and --detail is action. Leave out --detail.");
   if (c.planned_ranks && !c.dry_run)
     problems.add("flags", "--ranks only plans. Add --dry-run, or start mpirun -np {}.", *c.planned_ranks);
   if (c.json && !c.dry_run) problems.add("flags", "--json is a form of --dry-run. Add --dry-run.");

@@ -103,6 +103,15 @@ TEST(CpuSimulation, AllSchedulesSumToTheirStep) {
       const Simulation s = simulate(plan_of(std::string(kOneThread) + "--ranks 4 " + flags), profile);
       EXPECT_NEAR(s.mean.step_s, s.step_s, 1e-6 * s.step_s) << flags;
       EXPECT_FALSE(s.oversubscribed);
+      profile.cpu.post_us = 7, profile.cpu.wake_us = 20;
+      const Plan plan = plan_of(std::string(kOneThread) + "--ranks 4 " + flags);
+      const Simulation by_node = simulate(plan, profile, {{}, Detail::kNode}),
+                       by_action = simulate(plan, profile, {{}, Detail::kAction});
+      EXPECT_NEAR(by_action.step_s, by_node.step_s, 1e-9 * by_node.step_s) << flags;
+      for (int k = 0; k < kNumEventKinds; ++k)
+        EXPECT_NEAR(by_action.mean.seconds[static_cast<size_t>(k)], by_node.mean.seconds[static_cast<size_t>(k)],
+                    1e-4 * by_node.step_s)
+            << flags << ": " << name(static_cast<EventKind>(k));
     }
   }
 }

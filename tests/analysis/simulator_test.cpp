@@ -137,6 +137,43 @@ TEST(Simulator, MessagesAddTheirTime) {
   EXPECT_NEAR(simulate(plan, slow).step_s - simulate(plan, quick).step_s, 2 * message, 0.01 * message);
 }
 
+void expect_same(const Simulation& by_action, const Simulation& by_node, const std::string& what) {
+  const double step_s = by_node.step_s;
+  EXPECT_NEAR(by_action.step_s, step_s, 1e-9 * step_s) << what;
+  size_t action_events = 0, node_events = 0;
+  for (const RankTrace& rank : by_action.trace.ranks) action_events += rank.steps[0].events.size();
+  for (const RankTrace& rank : by_node.trace.ranks) node_events += rank.steps[0].events.size();
+  EXPECT_LT(action_events, node_events) << what;
+  for (int k = 0; k < kNumEventKinds; ++k) {
+    const auto kind = static_cast<EventKind>(k);
+    EXPECT_NEAR(by_action.mean[kind], by_node.mean[kind], 1e-5 * step_s) << what << ": " << name(kind);
+  }
+  for (const Axis axis : kAxes)
+    EXPECT_NEAR(by_action.mean.hidden(axis), by_node.mean.hidden(axis), 1e-5 * step_s)
+        << what << ": " << name(axis);
+}
+
+// What repeats is simulated once and takes the same: the step and all categories of it.
+TEST(Simulator, ActionsTakeWhatTheirNodesTake) {
+  const std::string whole = std::string(kModel) + "--layers 8 --global-batch 32 ";
+  for (const char* flags :
+       {"--ranks 1", "--ranks 8 --tp 2 --pp 4 --schedule gpipe", "--ranks 16 --tp 2 --pp 4 --recompute full",
+        "--ranks 8 --tp 2 --pp 2 --vpp 2 --schedule interleaved --recompute selective",
+        "--ranks 8 --pp 4 --schedule zero-bubble --tie-embeddings on", "--ranks 8 --tp 8 --sp off",
+        "--ranks 16 --tp 4 --zero 0"})
+    for (const char* host : {"device.host_us=1", "device.host_us=60", "device.host_us=400"}) {
+      Profile profile = load_profile("rtx4090");
+      set_values(profile, std::vector<std::string>{host});
+      const Plan plan = plan_of(whole + flags);
+      expect_same(simulate(plan, profile, {{}, Detail::kAction}), simulate(plan, profile, {{}, Detail::kNode}),
+                  std::string(flags) + " " + host);
+    }
+  const Plan plan = plan_of(whole + "--ranks 8 --tp 2 --pp 4");
+  const Profile profile = load_profile("a100-80-sxm");
+  expect_same(simulate(plan, profile, {{{3, 2.0}}, Detail::kAction}),
+              simulate(plan, profile, {{{3, 2.0}}, Detail::kNode}), "a slow rank");
+}
+
 // The order is that of the commands that the executor carries out.
 TEST(Simulator, RunsTheNodesOfTheStepProgram) {
   for (const char* flags : {"--pp 2 --schedule gpipe", "--pp 2", "--pp 2 --vpp 2 --schedule interleaved",

@@ -70,6 +70,11 @@ TEST(KernelCost, UnfusedAttentionMovesItsScores) {
   // No more than at half of the peak and of the bandwidth.
   EXPECT_LT(forward, 2 * (9 * scores / bandwidth + 2 * product / peak));
   EXPECT_LT(grad, 2 * (11 * scores / bandwidth + 4 * product / peak));
+  // Heads of 108 numbers are no multiples of 16 bytes: no tensor cores, a sixteenth of the rate.
+  const Shape odd = {kSeq * kBatch, kHeads * 108};
+  const double without = kernel_s(device, Attention(kSeq, 108), std::vector<Shape>(3, odd),
+                                  std::vector<Shape>(2, odd), Cost(), DType::kF16);
+  EXPECT_GT(without, 4 * scores * 108 / (device.f32_tflops * 1e12));
   EXPECT_GT(forward, 2 * fused);
   EXPECT_GT(grad, fused_grad);
 }

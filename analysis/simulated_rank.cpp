@@ -1,0 +1,362 @@
+#include "analysis/simulated_rank.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <limits>
+#include <span>
+
+#include "base/error.h"
+#include "models/llama.h"
+#include "ops/collective.h"
+#include "ops/pipeline.h"
+#include "trace/classify.h"
+
+namespace trine {
+namespace {
+
+constexpr double kForever = std::numeric_limits<double>::infinity();
+
+int64_t nanoseconds(double seconds) { return std::llround(seconds * 1e9); }
+
+EventKind kind_of(const Node& node) {
+  if (node.region == Region::kEpilogue) return EventKind::kOptimizer;
+  if (node.region == Region::kPrologue) return EventKind::kData;
+  return node.recompute ? EventKind::kRecompute : EventKind::kCompute;
+}
+
+EdgeKind kind_of_edge(const Node& node) {
+  const auto* const send = dynamic_cast<const Send*>(node.op.get());
+  const bool backward = send ? send->backward : dynamic_cast<const Receive&>(*node.op).backward;
+  return backward ? kGradient : kActivation;
+}
+
+}  // namespace
+
+RankSimulation::RankSimulation(SimulatedPipeline& engine, const StagePlan& stage, int pp)
+    : engine_(engine),
+      stage_(stage),
+      pp_(pp),
+      program_(step_program(stage, StepMode::kTrain, /*device_to_device=*/!engine.is_cpu())),
+      node_end_(stage.graph.nodes().size(), -1),
+      lanes_take_turns_(engine.is_cpu() && !engine.costs().cpu().lanes_have_cores) {}
+
+bool RankSimulation::run() {
+  while (!done_) {
+    if (next_ == commands_.size()) {
+      ++action_;
+      TRINE_CHECK(action_ < static_cast<int>(program_.actions().size()) + 1, "pp {}: no end", pp_);
+      commands_.clear(), next_ = 0;
+      program_.for_each_of(action_, [&](const Command& command) { commands_.push_back(command); });
+      continue;
+    }
+    if (engine_.repeats_pieces() && run_piece()) continue;
+    if (!carry_out(commands_[next_])) return false;
+    ++next_, ++num_carried_out_;
+  }
+  return true;
+}
+
+// What is carried out next depends on nothing but this rank: a piece that was seen before, from the same state, does
+// the same again. False: it is no such piece, and nothing was done.
+bool RankSimulation::run_piece() {
+  if (!is_idle()) return false;
+  const std::span<const Command> piece = own_piece(std::span(commands_).subspan(next_));
+  if (piece.size() < 2) return false;
+  const uint64_t hash = hash_of(piece);
+  if (const RepeatedPiece* known = pieces_.find(hash, engine_.is_cpu() ? 0 : host_ - compute_)) {
+    repeat(*known);
+    next_ += piece.size(), num_carried_out_ += static_cast<int64_t>(piece.size());
+    return true;
+  }
+  const double compute = compute_, host = host_, clock = clock_;
+  const std::array<int32_t, kLanes.size()> sequence = sequence_;
+  const size_t first_event = events_.size();
+  host_slack_ = kForever;
+  for (const Command& command : piece) TRINE_CHECK(carry_out(command), "pp {}: a piece waits for others", pp_);
+  next_ += piece.size(), num_carried_out_ += static_cast<int64_t>(piece.size());
+  if (!is_idle()) return true;  // its lanes go on: not to be repeated
+  RepeatedPiece seen{
+      .seconds = compute_ - compute,
+      .host_before_s = engine_.is_cpu() ? 0 : host - compute,
+      .host_slack_s = host_slack_,
+      .host_s = host_ - host,
+      .clock_behind_s = compute_ - clock_,
+      .first_kind = events_.size() > first_event ? events_[first_event].kind : EventKind::kIdle,
+      .reaches_back = events_.size() > first_event && events_[first_event].t0_ns == nanoseconds(clock),
+      .time = account(std::span(events_).subspan(first_event), nanoseconds(compute), nanoseconds(compute_)),
+      .wire_events = {}};
+  for (size_t lane = 0; lane < sequence.size(); ++lane) seen.wire_events[lane] = sequence_[lane] - sequence[lane];
+  pieces_.add(hash, seen);
+  return true;
+}
+
+// Nothing is under way in any lane.
+bool RankSimulation::is_idle() const {
+  return waiting_.empty() && lanes_until_ <= compute_ &&
+         std::ranges::all_of(lane_end_, [&](double end) { return end <= compute_; });
+}
+
+// Its events are one for each kind of time.
+void RankSimulation::repeat(const RepeatedPiece& piece) {
+  const double begin = compute_;
+  compute_ += piece.seconds;
+  host_ = engine_.is_cpu() ? compute_ : host_ + piece.host_s;
+  for (size_t lane = 0; lane < sequence_.size(); ++lane) sequence_[lane] += piece.wire_events[lane];
+  append_events(piece, nanoseconds(piece.reaches_back ? clock_ : begin), nanoseconds(begin), nanoseconds(compute_),
+                action_, events_);
+  clock_ = compute_ - piece.clock_behind_s;
+}
+
+// When the thread that launches has done so. On a CPU it computes itself, and only handing over takes time.
+double RankSimulation::launch() {
+  if (engine_.is_cpu()) return host_ = compute_;
+  host_ += engine_.profile().device.host_us * 1e-6;
+  return host_;
+}
+
+TraceEvent RankSimulation::event(const Command& command, double begin_s, double end_s, EventKind kind) const {
+  TraceEvent event{.t0_ns = nanoseconds(begin_s),
+                   .t1_ns = nanoseconds(end_s),
+                   .step = 1,
+                   .node = command.node,
+                   .microbatch = command.microbatch,
+                   .action = command.action,
+                   .lane = Lane::kCompute,
+                   .kind = kind};
+  if (command.node >= 0) event.chunk = static_cast<int16_t>(stage_.graph[NodeId{command.node}].chunk);
+  return event;
+}
+
+bool RankSimulation::carry_out(const Command& command) {
+  switch (command.kind) {
+    case CommandKind::kAction:
+      return true;
+    case CommandKind::kPostReceive:
+      post(command, false);
+      return true;
+    case CommandKind::kPostSend:
+      post(command, true);
+      return true;
+    case CommandKind::kWaitReceive:
+      return wait_receive(command);
+    case CommandKind::kWaitSent:
+      return wait_sent(command);
+    case CommandKind::kRun: {
+      const NodeCost& cost = engine_.costs().node(pp_, command.node);
+      const double launched = launch();
+      host_slack_ = std::min(host_slack_, compute_ - launched);
+      compute_ = std::max(compute_, launched) + cost.seconds * engine_.slowness(pp_);
+      TraceEvent ran = event(command, clock_, compute_, kind_of(stage_.graph[NodeId{command.node}]));
+      ran.flops = cost.flops, ran.bytes = cost.bytes;
+      events_.push_back(ran);
+      node_end_[static_cast<size_t>(command.node)] = clock_ = compute_;
+      return true;
+    }
+    case CommandKind::kEnqueue:
+      return enqueue(command);
+    case CommandKind::kWaitLane:
+      return wait_lane(command.node);
+    case CommandKind::kEnd:
+      return end_of_step();
+  }
+  return true;
+}
+
+bool RankSimulation::wait_lane(int node) {
+  const double before = compute_;
+  if (lanes_take_turns_ && !run_waiting(node, kForever)) return false;
+  compute_ = clock_ = std::max(compute_, node_end_[static_cast<size_t>(node)]);
+  if (engine_.is_cpu() && compute_ > before) compute_ = clock_ = compute_ + engine_.profile().cpu.wake_us * 1e-6;
+  return true;
+}
+
+bool RankSimulation::end_of_step() {
+  if (lanes_take_turns_ && !run_waiting(-1, kForever)) return false;
+  end_ = std::max(compute_, *std::max_element(lane_end_.begin(), lane_end_.end()));
+  if (engine_.is_cpu()) {
+    TraceEvent rest{.t0_ns = nanoseconds(end_), .step = 1, .lane = Lane::kHost, .kind = EventKind::kHost};
+    end_ += engine_.profile().cpu.step_us * 1e-6;
+    rest.t1_ns = nanoseconds(end_);
+    events_.push_back(rest);
+  }
+  return done_ = true;
+}
+
+// What lanes do while the rank's own thread is blocked, from compute_ on, one after another: until `until_node` has
+// ended (-1: all), or until `until_s`. False: it depends on another rank that is not known yet. What other groups
+// of ranks do meanwhile is as for GPUs.
+bool RankSimulation::run_waiting(int until_node, double until_s) {
+  const auto is_in_it = [&] {
+    return until_node < 0 || std::ranges::any_of(waiting_, [&](const Waiting& waiting) {
+             return waiting.command.node == until_node;
+           });
+  };
+  double now = std::max(compute_, lanes_until_);
+  while (!waiting_.empty() && now < until_s && is_in_it()) {
+    Waiting& next = waiting_.front();
+    if (!next.begin) {
+      const std::optional<double> last = last_of_group(next.command, now);
+      if (!last) return until_s < kForever;  // not in this time
+      if (*last >= until_s) break;
+      next.begin = now, next.last = *last;
+      next.left_s = engine_.costs().collective_s(pp_, next.command.node);
+    }
+    now = std::max(now, next.last);
+    const double seconds = std::min(next.left_s, until_s - now);
+    now += seconds, next.left_s -= seconds;
+    lanes_until_ = now;
+    if (next.left_s > 0) break;
+    execute(next.command, *next.begin, next.last, now);
+    waiting_.pop_front();
+  }
+  return true;
+}
+
+bool RankSimulation::enqueue(const Command& command) {
+  const Node& node = stage_.graph[NodeId{command.node}];
+  if (lanes_take_turns_) {
+    compute_ = clock_ = compute_ + engine_.profile().cpu.post_us * 1e-6;
+    waiting_.push_back({command, std::nullopt, 0, 0});
+    return true;
+  }
+  double ready = std::max(compute_, lane_end_[static_cast<size_t>(command.lane)]);
+  host_slack_ = std::min(host_slack_, ready - host_);
+  ready = std::max(ready, host_);
+  for (const NodeId other : lane_waits(stage_.graph, node))
+    ready = std::max(ready, node_end_[static_cast<size_t>(other.index)]);
+  const std::optional<double> last = last_of_group(command, ready);
+  if (!last) return false;
+  if (engine_.is_cpu()) compute_ += engine_.profile().cpu.post_us * 1e-6;
+  launch();
+  execute(command, ready, *last, *last + engine_.costs().collective_s(pp_, command.node));
+  clock_ = std::max(clock_, compute_);
+  return true;
+}
+
+// Of what a lane does once all it concerns are ready: those of the other pipeline ranks are known, or not yet. The
+// other ranks of a tp or dp group are ready when this one is.
+std::optional<double> RankSimulation::last_of_group(const Command& command, double ready) {
+  if (command.lane != Lane::kPp) return ready;
+  const Node& node = stage_.graph[NodeId{command.node}];
+  return dynamic_cast<const Collective*>(node.op.get()) ? meet_all(ready) : meet_peer(node, ready);
+}
+
+// A lane was ready for it, and so were all others at `last`.
+void RankSimulation::execute(const Command& command, double ready, double last, double end) {
+  lane_end_[static_cast<size_t>(command.lane)] = node_end_[static_cast<size_t>(command.node)] = end;
+  TraceEvent moved = event(command, ready, end, comm_kind(command.lane));
+  moved.lane = command.lane;
+  moved.bytes = engine_.costs().node(pp_, command.node).wire_bytes;
+  moved.sequence = sequence_[static_cast<size_t>(command.lane)]++;
+  classify_collective(moved, nanoseconds(last), events_);
+}
+
+// When the last of all pipeline ranks is ready, if it is known.
+std::optional<double> RankSimulation::meet_all(double ready) {
+  Meeting& meeting = engine_.meeting(num_meetings_);
+  auto& own = meeting.ready[static_cast<size_t>(pp_)];
+  if (!own) own = ready, ++meeting.num_ready;
+  if (meeting.num_ready < meeting.ready.size()) return std::nullopt;
+  ++num_meetings_;
+  double last = ready;
+  for (const auto& other : meeting.ready) last = std::max(last, *other);
+  return last;
+}
+
+// When both ends of a state that is sent are ready.
+std::optional<double> RankSimulation::meet_peer(const Node& node, double ready) {
+  const auto* const send = dynamic_cast<const SendState*>(node.op.get());
+  const int other = send ? send->to_rank : dynamic_cast<const ReceiveState&>(*node.op).from_rank;
+  size_t& count = num_states_[{other, send != nullptr}];
+  SimulatedMessage& message =
+      (send ? engine_.edge(pp_, other, kState) : engine_.edge(other, pp_, kState)).at(count);
+  (send ? message.sent : message.received) = ready;
+  if (!message.sent || !message.received) return std::nullopt;
+  ++count;
+  return std::max(*message.sent, *message.received);
+}
+
+void RankSimulation::post(const Command& command, bool sends) {
+  const Node& node = stage_.graph[NodeId{command.node}];
+  const int other = peer_of(node, engine_.plan().config.mesh.pp);
+  const EdgeKind kind = kind_of_edge(node);
+  SimulatedEdge& edge = sends ? engine_.edge(pp_, other, kind) : engine_.edge(other, pp_, kind);
+  const size_t index = sends ? edge.num_sent++ : edge.num_received++;
+  SimulatedMessage& message = edge.at(index);
+  if (engine_.is_cpu()) compute_ += engine_.profile().cpu.post_us * 1e-6;
+  (sends ? message.sent : message.received) = std::max(compute_, launch());
+  if (sends)
+    sent_[{command.node, command.slot}] = index;
+  else
+    received_[{command.node, command.microbatch}] = index;
+  // Both ends are known: it runs behind the one before.
+  if (message.sent && message.received) {
+    message.end = std::max({*message.sent, *message.received, edge.end}) +
+                  engine_.costs().message_s(sends ? pp_ : other, sends ? other : pp_,
+                                            engine_.costs().node(pp_, command.node).message_bytes);
+    edge.end = *message.end;
+  }
+}
+
+bool RankSimulation::wait_receive(const Command& command) {
+  const Node& node = stage_.graph[NodeId{command.node}];
+  const int other = peer_of(node, engine_.plan().config.mesh.pp);
+  SimulatedEdge& edge = engine_.edge(other, pp_, kind_of_edge(node));
+  const size_t index = received_.at({command.node, command.microbatch});
+  const SimulatedMessage& message = edge.at(index);
+  if (!message.end) return false;
+  const double before = compute_;
+  if (lanes_take_turns_ && !run_waiting(-1, std::max(before, *message.end))) return false;
+  compute_ = clock_ = std::max(compute_, *message.end);
+  TraceEvent waited = event(command, before, compute_, EventKind::kCommPp);
+  waited.lane = Lane::kPp;
+  waited.peer = other;
+  waited.sequence = static_cast<int32_t>(index);
+  waited.bytes = engine_.costs().node(pp_, command.node).message_bytes;
+  classify_reception(waited, nanoseconds(*message.sent), nanoseconds(*message.end), events_);
+  node_end_[static_cast<size_t>(command.node)] = compute_;
+  return true;
+}
+
+bool RankSimulation::wait_sent(const Command& command) {
+  const Node& node = stage_.graph[NodeId{command.node}];
+  const auto found = sent_.find({command.node, command.slot});
+  if (found == sent_.end()) return true;
+  const int other = peer_of(node, engine_.plan().config.mesh.pp);
+  const SimulatedMessage& message = engine_.edge(pp_, other, kind_of_edge(node)).at(found->second);
+  if (!message.end) return false;
+  if (*message.end > compute_) {
+    TraceEvent waited = event(command, compute_, *message.end, EventKind::kCommPp);
+    waited.lane = Lane::kPp;
+    waited.peer = other;
+    events_.push_back(waited);
+    compute_ = clock_ = *message.end;
+  }
+  return true;
+}
+
+// All ranks begin the next step together.
+void RankSimulation::finish(double step_end_s) {
+  if (step_end_s > end_)
+    events_.push_back({.t0_ns = nanoseconds(end_),
+                       .t1_ns = nanoseconds(step_end_s),
+                       .step = 1,
+                       .lane = Lane::kHost,
+                       .kind = EventKind::kWait});
+}
+
+RankTrace RankSimulation::take_trace() {
+  const Mesh& mesh = engine_.plan().config.mesh;
+  RankTrace trace{.rank = mesh.rank({.pp = pp_, .dp = 0, .tp = 0}),
+                  .coordinate = {.pp = pp_, .dp = 0, .tp = 0},
+                  .host = {},
+                  .device = engine_.profile().device.name,
+                  .steps = {}};
+  trace.host = fmt::format("host {}", trace.rank / static_cast<int>(engine_.profile().host.devices));
+  trace.steps.push_back(
+      {.step = 1, .begin_ns = 0, .end_ns = 0, .clock = {}, .events = std::move(events_), .memory = {}});
+  return trace;
+}
+
+}  // namespace trine
