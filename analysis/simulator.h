@@ -49,7 +49,7 @@ struct PredictionCertainty {
   double low = 1, high = 1;
 };
 PredictionCertainty certainty_of(const Profile& profile);
-// Of CPUs: as own runs were from predictions after measure_cluster (bench/predict/own_runs.py).
+// Of CPUs: the goal for own runs after measure_cluster, which bench/predict/own_runs.py compares.
 PredictionCertainty certainty_of(const Profile& profile, const Simulation& simulation);
 
 // The model's FLOPs per second as a share of the peak of all devices.
