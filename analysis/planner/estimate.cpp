@@ -37,7 +37,7 @@ Estimator::Measured Estimator::small_model(const Layout& layout, int64_t layers,
   Config config = config_of(small, alone);
   config.model.layers = layers, config.global_batch = layout.micro_batch * microbatches;
   const Plan plan = build_plan_to_compare(config);
-  const Simulation simulation = simulate(plan, question_.profile);
+  const Simulation simulation = simulate(plan, question_.profile, {{}, Detail::kAction});
   const double optimizer_s = simulation.mean[EventKind::kOptimizer] + simulation.mean[EventKind::kData] +
                              simulation.mean[EventKind::kHost];
   return {simulation.step_s - optimizer_s, simulation.mean[EventKind::kOptimizer],

@@ -14,7 +14,7 @@ constexpr double kWorthSaying = 1.15;
 std::optional<std::string> layout_hint(const Plan& plan_of_run, const Profile& profile, const std::string& cluster,
                                        double within_s) {
   const Config& config = plan_of_run.config;
-  const Simulation own = simulate(plan_of_run, profile);
+  const Simulation own = simulate(plan_of_run, profile, {{}, Detail::kAction});
   if (own.oversubscribed || !own.not_measured.empty()) return std::nullopt;
   const PlanQuestion question{
       .base = config, .devices = config.mesh.num_ranks(), .profile = profile, .fixed = {.threads = true}};

@@ -37,7 +37,7 @@ Planned simulated(const PlanQuestion& question, const Candidate& candidate) {
   of.memory_bytes = largest_plan_bytes(plan);
   planned.fits = fits(plan, question.profile);
   if (!planned.fits) return planned;
-  const Simulation simulation = simulate(plan, question.profile);
+  const Simulation simulation = simulate(plan, question.profile, {{}, Detail::kAction});
   of.step_s = simulation.step_s, of.mean = simulation.mean;
   of.tokens_per_s = static_cast<double>(config.tokens_per_step()) / of.step_s;
   of.mfu = mfu(config, question.profile, of.step_s);
