@@ -14,7 +14,10 @@ namespace trine {
 // one of CPUs, whose kernels can run as they are.
 Profile rehearsed_cluster(const Config& config);
 
-// With the factors of --slow. `plan` and `profile` outlive what is returned, which is one rank's: not for two threads
+// ConfigError if --speed-up makes kernels so short, in the mean, that this machine may not keep up.
+void check_speed_up(const Plan& plan, const Profile& profile);
+
+// With --slow, --jitter and --speed-up. `plan` and `profile` outlive what is returned, which is one rank's: not for two threads
 // at once. ConfigError for a --slow that cannot be.
 ModelledDevice rehearsed_device(const Plan& plan, const Profile& profile, int rank);
 

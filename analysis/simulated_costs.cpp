@@ -27,6 +27,20 @@ double bytes_of(const TensorType& type, const Mesh& mesh, DType wire) {
 
 }  // namespace
 
+CommunicationSize size_of(const Graph& graph, const Node& node) {
+  const auto* const collective = dynamic_cast<const Collective*>(node.op.get());
+  if (collective == nullptr) {
+    const ValueId value = node.inputs.empty() ? graph[node.writes[0]].value : node.inputs[0];
+    return {CollectiveOp::kAllReduce, bytes_of(graph[value].type, graph.mesh(), graph[value].type.dtype)};
+  }
+  if (collective->name() == "all_gather") {
+    const ValueId written = node.outputs.empty() ? graph[node.writes[0]].value : node.outputs[0];
+    return {CollectiveOp::kAllGather, bytes_of(graph[written].type, graph.mesh(), collective->wire)};
+  }
+  const double bytes = bytes_of(graph[node.inputs[0]].type, graph.mesh(), collective->wire);
+  return {collective->name() == "reduce_scatter" ? CollectiveOp::kReduceScatter : CollectiveOp::kAllReduce, bytes};
+}
+
 int CpuLayout::hosts_of(std::span<const int> ranks) const {
   std::set<int> hosts;
   for (const int rank : ranks) hosts.insert(rank / ranks_a_host);
@@ -134,21 +148,12 @@ double SimulatedCosts::collective_s(int pp, int index) {
   if (collective == nullptr) {  // a state, from the last pipeline rank to the first or back
     const auto* const send = dynamic_cast<const SendState*>(node.op.get());
     const int other = send ? send->to_rank : dynamic_cast<const ReceiveState&>(*node.op).from_rank;
-    const ValueId value = node.inputs.empty() ? graph[node.writes[0]].value : node.inputs[0];
-    const auto bytes = static_cast<int64_t>(bytes_of(graph[value].type, graph.mesh(), graph[value].type.dtype));
+    const auto bytes = static_cast<int64_t>(size_of(graph, node).bytes);
     return known = send ? message_s(pp, other, bytes) : message_s(other, pp, bytes);
   }
-  const TensorType& in = graph[node.inputs[0]].type;
-  const ValueId written = node.outputs.empty() ? graph[node.writes[0]].value : node.outputs[0];
-  CollectiveOp op = CollectiveOp::kAllReduce;
-  double bytes = bytes_of(in, graph.mesh(), collective->wire);
-  if (collective->name() == "all_gather") {
-    op = CollectiveOp::kAllGather;
-    bytes = bytes_of(graph[written].type, graph.mesh(), collective->wire);
-  } else if (collective->name() == "reduce_scatter") {
-    op = CollectiveOp::kReduceScatter;
-  }
-  if (profile_.is_cpu()) return known = cpu_collective_s(pp, *collective, in.dtype, op, bytes);
+  const auto [op, bytes] = size_of(graph, node);
+  if (profile_.is_cpu())
+    return known = cpu_collective_s(pp, *collective, graph[node.inputs[0]].type.dtype, op, bytes);
   const Mesh& mesh = graph.mesh();
   const bool alike = mesh.tp * mesh.dp % static_cast<int>(profile_.host.devices) == 0;
   double& of_size =

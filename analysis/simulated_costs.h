@@ -36,6 +36,13 @@ struct CpuLayout {
 };
 CpuLayout cpu_layout(const Config& config, const CpuProfile& cpu);
 
+// What a node of another lane than compute moves: the whole buffer of a collective, or the state that is sent.
+struct CommunicationSize {
+  CollectiveOp op = CollectiveOp::kAllReduce;
+  double bytes = 0;
+};
+CommunicationSize size_of(const Graph& graph, const Node& node);
+
 class SimulatedCosts {
  public:
   // REQUIRES: the plan is one for the profile's kind of device.

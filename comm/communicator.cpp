@@ -69,19 +69,26 @@ std::string Communicator::where(const Request::Purpose& purpose) const {
 }
 
 void Communicator::wait(Message& message, const Request::Purpose& purpose) const {
-  const Deadline deadline =
-      timeout_.count() == 0 ? Deadline() : Deadline(std::chrono::steady_clock::now() + timeout_);
-  bool complete = false;
-  try {
-    complete = observer_ == nullptr ? message.wait(deadline) : observed_wait(message, purpose, deadline);
-  } catch (const PeerLostError& error) {
-    throw PeerLostError(fmt::format("[comm] {}: {}", where(purpose), error.what()));
+  Deadline deadline = timeout_.count() == 0 ? Deadline() : Deadline(std::chrono::steady_clock::now() + timeout_);
+  while (true) {
+    if (wait_until(message, purpose, deadline)) return;
+    if (!last_progress_ns_) break;
+    const std::chrono::steady_clock::time_point moved{std::chrono::nanoseconds(last_progress_ns_())};
+    if (moved + timeout_ <= *deadline) break;
+    deadline = moved + timeout_;
   }
-  if (complete) return;
   throw HangError(
       fmt::format("[comm] {}: no answer within {} s. Look at what that rank does, or raise --timeout if it "
                   "is only slow.",
                   where(purpose), static_cast<double>(timeout_.count()) / 1e3));
+}
+
+bool Communicator::wait_until(Message& message, const Request::Purpose& purpose, Deadline deadline) const {
+  try {
+    return observer_ == nullptr ? message.wait(deadline) : observed_wait(message, purpose, deadline);
+  } catch (const PeerLostError& error) {
+    throw PeerLostError(fmt::format("[comm] {}: {}", where(purpose), error.what()));
+  }
 }
 
 bool Communicator::observed_wait(Message& message, const Request::Purpose& purpose, Deadline deadline) const {

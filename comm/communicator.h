@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -88,6 +89,10 @@ class Communicator {
   int rank() const { return rank_; }
   int size() const { return static_cast<int>(ranks_.size()); }
   void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
+  std::chrono::milliseconds timeout() const { return timeout_; }
+  // Where links are slow on purpose: a wait's timeout counts from the time (now_ns()) that this returns, if that is
+  // after it began. Empty: from its begin.
+  void wait_on_while(std::function<int64_t()> last_progress_ns) { last_progress_ns_ = std::move(last_progress_ns); }
   void observe(WaitObserver* observer) { observer_ = observer; }  // nullptr: none. It must outlive the waits.
 
   // data[count] of every rank becomes the sum or maximum over the ranks.
@@ -131,6 +136,7 @@ class Communicator {
   void gather_piece(const CollectivePiece& piece, const std::byte* shard, std::byte* output, int64_t element,
                     const char* name);
   void wait(Message& message, const Request::Purpose& purpose) const;
+  bool wait_until(Message& message, const Request::Purpose& purpose, Deadline deadline) const;
   bool observed_wait(Message& message, const Request::Purpose& purpose, Deadline deadline) const;
   std::string where(const Request::Purpose& purpose) const;
 
@@ -140,6 +146,7 @@ class Communicator {
   std::unique_ptr<Transport> transport_;
   std::chrono::milliseconds timeout_;
   WaitObserver* observer_ = nullptr;
+  std::function<int64_t()> last_progress_ns_;
   int64_t sequence_ = 0, messages_ = 0, bytes_sent_ = 0;
   std::vector<std::byte> scratch_;  // the contributions of the others
 };

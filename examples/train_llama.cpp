@@ -7,6 +7,7 @@
 #include <optional>
 #include <sstream>
 
+#include "analysis/link_emulation.h"
 #include "analysis/planner/layout_hint.h"
 #include "analysis/prediction_report.h"
 #include "analysis/rehearsed_device.h"
@@ -17,6 +18,7 @@
 #include "comm/clock.h"
 #include "comm/cores.h"
 #include "comm/local/local_ranks.h"
+#include "examples/link_emulation.h"
 #include "examples/version.h"
 #include "graph/printer.h"
 #include "models/llama_config.h"
@@ -144,7 +146,9 @@ ExitCode train(Trainer& trainer, const Plan& plan, Surroundings& around, Communi
   if (first) stop.watch_file(folder.stop_file());
   MetricsHeader header{version_number(), version_commit(), plan.config.mesh, plan.config.model_name,
                        parameter_count(plan.config.model)};
-  if (plan.config.rehearsal) header.rehearsal = plan.config.cluster;
+  if (plan.config.rehearsal) header.rehearsal = plan.config.cluster, header.speed_up = plan.config.speed_up;
+  if (!plan.config.emulate_links.empty())
+    header.emulate_links = plan.config.emulate_links, header.dilation = plan.config.dilation.value_or(1);
   if (first) header.peak = told_peak(plan, folder, trainer.device(), log);
   const TrainingEnd end = trainer.train(folder, header, &stop, around.status());
   if (first) stop.hold();
@@ -183,7 +187,7 @@ Facts facts_of(const Plan& plan) {
 }
 
 // One rank, from the plan to the end. `fabric`: nullptr if it is the only one.
-// `cluster`: of a rehearsal.
+// `cluster`: of a rehearsal, or of emulated links.
 ExitCode run_rank(const Plan& plan, const Profile* cluster, const Connection& connection, Fabric* fabric,
                   StopSignal& stop) {
   const Config& config = plan.config;
@@ -204,8 +208,16 @@ ExitCode run_rank(const Plan& plan, const Profile* cluster, const Connection& co
   Communicator* const all = world ? &(*world)[Group::kWorld] : nullptr;
   std::optional<Surroundings> around;
   std::optional<ModelledDevice> modelled;
-  if (cluster) modelled = rehearsed_device(plan, *cluster, fabric ? fabric->rank() : 0);
+  const int rank = fabric ? fabric->rank() : 0;
+  if (config.rehearsal) modelled = rehearsed_device(plan, *cluster, rank);
   Trainer trainer(plan, log, talking, modelled ? &*modelled : nullptr);
+  if (!config.emulate_links.empty()) {
+    log.info(
+        fmt::format("links  as slow, against this CPU's compute, as those of {} are against a {}: {:.4g} times "
+                    "slower than real time",
+                    config.emulate_links, cluster->device.name, *config.dilation));
+    trainer.emulate(emulated_links(plan, *cluster, *config.dilation, rank));
+  }
   try {
     trainer.open_data();
     check_same_on_all(all, trainer.data_facts());
@@ -301,6 +313,8 @@ ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
   run_agreed(connection.all, [&] {
     if (config.rehearsal)
       cluster = rehearsed_cluster(config);
+    else if (!config.emulate_links.empty())
+      cluster = emulated_cluster(config);
     else if (!config.looks_only())
       check_device(config.device);
     plan.emplace(build_plan(config, &dump));
@@ -313,10 +327,16 @@ ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
     });
     return ExitCode::kOk;
   }
-  const Profile* const rehearsed = cluster ? &*cluster : nullptr;
-  if (!connection.session) return run_local(*plan, rehearsed, connection, stop);
+  if (config.rehearsal) run_agreed(connection.all, [&] { check_speed_up(*plan, *cluster); });
+  if (!config.emulate_links.empty()) {
+    const HostCores host = host_cores(connection.session);
+    plan->config.dilation =
+        find_dilation(*plan, *cluster, connection, host.ranks * config.local_ranks, host.cores).factor;
+  }
+  const Profile* const modelled = cluster ? &*cluster : nullptr;
+  if (!connection.session) return run_local(*plan, modelled, connection, stop);
   check_same_on_all(connection.all, facts_of(*plan));
-  return run_rank(*plan, rehearsed, connection, connection.session, stop);
+  return run_rank(*plan, modelled, connection, connection.session, stop);
 }
 
 }  // namespace

@@ -47,6 +47,7 @@ struct FlowTable::Slot {
 struct FlowTable::Table {
   std::atomic<uint32_t> state;  // 0: nobody has made it, 1: somebody does, 2: it is there
   pthread_mutex_t mutex;
+  std::atomic<int64_t> progress_ns;
   int64_t now_ns;
   Slot slots[kSlots];
 };
@@ -120,12 +121,14 @@ int64_t FlowTable::run(const Transfer& transfer, std::chrono::milliseconds timeo
     }
     if (end_ns != 0) break;
     while (now_ns() < look_again_ns) {
+      table_->progress_ns = now_ns();
       check();
       sleep_until(std::min(look_again_ns, now_ns() + kNapNs));
     }
   }
   end_ns += transfer.latency_ns;
   while (now_ns() < end_ns) {
+    table_->progress_ns = now_ns();
     check();
     sleep_until(std::min(end_ns, now_ns() + kNapNs));
   }
@@ -210,6 +213,8 @@ double FlowTable::predicted_end_s(const Slot& slot) const {
   while (true)
     if (const ActiveFlows::End end = flows.end_next(); end.flow == own) return end.at;
 }
+
+int64_t FlowTable::last_progress_ns() const { return table_->progress_ns; }
 
 size_t FlowTable::num_active(std::chrono::milliseconds timeout) {
   const Lock lock(*table_, timeout);

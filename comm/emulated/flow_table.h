@@ -45,6 +45,8 @@ class FlowTable {
   // now and then and may throw, which gives the transfer up. HangError if a rank keeps the table for longer than
   // `timeout` (0: for ever).
   int64_t run(const Transfer& transfer, std::chrono::milliseconds timeout, const std::function<void()>& check);
+  // When a transfer was under way last (now_ns()); 0: never. Exact to some 20 ms.
+  int64_t last_progress_ns() const;
   size_t num_active(std::chrono::milliseconds timeout);  // transfers under way
 
  private:

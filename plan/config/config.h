@@ -196,6 +196,12 @@ struct Config {
   std::string cluster;
   std::vector<std::string> cluster_changes;
   std::vector<std::string> slow_ranks;
+  double jitter = 0;    // of a rehearsal's kernels: the standard deviation of their lengths' logarithm
+  double speed_up = 1;  // a rehearsal's times are divided by it
+  // Of a run on CPUs: the cluster whose links its collectives and messages are paced to, and by how much they are
+  // slower than there; not yet known: as much as these CPUs' kernels are.
+  std::string emulate_links;
+  std::optional<double> dilation;
   std::string predict_trace;  // the folder for the predicted trace's files
   std::optional<Detail> detail;
   bool print_graph = false;

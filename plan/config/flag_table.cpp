@@ -78,6 +78,17 @@ void take_rehearsal(Flag& flag) {
   };
 }
 
+// "auto": not known yet.
+void take_auto(Flag& flag) {
+  flag.kind = JsonKind::kNumberOrText;
+  flag.needs = "auto or a number";
+  flag.set = [number = flag.set](Config& config, const Texts& texts) {
+    if (texts.back() != "auto") return number(config, texts);
+    config.dilation.reset();
+    return true;
+  };
+}
+
 #define FIELD(path) \
   [](auto& config) -> auto& { return config.path; }
 
@@ -223,6 +234,15 @@ std::vector<Flag> make_table() {
   add("detail", {}, "action|node",
       "what is predicted by itself: actions of the schedule (default; as exact, and quicker), or every node",
       FIELD(detail));
+  add("jitter", {}, "SIGMA", "kernels of a rehearsal vary by that share, at random (0.05: by 5 %)", FIELD(jitter));
+  add("speed-up", {}, "N", "divide all times of a rehearsal by N", FIELD(speed_up));
+  add("emulate-links", {}, "NAME|FILE",
+      "train on CPUs with collectives and messages as slow, against their compute, as the links of this cluster are",
+      FIELD(emulate_links));
+  add("dilation", {}, "auto|D",
+      "how many times slower than the cluster's these CPUs are (default: auto, from measured.json or measured)",
+      FIELD(dilation));
+  take_auto(t.back());
   add("predict-trace", {}, "DIR", "write the predicted step as a run writes its trace", FIELD(predict_trace));
   add("print-graph", {}, "", "the graph of a step, as text", FIELD(print_graph));
   add("print-memory", {}, "", "the memory of each pipeline rank, by name", FIELD(print_memory));

@@ -97,7 +97,15 @@ void validate_parallelism(const Config& c, Problems& problems) {
 
 // Nothing is computed, so what concerns numbers makes no sense.
 void validate_rehearsal(const Config& c, Problems& problems) {
-  if (!c.rehearsal) return;
+  if (!(c.jitter >= 0 && c.jitter <= 1)) problems.add("flags", "--jitter is {}; it needs 0 to 1.", c.jitter);
+  if (!(c.speed_up > 0 && c.speed_up <= 1e6))
+    problems.add("flags", "--speed-up is {}; it needs more than 0, and at most 1e6.", c.speed_up);
+  if (!c.rehearsal) {
+    for (const auto& [flag, given] :
+         {std::pair{"--jitter", c.jitter != 0}, std::pair{"--speed-up", c.speed_up != 1}})
+      if (given) problems.add("flags", "{} is of a rehearsal. Add --device rehearsal --cluster NAME.", flag);
+    return;
+  }
   if (c.cluster.empty())
     problems.add("flags",
                  "--device rehearsal stands for a device of a cluster. Add --cluster NAME, such as rtx4090.");
@@ -109,6 +117,21 @@ void validate_rehearsal(const Config& c, Problems& problems) {
     problems.add(
         "flags",
         "--comm mpi stages through the host, and a rehearsal's devices talk among themselves. Leave it out.");
+}
+
+void validate_emulation(const Config& c, Problems& problems) {
+  const bool given = !c.emulate_links.empty();
+  if (c.dilation && !given) problems.add("flags", "--dilation is of emulated links. Add --emulate-links NAME.");
+  if (c.dilation && !(*c.dilation > 0 && *c.dilation <= 1e9))
+    problems.add("flags", "--dilation is {}; it needs more than 0, and at most 1e9.", *c.dilation);
+  if (!given) return;
+  if (c.device != DeviceKind::kCpu)
+    problems.add("flags",
+                 "--emulate-links is for kernels of CPUs, but --device is not cpu. Leave --device out, or rehearse "
+                 "(--device rehearsal --cluster NAME).");
+  if (c.dry_run)
+    problems.add("flags",
+                 "--emulate-links is of a run; a dry run predicts with --cluster NAME. Leave one of them out.");
 }
 
 void validate_rest(const Config& c, int num_ranks, Problems& problems) {
@@ -153,6 +176,7 @@ void validate(const Config& config, int num_ranks, Problems& problems) {
   validate_parallelism(config, problems);
   validate_layout(config, num_ranks, problems);
   validate_rehearsal(config, problems);
+  validate_emulation(config, problems);
   validate_rest(config, num_ranks, problems);
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include "base/error.h"
+#include "runtime/step/link_pacer.h"
 #include "trace/classify.h"
 
 namespace trine {
@@ -50,6 +51,7 @@ void CommLanes::attach(Backend& backend) {
     edges_ = device_                     ? make_device_edges(*device_, backend)
              : timeline_->asynchronous() ? make_staged_edges(group, backend)
                                          : make_host_edges(group);
+    if (pacer_) edges_ = pacer_->paced(std::move(edges_));
   }
   if (device_)
     watch_ = std::make_unique<DeviceWatch>(*timeline_, *device_, mesh.rank(world_.coordinate()), timeout_);

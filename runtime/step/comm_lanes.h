@@ -19,6 +19,8 @@
 
 namespace trine {
 
+class LinkPacer;
+
 class CommLanes {
  public:
   // `world` outlives the lanes. `clocks`: what the times of the backend's timeline are of; by default all ranks read
@@ -28,6 +30,10 @@ class CommLanes {
   // Before attach(): collectives and pipeline messages go from device to device, and the host only enqueues them.
   // HangError, PeerLostError of a step's end, if nothing moves on the device for `timeout` (0: for ever).
   void talk_on_device(std::unique_ptr<DeviceWorld> device, std::chrono::milliseconds timeout);
+  // Before attach(): collectives and pipeline messages take the time of modelled links (nullptr: their own). It
+  // outlives the lanes' work.
+  void pace(LinkPacer* pacer) { pacer_ = pacer; }
+  LinkPacer* pacer() const { return pacer_; }
   // Starts the lanes, for work on this backend's memory, and ends them: after detach() nothing uses it any more.
   // What is under way is waited for, which its own timeout ends.
   void attach(Backend& backend);
@@ -94,6 +100,7 @@ class CommLanes {
   ClockAlignment clocks_;
   Timeline* timeline_ = nullptr;
   std::unique_ptr<DeviceWorld> device_;
+  LinkPacer* pacer_ = nullptr;
   std::chrono::milliseconds timeout_{};
   std::unique_ptr<DeviceWatch> watch_;
   std::map<PipelineEdge, std::vector<int64_t>> sent_ns_,

@@ -1,6 +1,7 @@
 #include "runtime/step/instructions.h"
 
 #include "base/error.h"
+#include "runtime/step/link_pacer.h"
 
 namespace trine {
 namespace {
@@ -42,6 +43,8 @@ Instruction Instructions::prepare(NodeId id, const Config& config, Backend& back
     request.lane = node.lane;
   }
   instruction.kernel = backend.kernels().make(request);
+  if (request.group != nullptr && lanes->pacer() != nullptr)
+    instruction.kernel = lanes->pacer()->paced(std::move(instruction.kernel), request);
   return instruction;
 }
 

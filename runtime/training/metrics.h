@@ -23,6 +23,9 @@ struct MetricsHeader {
   int64_t num_parameters = 0;
   std::optional<JobPeak> peak = {};  // what the MFU is a share of
   std::string rehearsal = {};        // of a rehearsal, the cluster
+  double speed_up = 1;               // by which its times are divided
+  std::string emulate_links = {};    // of emulated links, the cluster
+  double dilation = 1;               // by which they are slower than there
 };
 
 struct StepMetrics {

@@ -31,6 +31,7 @@ void RunOutputs::open_trace(const TraceHeader& header) {
 
 void RunOutputs::step(const StepMetrics& metrics) {
   summary_.add(metrics.time);
+  last_step_s_ = metrics.time.step_s;
   if (!metrics_) return;
   metrics_->write(metrics);
   for (OutputFile* file : metrics_->files()) warn(*file);
@@ -58,6 +59,13 @@ void RunOutputs::validation(int64_t step, double loss, double seconds) {
 void RunOutputs::finish() {
   progress_.finish();
   log_.info(summary_.text());
+  if (!config_.emulate_links.empty() && last_step_s_ > 0)
+    log_.info(fmt::format(
+        "clocks the last step took {:.4g} s here, which stand for {:.4g} ms on {}'s devices (1 : {:.4g})",
+        last_step_s_, last_step_s_ / *config_.dilation * 1e3, config_.emulate_links, *config_.dilation));
+  if (config_.speed_up != 1 && last_step_s_ > 0)
+    log_.info(fmt::format("clocks the last step took {:.4g} s here, which stand for {:.4g} s (--speed-up {:g})",
+                          last_step_s_, last_step_s_ * config_.speed_up, config_.speed_up));
 }
 
 bool RunOutputs::failed() { return (metrics_ && metrics_->failed()) || (trace_ && trace_->file().failed()); }

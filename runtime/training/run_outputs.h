@@ -43,6 +43,7 @@ class RunOutputs {
   std::optional<TraceWriter> trace_;
   Progress progress_;
   TimeSummary summary_;
+  double last_step_s_ = 0;
 };
 
 }  // namespace trine

@@ -23,6 +23,7 @@
 #include "runtime/job/memory_check.h"
 #include "runtime/state/checkpointing.h"
 #include "runtime/state/parameters.h"
+#include "runtime/step/link_pacer.h"
 #include "runtime/training/rehearsed.h"
 #include "runtime/training/saver.h"
 #include "trace/arena_use.h"
@@ -56,6 +57,12 @@ Trainer::Trainer(const Plan& plan, Log& log, CommLanes* lanes, const ModelledDev
       coordinate_(lanes ? lanes->world().coordinate() : Coordinate{}),
       trace_(trace_capacity(stage(), config_)),
       scaler_(config_.loss_scale) {}
+
+void Trainer::emulate(EmulatedLinks links) {
+  if (!lanes_) return;
+  pacer_ = std::make_unique<LinkPacer>(lanes_->world(), std::move(links));
+  lanes_->pace(pacer_.get());
+}
 
 void Trainer::open_own_data() {
   tokenizer_ = make_tokenizer(config_.tokenizer);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/emulated_links.h"
 #include "base/modelled_device.h"
 #include "checkpoint/manifest.h"
 #include "data/sampler.h"
@@ -23,6 +24,7 @@
 
 namespace trine {
 
+class LinkPacer;
 class Saver;
 
 // How the training ended; an error is thrown instead.
@@ -40,6 +42,8 @@ class Trainer {
   // collective but data_facts(). An error that all ranks throw is an AgreedError (runtime/job/agreement.h); others,
   // such as the DataError of who reads a broken part, are of one rank.
   Trainer(const Plan& plan, Log& log, CommLanes* lanes = nullptr, const ModelledDevice* modelled = nullptr);
+  // Before prepare(): collectives and messages of the steps take the time of these links (--emulate-links).
+  void emulate(EmulatedLinks links);
   ~Trainer();
 
   // Tokenizer and data.
@@ -97,6 +101,7 @@ class Trainer {
   TraceRecorder trace_;
   std::unique_ptr<Backend> backend_;
   OutsideMemory outside_;  // of its device
+  std::unique_ptr<LinkPacer> pacer_;
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<Saver> saver_;  // not within train(): an error is reported before a save is waited for
   std::unique_ptr<BatchReader> train_, valid_;

@@ -95,5 +95,80 @@ TEST_F(Rehearsal, ASlowRankHoldsUpTheOthers) {
   EXPECT_GT(slow["step_s"].get<double>(), usual["step_s"].get<double>());
 }
 
+TEST_F(Rehearsal, GoesFasterAndVaries) {
+  const auto compute = [&](const std::string& flags, const std::string& out) {
+    const Ran ran = in_folder(std::string(kRehearse) + "--local-ranks 4 --steps 2 --seed 7 --out " + out + flags);
+    EXPECT_EQ(ran.code, 0) << ran.text;
+    return steps(out).back()["compute_s"].get<double>();
+  };
+  const double usual = compute("", "usual");
+  EXPECT_NEAR(compute(" --speed-up 0.5", "slower") / usual, 2, 0.02);
+  EXPECT_EQ(json_lines(folder_ / "slower" / "metrics.jsonl")[0]["speed_up"], 0.5);
+  // Each kernel by 30 %, so the sum of hundreds by a few.
+  const double varied = compute(" --jitter 0.3", "varied");
+  EXPECT_NE(varied, usual);
+  EXPECT_NEAR(varied / usual, 1, 0.15);
+  const Ran fast = in_folder(std::string(kRehearse) + "--local-ranks 4 --speed-up 1000");
+  EXPECT_EQ(fast.code, 2) << fast.text;
+  EXPECT_NE(fast.text.find("At most --speed-up"), fast.text.npos) << fast.text;
+  EXPECT_EQ(in_folder("train_llama --jitter 0.1").code, 2);
+}
+
+class EmulatedLinks : public ProgramTest {
+ protected:
+  static constexpr const char* kTrain =
+      "train_llama --layers 2 --hidden 64 --heads 4 --kv-heads 4 --ffn 128 --seq 64 --global-batch 4 --micro-batch 2 "
+      "--threads 1 --data text-train --steps 3 --log-interval 1 ";
+
+  struct Told {
+    std::vector<double> losses;
+    double comm_s = 0;  // of the last step, on the axis
+  };
+  Told train(const std::string& launch, const std::string& flags, const std::string& out,
+             const std::string& axis) const {
+    const Ran ran = in_folder("(" + launch + kTrain + flags + " --out " + out + ")");
+    EXPECT_EQ(ran.code, 0) << ran.text;
+    Told told;
+    for (const json& line : json_lines(folder_ / out / "metrics.jsonl"))
+      if (line.contains("step_s")) {
+        told.losses.push_back(line["loss"]);
+        told.comm_s = line["comm_" + axis + "_s"].get<double>() + line["hidden_comm"][axis + "_s"].get<double>();
+      }
+    return told;
+  }
+};
+
+// Bits stay, and what a step sends takes the links' time: twice as long when they are twice as slow.
+TEST_F(EmulatedLinks, TakeTheirTimeAndChangeNoBit) {
+  prepare();
+  for (const auto& [layout, axis] : {std::pair{"--tp 2 ", "tp"}, std::pair{"--pp 2 ", "pp"}}) {
+    const std::string name = axis, local = "", two = std::string(layout) + "--local-ranks 2 ";
+    const Told plain = train(local, two, "plain-" + name, axis);
+    const Told once = train(local, two + "--emulate-links rtx4090 --dilation 600", "once-" + name, axis);
+    const Told twice =
+        train(mpirun(2), std::string(layout) + "--emulate-links rtx4090 --dilation 1200", "twice-" + name, axis);
+    EXPECT_EQ(once.losses, plain.losses) << axis;
+    EXPECT_EQ(twice.losses, plain.losses) << axis;
+    EXPECT_GT(once.comm_s, 2 * plain.comm_s) << axis;
+    // Waiting for the other rank's compute is part of neither.
+    EXPECT_NEAR(twice.comm_s / once.comm_s, 2, 0.4) << axis;
+    const json header = json_lines(folder_ / ("once-" + name) / "metrics.jsonl")[0];
+    EXPECT_EQ(header["emulate_links"], "rtx4090");
+    EXPECT_EQ(header["dilation"], 600);
+  }
+}
+
+TEST_F(EmulatedLinks, FindTheirDilation) {
+  prepare();
+  const Ran ran = in_folder(std::string(kTrain) + "--tp 2 --local-ranks 2 --emulate-links rtx4090 --out found");
+  ASSERT_EQ(ran.code, 0) << ran.text;
+  EXPECT_NE(ran.text.find("times slower than real time"), ran.text.npos) << ran.text;
+  EXPECT_GT(json_lines(folder_ / "found" / "metrics.jsonl")[0]["dilation"], 1);
+  EXPECT_GT(json::parse(read_file(folder_ / "found" / "config.json"))["dilation"], 1);
+  for (const char* flags : {"--emulate-links nowhere", "--emulate-links rtx4090 --device cuda", "--dilation 3",
+                            "--emulate-links rtx4090 --dilation 0"})
+    EXPECT_EQ(in_folder(std::string(kTrain) + "--tp 2 --local-ranks 2 " + flags).code, 2) << flags;
+}
+
 }  // namespace
 }  // namespace trine

@@ -9,9 +9,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "comm/emulated/flow_table.h"
-#include "comm/emulated/meeting_board.h"
-#include "ops/pipeline.h"
+#include "comm/emulated/meetings.h"
+#include "runtime/device/meeting_place.h"
 #include "runtime/device/rehearsal/modelled_timeline.h"
 
 namespace trine {
@@ -52,58 +51,6 @@ class HostMemory final : public DeviceMemory {
 
  private:
   std::vector<std::byte> bytes_;
-};
-
-// Where the ranks of a rehearsal meet. Each group of an axis has a channel, named by its first rank, and so has each
-// directed edge of the pipeline, by its sender.
-class Meetings {
- public:
-  enum Kind { kTp, kDp, kPp, kActivation, kGradient, kState, kNumKinds };
-  struct Place {
-    int channel = 0;
-    std::vector<int> ranks;
-  };
-
-  // Collective.
-  Meetings(CommWorld& world, ModelledTimeline& timeline)
-      : mesh_(world.mesh()),
-        coordinate_(world.coordinate()),
-        timeline_(timeline),
-        board_(share_memory(world[Group::kWorld],
-                            MeetingBoard::num_bytes(kNumKinds * mesh_.num_ranks(), mesh_.num_ranks())),
-               kNumKinds * mesh_.num_ranks(), mesh_.rank(coordinate_)) {}
-
-  Place place_of(const KernelRequest& request) const {
-    if (const auto* const send = dynamic_cast<const SendState*>(&request.op))
-      return place_of(kState, send->to_rank, /*sends=*/true);
-    if (const auto* const receive = dynamic_cast<const ReceiveState*>(&request.op))
-      return place_of(kState, receive->from_rank, /*sends=*/false);
-    const Lane lane = request.lane;
-    Coordinate at = coordinate_;
-    int& along = lane == Lane::kTp ? at.tp : lane == Lane::kDp ? at.dp : at.pp;
-    Place place;
-    const int size = lane == Lane::kTp ? mesh_.tp : lane == Lane::kDp ? mesh_.dp : mesh_.pp;
-    for (along = 0; along < size; ++along) place.ranks.push_back(mesh_.rank(at));
-    place.channel = channel(lane == Lane::kTp ? kTp : lane == Lane::kDp ? kDp : kPp, place.ranks[0]);
-    return place;
-  }
-  Place place_of(Kind kind, int peer, bool sends) const {
-    Coordinate other = coordinate_;
-    other.pp = peer;
-    const int own_rank = mesh_.rank(coordinate_), peers_rank = mesh_.rank(other);
-    return {channel(kind, sends ? own_rank : peers_rank), {own_rank, peers_rank}};
-  }
-  int64_t last_ready_ns(const Place& place, int64_t ready_ns) {
-    return board_.meet(place.channel, place.ranks, ready_ns, [this] { timeline_.throw_if_failed(); });
-  }
-
- private:
-  int channel(Kind kind, int rank) const { return static_cast<int>(kind) * mesh_.num_ranks() + rank; }
-
-  const Mesh mesh_;
-  const Coordinate coordinate_;
-  ModelledTimeline& timeline_;
-  MeetingBoard board_;
 };
 
 class RehearsalBackend final : public Backend {
@@ -170,13 +117,13 @@ class RehearsalBackend final : public Backend {
 
   Kernel collective(const KernelRequest& request) {
     TRINE_CHECK(meetings_ != nullptr, "{}: the devices of a rehearsal have not met", request.op.name());
-    return
-        [this, lane = request.lane, place = std::make_shared<const Meetings::Place>(meetings_->place_of(request)),
-         duration = nanoseconds(device_.collective_s(request.node))](const KernelCall&) {
-          timeline_.meet(lane, [this, place, duration](int64_t ready_ns) {
-            return meetings_->last_ready_ns(*place, ready_ns) + duration;
-          });
-        };
+    return [this, lane = request.lane,
+            place = std::make_shared<const Meetings::Place>(meeting_place(*meetings_, request)),
+            duration = nanoseconds(device_.collective_s(request.node))](const KernelCall&) {
+      timeline_.meet(lane, [this, place, duration](int64_t ready_ns) {
+        return meetings_->last_ready_ns(*place, ready_ns, [this] { timeline_.throw_if_failed(); }) + duration;
+      });
+    };
   }
 
   const ModelledDevice device_;
@@ -220,10 +167,9 @@ class RehearsalWorld final : public DeviceWorld {
   void exchange(PipelineEdge edge, int64_t bytes, void* queue, bool sends) {
     const int64_t duration = nanoseconds(backend_.model().message_s(edge.peer, sends, bytes));
     const Queue of(static_cast<int>(reinterpret_cast<intptr_t>(queue)) - 1);
-    const Meetings::Place place =
-        meetings_->place_of(edge.backward ? Meetings::kGradient : Meetings::kActivation, edge.peer, sends);
-    backend_.modelled_timeline().meet(of, [this, place, duration](int64_t ready_ns) {
-      return meetings_->last_ready_ns(place, ready_ns) + duration;
+    ModelledTimeline& timeline = backend_.modelled_timeline();
+    timeline.meet(of, [this, &timeline, place = meetings_->place_of(edge, sends), duration](int64_t ready_ns) {
+      return meetings_->last_ready_ns(place, ready_ns, [&] { timeline.throw_if_failed(); }) + duration;
     });
   }
 
@@ -241,7 +187,7 @@ std::unique_ptr<Backend> make_rehearsal_backend(ModelledDevice device) {
 std::unique_ptr<DeviceWorld> make_rehearsal_world(CommWorld& world, Backend& backend) {
   auto* const rehearsal = dynamic_cast<RehearsalBackend*>(&backend);
   TRINE_CHECK(rehearsal != nullptr, "{} is no rehearsal", backend.describe());
-  const auto meetings = std::make_shared<Meetings>(world, rehearsal->modelled_timeline());
+  const auto meetings = std::make_shared<Meetings>(world);
   rehearsal->meet_in(meetings);
   return std::make_unique<RehearsalWorld>(*rehearsal, meetings);
 }
