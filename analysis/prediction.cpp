@@ -80,7 +80,7 @@ Prediction predict(const Plan& plan) {
   return prediction;
 }
 
-void write_predicted_trace(const Plan& plan, const Prediction& prediction, const std::string& folder) {
+Trace predicted_trace(const Plan& plan, const Prediction& prediction) {
   const Mesh& mesh = plan.config.mesh;
   const int devices = static_cast<int>(prediction.profile.host.devices);
   const bool all = mesh.num_ranks() <= kMostTracedRanks;
@@ -93,12 +93,16 @@ void write_predicted_trace(const Plan& plan, const Prediction& prediction, const
     RankTrace& own = trace.ranks.emplace_back(of_stage[static_cast<size_t>(at.pp)]);
     own.rank = rank, own.coordinate = at, own.host = fmt::format("host {}", rank / devices);
   }
+  return trace;
+}
+
+void write_predicted_trace(const Plan& plan, const Prediction& prediction, const std::string& folder) {
   if (const auto names = is_there(folder) ? names_in(folder) : std::nullopt; names && !names->empty())
     throw ConfigError(fmt::format(
         "[flags] --predict-trace {} is not empty: nothing in it is replaced. Choose another folder, or empty it.",
         folder));
   std::filesystem::create_directories(folder);
-  write_trace(trace, folder);
+  write_trace(predicted_trace(plan, prediction), folder);
   OutputFile config(folder + "/config.json");
   config.append(to_json(plan.config).dump(2) + '\n');
   if (const auto problem = config.take_warning()) throw DataError(*problem);

@@ -35,8 +35,10 @@ bool fits(const Plan& plan, const Profile& profile);
 // REQUIRES: the plan is one for the cluster's device.
 Prediction predict(const Plan& plan);
 
-// Writes the predicted step as a run writes its trace: a file for each rank; of more than 256 ranks, for the first
-// of each pipeline rank. With its config.json, as beside a run's. ConfigError for a folder with anything in it,
+// The predicted step of all ranks; of more than 256, of the first of each pipeline rank. Its events are whole nodes where
+// the plan's configuration says so (Config::detail).
+Trace predicted_trace(const Plan& plan, const Prediction& prediction);
+// Writes it as a run writes its trace, a file for each rank. With its config.json, as beside a run's. ConfigError for a folder with anything in it,
 // DataError.
 void write_predicted_trace(const Plan& plan, const Prediction& prediction, const std::string& folder);
 

@@ -7,6 +7,7 @@
 #include "analysis/machine.h"
 #include "analysis/planner/planner_report.h"
 #include "analysis/prediction_report.h"
+#include "analysis/report/html.h"
 #include "base/program.h"
 #include "base/text.h"
 #include "examples/plan_commands.h"
@@ -24,6 +25,7 @@ struct Request {
   int devices = 0;
   int64_t global_batch = 0, seq = 0;
   double tokens = 0, recovery = 0, checkpoint = 0, price_hour = 0;
+  std::string html;
   int top = 5;
   bool as_json = false;
 };
@@ -115,14 +117,28 @@ PlanQuestion question_of(const Request& request, const std::string& model, const
       std::ceil(gib + question.profile.device.reserved_gib)));
 }
 
-Prediction predict_best(const PlanQuestion& question, const PlanAnswer& answer) {
-  const Plan chosen = build_plan(config_of(question, answer.plans[0].layout));
+Plan plan_of_best(const PlanQuestion& question, const PlanAnswer& answer, bool every_node) {
+  Config config = config_of(question, answer.plans[0].layout);
+  if (every_node) config.detail = Detail::kNode;
+  return build_plan(config);
+}
+
+Prediction predict_best(const PlanQuestion& question, const PlanAnswer& answer, const Plan& chosen) {
   Prediction prediction = predict(chosen);
   prediction.outlook = outlook(chosen, prediction.profile, prediction.simulation.step_s);
   std::vector<WhatIf>& list = prediction.outlook.what_if;
   for (WhatIf& one : best_layouts_after_changes(question, answer)) list.push_back(std::move(one));
   std::ranges::stable_sort(list, std::greater(), &WhatIf::gain_s);
   return prediction;
+}
+
+void write_html(const std::string& path, const Plan& chosen, const Prediction& best, const Json& planner) {
+  const Trace trace = predicted_trace(chosen, best);
+  Report report = analyse(trace);
+  add_explanation(report,
+                  {.cluster = best.profile.name, .peak_s = best.mfu * best.simulation.step_s, .prediction = best});
+  write_page(path, planner_html(trace, report, planner));
+  say(stderr, "{}: open it in a browser\n", path);
 }
 
 RunWish wish_of(const CLI::App& app, const Request& request, Problems& problems) {
@@ -199,6 +215,9 @@ void add_flags(CLI::App& app, Request& request) {
                                       "of a device (default: its price and its host's over 3 years, and power)"))
       ->type_name("USD")
       ->group("Failures and money");
+  app.add_option("--html", request.html, "writes the answer as a page, with the timeline of the best layout's step")
+      ->type_name("FILE")
+      ->group("Output");
   app.add_flag("--json", request.as_json, "prints JSON")->group("Output");
 }
 
@@ -223,6 +242,8 @@ ExitCode plan_layouts(int argc, const char* const* argv) {
   if (!parse_flags(app, argc, argv, problems)) return ExitCode::kOk;
   if (request.devices < 1 || request.devices > 1'000'000)
     problems.add("flags", "--devices is {}; it needs 1 to 1,000,000.", request.devices);
+  if (!request.html.empty() && (request.models + request.clusters).find(',') != std::string::npos)
+    problems.add("flags", "--html shows one plan: name one --model and one --cluster.");
   if (request.top < 1) problems.add("flags", "--top is {}, need 1 or more.", request.top);
   const RunWish wish = wish_of(app, request, problems);
   problems.throw_if_any();
@@ -243,7 +264,9 @@ ExitCode plan_layouts(int argc, const char* const* argv) {
         json["million_tokens_per_usd"] = rate > 0 ? Json(rate) : Json(nullptr);
       }
       if (!compares) {
-        const Prediction best = predict_best(question, answer);
+        const Plan chosen = plan_of_best(question, answer, !request.html.empty());
+        const Prediction best = predict_best(question, answer, chosen);
+        if (!request.html.empty()) write_html(request.html, chosen, best, json);
         json["best"] = prediction_json(best);
         text = planner_text(json) + "\nwhy, of the best\n" + prediction_text(best);
       }

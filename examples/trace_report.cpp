@@ -84,12 +84,6 @@ void explain(const Request& request, Report& report) {
   add_explanation(report, explain_run(*config, cluster));
 }
 
-void write_page(const std::string& path, const std::string& page) {
-  OutputFile file(path);
-  file.append(page);
-  if (const auto problem = file.take_warning()) throw DataError(*problem);
-}
-
 ExitCode run(int argc, const char* const* argv) {
   Request request;
   CLI::App app(

@@ -11,6 +11,8 @@
 #include "analysis/report/page_texts.h"
 #include "analysis/report/report_json.h"
 #include "analysis/report/step_view.h"
+#include "base/error.h"
+#include "base/output_file.h"
 #include "trace/classify.h"
 
 namespace trine {
@@ -147,6 +149,16 @@ std::string timeline(const Trace& trace, const Report& report, const Choice& cho
   return text + "]}";
 }
 
+std::string page_of(const Trace& trace, const Report& report, const std::string& name, const Json& data) {
+  std::string page(page_html());
+  replace(page, "@title@", in_html(name));
+  replace(page, "@style@", page_style());
+  replace(page, "@report@", in_script(data));
+  replace(page, "@timeline@", timeline(trace, report, choose(trace, report)));
+  replace(page, "@script@", page_script());
+  return page;
+}
+
 }  // namespace
 
 std::string report_html(const Trace& trace, const Report& report, const std::string& name,
@@ -154,13 +166,23 @@ std::string report_html(const Trace& trace, const Report& report, const std::str
   Json json = report_json(report);
   json["name"] = name;
   json["losses"] = losses;
-  std::string page(page_html());
-  replace(page, "@title@", in_html(name));
-  replace(page, "@style@", page_style());
-  replace(page, "@report@", in_script(json));
-  replace(page, "@timeline@", timeline(trace, report, choose(trace, report)));
-  replace(page, "@script@", page_script());
-  return page;
+  return page_of(trace, report, name, json);
+}
+
+std::string planner_html(const Trace& trace, const Report& report, const Json& planner) {
+  Json json = report_json(report);
+  const std::string name = fmt::format("{} on {} x {}", planner["model"].get<std::string>(),
+                                       planner["devices"].get<int>(), planner["cluster"].get<std::string>());
+  json["name"] = name;
+  json["losses"] = Json::array();
+  json["planner"] = planner;
+  return page_of(trace, report, name, json);
+}
+
+void write_page(const std::string& path, const std::string& page) {
+  OutputFile file(path);
+  file.append(page);
+  if (const auto problem = file.take_warning()) throw DataError(*problem);
 }
 
 }  // namespace trine

@@ -2,6 +2,7 @@
 // carries, which are report_json() and the timeline, so that its numbers are those of --json.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,5 +17,10 @@ namespace trine {
 // says so.
 std::string report_html(const Trace& trace, const Report& report, const std::string& name,
                         const std::vector<std::pair<int, double>>& losses = {});
+// Of a plan that was searched for: `planner` is what planner_json() says, and the trace that of the best.
+std::string planner_html(const Trace& trace, const Report& report, const nlohmann::ordered_json& planner);
+
+// DataError where it cannot be written.
+void write_page(const std::string& path, const std::string& page);
 
 }  // namespace trine

@@ -95,6 +95,20 @@ class ReportPage(unittest.TestCase):
             for point in curve["points"]:
                 self.assertIn(f"GB/s: {seconds(point['step_s'])}", curves)
 
+    @unittest.skipUnless(BROWSER, "no Chromium on this machine: scripts/install_packages.sh browser")
+    def test_of_a_search_in_a_browser(self):
+        planner = json.loads(subprocess.run(
+            [BIN / "plan_llama", "--model", "llama2-7b", "--fix", "layers=4,micro-batch=1", "--devices", "8", "--global-batch", "16",
+             "--tokens", "1e9", "--json", "--html", self.folder / "plan.html"], check=True, capture_output=True, text=True).stdout)
+        shown = self.opened("plan.html")
+        plans = re.search(r'id="plans".*?</table>', shown, re.S).group(0)
+        self.assertEqual(plans.count("<tr>") - 1, len(planner["plans"]))
+        for plan in planner["plans"]:
+            self.assertIn(f">{seconds(plan['step_s'])}<", plans)
+        self.assertIn(planner["plans"][0]["command"], shown)
+        for part in planner["best"]["explain"]:
+            self.assertIn(seconds(part["s"]), shown)
+
     def opened(self, page):
         """The page's text once its script has run."""
         opened = subprocess.run(

@@ -102,6 +102,28 @@ function drawWaterfall() {
   byId('waterfall').append(svg);
 }
 
+function showPlans() {
+  const planner = report.planner;
+  if (!planner) {
+    byId('plans-section').remove();
+    return;
+  }
+  const or = (value, digits) => (value === null || value === undefined ? '-' : value.toFixed(digits));
+  const columns = [['tp', (p) => p.tp], ['pp', (p) => p.pp], ['dp', (p) => p.dp], ['vpp', (p) => p.vpp],
+    ['micro-batch', (p) => p.micro_batch], ['schedule', (p) => p.schedule, 'word'], ['recompute', (p) => p.recompute, 'word'],
+    ['zero', (p) => p.zero], ['step', (p) => seconds(p.step_s)], ['slower', (p) => (100 * p.slower).toFixed(1) + ' %'],
+    ['MFU', (p) => (100 * p.mfu).toFixed(1) + ' %'], ['exposed', (p) => (100 * p.exposed_share).toFixed(1) + ' %'],
+    ['GiB', (p) => (p.memory_bytes / 2 ** 30).toFixed(1)], ['days', (p) => or(p.days, 1)], ['USD', (p) => or(p.usd, 0)]];
+  const left = Object.entries(planner.left_out).map(([why, count]) => `${count}: ${why}`).join('; ');
+  byId('plans-text').textContent = `${planner.global_batch} sequences of ${planner.seq} tokens a step. ${planner.searched} layouts ` +
+    `looked at, ${planner.simulated} simulated; ${left}.`;
+  table('plans', planner.plans, columns);
+  table('pareto', planner.pareto, columns);
+  byId('sensitivity').textContent = planner.sensitivity
+    .map((s) => `${s.choice} ${s.value}: +${(100 * s.slower).toFixed(1)} %`).join(', ') || 'nothing else was close';
+  byId('command').textContent = planner.plans[0].command;
+}
+
 // The step over the bandwidth of links, both axes logarithmic.
 function curveOf(curve) {
   const width = 1100, height = 230, left = 76, bottom = 190;
@@ -507,6 +529,7 @@ function drawSteps() {
 }
 
 showAnswer();
+showPlans();
 drawWaterfall();
 showPredicted();
 drawBars();
