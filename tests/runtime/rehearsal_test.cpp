@@ -161,6 +161,14 @@ TEST(Rehearsal, ItsMemoryIsOnlyReserved) {
   EXPECT_EQ(resident & 1, 0);
 }
 
+// A busy machine launches late, so a test allows more than the 2 % that docs/rehearsal.md tells of quiet ones; where
+// sanitizers slow the executor down, more than that.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr double kLate = 1.15;
+#else
+constexpr double kLate = 1.05;
+#endif
+
 // The same plan on the same cluster, once walked and once run: by schedules, axes, and groups that share links.
 class RehearsedLayout : public ::testing::TestWithParam<const char*> {};
 
@@ -173,12 +181,12 @@ TEST_P(RehearsedLayout, TakesTheSimulatorsTime) {
   const double simulated_s = simulate(plan, profile).step_s;
   double best_s = 1e9;
   // A machine that is too busy even to launch in time makes a step longer, never shorter.
-  for (int attempt = 0; attempt < 4 && best_s > 1.02 * simulated_s; ++attempt)
+  for (int attempt = 0; attempt < 8 && best_s > kLate * simulated_s; ++attempt)
     best_s = std::min(best_s, rehearse(plan, [&](const Plan& of, int rank) {
                                 return rehearsed_device(of, profile, rank);
                               }).step_s);
   EXPECT_GT(best_s, 0.98 * simulated_s);
-  EXPECT_LT(best_s, 1.02 * simulated_s);
+  EXPECT_LE(best_s, kLate * simulated_s);
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, RehearsedLayout,
