@@ -18,12 +18,6 @@
 namespace trine {
 namespace {
 
-std::vector<Shape> shapes_of(const Graph& graph, const std::vector<ValueId>& values) {
-  std::vector<Shape> shapes;
-  for (const ValueId value : values) shapes.push_back(local_shape(graph[value].type, graph.mesh()));
-  return shapes;
-}
-
 EmulatedTransfer dilated(const Transfer& transfer, double dilation) {
   return {.latency_s = transfer.latency_s * dilation, .bytes = transfer.bytes, .uses = transfer.uses};
 }

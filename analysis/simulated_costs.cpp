@@ -11,13 +11,14 @@
 #include "ops/pipeline.h"
 
 namespace trine {
-namespace {
 
 std::vector<Shape> shapes_of(const Graph& graph, const std::vector<ValueId>& values) {
   std::vector<Shape> shapes;
   for (const ValueId value : values) shapes.push_back(local_shape(graph[value].type, graph.mesh()));
   return shapes;
 }
+
+namespace {
 
 double bytes_of(const TensorType& type, const Mesh& mesh, DType wire) {
   const bool narrowed = type.dtype == DType::kF32 && wire == DType::kBF16;
@@ -132,13 +133,6 @@ std::vector<std::vector<int>> SimulatedCosts::groups_beside(int pp, Axis axis) c
   return groups;
 }
 
-double SimulatedCosts::together_s(Topology& topology, const std::vector<Transfer>& transfers) const {
-  std::vector<std::span<const LinkUse>> uses;
-  for (const Transfer& transfer : transfers) uses.emplace_back(transfer.uses);
-  const double rate = fair_rates(topology.links(), uses)[0];
-  return transfers[0].latency_s + (transfers[0].bytes > 0 ? transfers[0].bytes / rate : 0);
-}
-
 double SimulatedCosts::collective_s(int pp, int index) {
   double& known = collectives_[static_cast<size_t>(pp)][static_cast<size_t>(index)];
   if (known >= 0) return known;
@@ -163,7 +157,7 @@ double SimulatedCosts::collective_s(int pp, int index) {
     std::vector<Transfer> transfers;
     for (const std::vector<int>& ranks : groups_beside(pp, collective->axis))
       transfers.push_back(topology.collective(op, bytes, ranks));
-    of_size = together_s(topology, transfers);
+    of_size = together_s(topology.links(), transfers);
   }
   return known = of_size;
 }
@@ -187,7 +181,7 @@ double SimulatedCosts::message_s(int from, int to, int64_t bytes) {
       if (topology.host_of(a) == own_from || topology.host_of(b) == own_to)
         transfers.push_back(topology.message(static_cast<double>(bytes), a, b));
     }
-  return place->second = together_s(topology, transfers);
+  return place->second = together_s(topology.links(), transfers);
 }
 
 }  // namespace trine

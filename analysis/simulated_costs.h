@@ -17,6 +17,9 @@ namespace trine {
 
 struct Collective;
 
+// Of what a rank holds of them.
+std::vector<Shape> shapes_of(const Graph& graph, const std::vector<ValueId>& values);
+
 struct NodeCost {
   double seconds = 0;  // of a kernel of the compute lane, the launch included
   double flops = 0;
@@ -62,7 +65,6 @@ class SimulatedCosts {
  private:
   double kernel_seconds(const Graph& graph, const Node& node, const Cost& cost);
   double cpu_collective_s(int pp, const Collective& collective, DType dtype, CollectiveOp op, double bytes) const;
-  double together_s(Topology& topology, const std::vector<Transfer>& transfers) const;
   std::vector<std::vector<int>> groups_beside(int pp, Axis axis) const;
 
   const Plan& plan_;

@@ -19,6 +19,13 @@ constexpr double kLowMessages = 3.4, kBulkMessages = 5.7, kLowShareBetweenHosts 
 
 }  // namespace
 
+double together_s(const LinkModel& links, const std::vector<Transfer>& transfers) {
+  std::vector<std::span<const LinkUse>> uses;
+  for (const Transfer& transfer : transfers) uses.emplace_back(transfer.uses);
+  const double rate = fair_rates(links, uses)[0];
+  return transfers[0].latency_s + (transfers[0].bytes > 0 ? transfers[0].bytes / rate : 0);
+}
+
 int Topology::resource(const std::string& name, double gb_per_s) {
   const auto [place, is_new] = by_name_.try_emplace(name, 0);
   if (is_new) place->second = links_.add(name, gb_per_s * 1e9);

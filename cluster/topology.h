@@ -25,6 +25,9 @@ struct Transfer {
   }
 };
 
+// Of the first of these transfers while all of them run. REQUIRES: at least one.
+double together_s(const LinkModel& links, const std::vector<Transfer>& transfers);
+
 class Topology {
  public:
   explicit Topology(const Profile& profile) : profile_(profile) {}

@@ -8,7 +8,9 @@
 #include "base/file_system.h"
 #include "base/shape.h"
 #include "runtime/job/agreement.h"
+#include "runtime/measure/doctor.h"
 #include "runtime/measure/op_times.h"
+#include "runtime/training/job_peak.h"
 
 namespace trine {
 namespace {
@@ -36,12 +38,8 @@ Dilation own_dilation(const Plan& plan, const Profile& cluster, int ranks_on_hos
   if (config.dilation) return {*config.dilation, "--dilation"};
   if (is_there(kMeasured)) {
     const Profile measured = load_profile(kMeasured);
-    if (!measured.is_cpu())
-      throw ConfigError(
-          fmt::format("[{}] is a profile of GPUs, and --emulate-links needs what this machine's cores "
-                      "take. Let measure_cluster write it, or remove it.",
-                      kMeasured));
-    return {dilation_of(plan, measured.cpu, cluster, ranks_on_host, cores), kMeasured};
+    if (measured_on(measured, cpu_name()))
+      return {dilation_of(plan, measured.cpu, cluster, ranks_on_host, cores), kMeasured};
   }
   const auto backend = make_cpu_backend(config.threads);
   const StepTimes times = measure_steps(part_of(config), *backend, kMeasureS);

@@ -14,8 +14,8 @@ struct Dilation {
   double factor = 1;
   std::string source;  // "--dilation", "measured.json", "measured just now"
 };
-// Found by the first rank: as --dilation says, else from the ops of measured.json, else of ops measured in a few
-// seconds. Collective. ConfigError, DataError.
+// Found by the first rank: as --dilation says, else from the ops of measured.json, if it is of this machine, else of
+// ops measured in a few seconds. Collective. ConfigError, DataError.
 Dilation find_dilation(const Plan& plan, const Profile& cluster, const Connection& connection, int ranks_on_host,
                        int cores);
 

@@ -91,6 +91,7 @@ PlanQuestion question_of(const Request& request, const std::string& model, const
       question.fixed.threads |= key == "threads";
       question.fixed.sequence_parallel |= key == "sp";
       words.insert(words.end(), {"--" + key, value});
+      question.flags += fmt::format(" --{} {}", key, value);
     }
   }
   problems.throw_if_any();
@@ -249,6 +250,8 @@ ExitCode plan_layouts(int argc, const char* const* argv) {
   problems.throw_if_any();
 
   const std::vector<std::string> models = parts_of(request.models), clusters = parts_of(request.clusters);
+  if (models.empty() || clusters.empty())
+    throw ConfigError("[flags] --model and --cluster need a name each. Leave them out for llama2-70b on rtx4090.");
   const bool compares = models.size() * clusters.size() > 1;
   Json all = Json::array();
   std::string text;

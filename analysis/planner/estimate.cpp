@@ -78,14 +78,6 @@ const std::vector<Stage>& Estimator::stages(int count) {
   return stages;
 }
 
-// Seconds of the first of these transfers while all of them run.
-double together_s(const Topology& topology, const std::vector<Transfer>& transfers) {
-  std::vector<std::span<const LinkUse>> uses;
-  for (const Transfer& transfer : transfers) uses.emplace_back(transfer.uses);
-  const double rate = fair_rates(topology.links(), uses)[0];
-  return transfers[0].latency_s + (transfers[0].bytes > 0 ? transfers[0].bytes / rate : 0);
-}
-
 // Of one microbatch from a pipeline rank to the next, while all other ranks of its host send theirs.
 double Estimator::message_s(const Layout& layout) {
   const Profile& profile = question_.profile;
@@ -100,7 +92,7 @@ double Estimator::message_s(const Layout& layout) {
   std::vector<Transfer> transfers;
   for (int rank = 0; rank < ranks && topology.host_of(rank) == 0; ++rank)
     transfers.push_back(topology.message(bytes, rank, rank + ranks));
-  return seconds = together_s(topology, transfers);
+  return seconds = together_s(topology.links(), transfers);
 }
 
 // Per parameter of a rank, seconds to reduce gradients over dp and to gather weights, while the other tp ranks do the
@@ -118,7 +110,7 @@ Estimator::DpCosts Estimator::dp_costs(const Layout& layout) {
       for (int dp = 0; dp < layout.dp; ++dp) group.push_back(dp * layout.tp + tp);
       transfers.push_back(topology.collective(op, bytes * kMany, group));
     }
-    return together_s(topology, transfers) / kMany;
+    return together_s(topology.links(), transfers) / kMany;
   };
   return place->second = {seconds(CollectiveOp::kReduceScatter, kGradients),
                           seconds(CollectiveOp::kAllGather, kWeights)};

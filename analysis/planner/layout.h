@@ -36,6 +36,7 @@ struct PlanQuestion {
   int devices = 1;
   Profile profile;
   FixedChoices fixed;
+  std::string flags = {};  // that were given beside these, for the command of a plan: " --dtype fp16"
 };
 
 // REQUIRES: layout.tp * pp * dp = question.devices.

@@ -29,8 +29,7 @@ struct Planned {
 };
 
 Planned simulated(const PlanQuestion& question, const Candidate& candidate) {
-  Config config = config_of(question, candidate.layout);
-  config.cluster = question.profile.name;
+  const Config config = config_of(question, candidate.layout);
   const Plan plan = build_plan_to_compare(config);
   Planned planned{.layout = {.layout = candidate.layout, .estimate_s = candidate.estimate.step_s}};
   PlannedLayout& of = planned.layout;
@@ -102,7 +101,8 @@ class Search {
   // Of layouts that cannot fit, those that need least.
   void find_nearest(std::vector<Candidate> too_large) {
     std::ranges::stable_sort(too_large, {}, [](const Candidate& c) { return c.estimate.bytes; });
-    for (size_t i = 0; i < std::min(kNearestTried, too_large.size()); ++i) try_one(too_large[i]);
+    for (size_t i = 0; i < std::min(kNearestTried, too_large.size()) && now_ns() <= end_ns_; ++i)
+      try_one(too_large[i]);
   }
 
   PlanAnswer answer;

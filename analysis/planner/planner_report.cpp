@@ -108,8 +108,8 @@ std::string layout_text(const Json& plan) {
 
 std::string command_of(const PlanQuestion& question, const Layout& layout) {
   const Config& base = question.base;
-  return fmt::format("mpirun -np {} train_llama --model {} --global-batch {} --seq {} {}{}", question.devices,
-                     base.model_name, base.global_batch, base.seq, flags_of(layout),
+  return fmt::format("mpirun -np {} train_llama --model {} --global-batch {} --seq {} {}{}{}", question.devices,
+                     base.model_name, base.global_batch, base.seq, flags_of(layout), question.flags,
                      question.profile.is_cpu() ? "" : " --device cuda");
 }
 

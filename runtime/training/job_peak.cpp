@@ -60,6 +60,10 @@ std::optional<Profile> built_in_of_device(std::string_view device) {
   return std::nullopt;
 }
 
+bool measured_on(const Profile& profile, std::string_view cpu) {
+  return profile.is_cpu() && profile.device.name == fmt::format("core of {}", cpu);
+}
+
 FoundPeak find_peak(const Config& config, const std::filesystem::path& run_folder, std::string_view device,
                     std::string_view cpu) {
   const bool on_cpu = config.device == DeviceKind::kCpu;
@@ -72,7 +76,7 @@ FoundPeak find_peak(const Config& config, const std::filesystem::path& run_folde
       for (const std::filesystem::path& file : {run_folder / kMeasured, std::filesystem::path(kMeasured)}) {
         if (!is_there(file)) continue;
         const Profile profile = load_profile(file.string());
-        if (!profile.is_cpu() || profile.device.name != fmt::format("core of {}", cpu))
+        if (!measured_on(profile, cpu))
           return {std::nullopt, std::nullopt,
                   fmt::format("{} was measured on another machine ({}): no MFU is printed. measure_cluster "
                               "measures this one; --cluster {} takes it all the same.",

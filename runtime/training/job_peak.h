@@ -19,6 +19,9 @@ struct JobPeak {
 // one with another peak or none of these: a laptop's, half a card, a card of another number.
 std::optional<Profile> built_in_of_device(std::string_view device);
 
+// Whether a profile was measured on such a CPU (cpu_name()).
+bool measured_on(const Profile& profile, std::string_view cpu);
+
 // Of a run: --cluster, else measured.json in the run's folder, else in the current one, if it was measured on such
 // a `cpu`; a GPU (`device`, as Backend::describe() tells it) else by its name. What is there and cannot be used is
 // said in `warning`: a yardstick is no reason to fail.

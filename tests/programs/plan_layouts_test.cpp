@@ -38,7 +38,7 @@ TEST_F(PlanLayouts, BestFirstWithTheCommandThatRunsIt) {
   EXPECT_EQ(answer["best"]["step_s"], plans[0]["step_s"]);
   std::string flags = plans[0]["command"];
   flags = flags.substr(flags.find("train_llama"));
-  const Ran dry = in_folder(flags + " --layers 4 --ranks 4 --dry-run --cluster rtx4090 --json");
+  const Ran dry = in_folder(flags + " --ranks 4 --dry-run --cluster rtx4090 --json");
   ASSERT_EQ(dry.code, 0) << dry.text;
   const nlohmann::json predicted = nlohmann::json::parse(dry.text)["predicted"];
   EXPECT_EQ(predicted["step_s"], plans[0]["step_s"]);
@@ -80,6 +80,9 @@ TEST_F(PlanLayouts, RefusesWhatItCannotPlan) {
         {"plan_llama --model tiny --devices 2 --fix colour=red", "colour"},
         {"plan_llama --model tiny --devices 2 --failures article", "Add --tokens"},
         {"plan_llama --model tiny --devices 2 --tokens -1", "--tokens"},
+        {"plan_llama --model , --devices 2", "need a name"},
+        {"plan_llama --devices 2 --cluster ,", "need a name"},
+        {"plan_llama --model tiny,small --devices 2 --html x", "name one --model"},
         {"plan_llama --model tiny --devices 2 --top 0", "--top"}}) {
     const Ran ran = in_folder(flags);
     EXPECT_EQ(ran.code, 2) << flags << "\n" << ran.text;

@@ -31,31 +31,5 @@ TEST(TraceSize, AStepOfLlama2IsUnderAMegabyteARank) {
   }
 }
 
-// 64 ranks, 3 steps: about four million events, a gigabyte of JSON. With --gtest_also_run_disabled_tests.
-TEST(TraceSize, DISABLED_SixtyFourRanksAreReadInSeconds) {
-  const Plan plan = testing::plan_of(64, std::string(kLlama2) + "--global-batch 64");
-  const testing::PlannedTrace planned(plan);
-  const testing::ScratchFolder folder;
-  size_t events = 0;
-  const int64_t begin = now_ns();
-  for (int rank = 0; rank < 64; ++rank) {
-    Trace trace = planned.empty();
-    trace.ranks.push_back(planned.rank(rank, 3));
-    for (const StepTrace& step : trace.ranks[0].steps) events += step.events.size();
-    write_trace(trace, folder.path());
-  }
-  const int64_t written = now_ns();
-  const Trace read = read_trace(folder.path());
-  const int64_t end = now_ns();
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  fmt::print("{} events, written in {:.1f} s, read in {:.1f} s, {} MiB resident\n", events,
-             static_cast<double>(written - begin) * 1e-9, static_cast<double>(end - written) * 1e-9,
-             usage.ru_maxrss / 1024);
-  EXPECT_EQ(read.ranks.size(), 64u);
-  EXPECT_LT(end - written, 20'000'000'000);
-  EXPECT_LT(usage.ru_maxrss, 1'000'000);  // KiB
-}
-
 }  // namespace
 }  // namespace trine
