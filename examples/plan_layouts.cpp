@@ -19,6 +19,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr int kMostDevices = 32'768;  // more take minutes
+
 struct Request {
   std::string models = "llama2-70b", clusters = "rtx4090", failures;
   std::vector<std::string> changes, fixes;
@@ -241,8 +243,8 @@ ExitCode plan_layouts(int argc, const char* const* argv) {
   add_flags(app, request);
   Problems problems;
   if (!parse_flags(app, argc, argv, problems)) return ExitCode::kOk;
-  if (request.devices < 1 || request.devices > 1'000'000)
-    problems.add("flags", "--devices is {}; it needs 1 to 1,000,000.", request.devices);
+  if (request.devices < 1 || request.devices > kMostDevices)
+    problems.add("flags", "--devices is {}; it needs 1 to {}.", request.devices, format_count(kMostDevices));
   if (!request.html.empty() && (request.models + request.clusters).find(',') != std::string::npos)
     problems.add("flags", "--html shows one plan: name one --model and one --cluster.");
   if (request.top < 1) problems.add("flags", "--top is {}, need 1 or more.", request.top);

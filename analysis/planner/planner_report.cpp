@@ -13,6 +13,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr double kMostDays = 1e6;
+
 RunInputs run_of(const PlanQuestion& question, const RunWish& wish, double tokens_per_s) {
   const Machine machine(question.profile);
   RunInputs run{.devices = static_cast<double>(question.devices),
@@ -38,8 +40,10 @@ void add_run(const PlanQuestion& question, const RunWish& wish, double tokens_pe
           ? run_outcome(run, device_hours, wish.recovery_min.value_or(run.disk.recovery_min()),
                         wish.checkpoint_min.value_or(run.disk.checkpoint_min()))
           : run_outcome(run, device_hours, 0, 0);
-  json["days"] = outcome.days;
-  if (outcome.usd) json["usd"] = *outcome.usd;
+  if (outcome.days < kMostDays) {  // else it never ends: failures come faster than it recovers
+    json["days"] = outcome.days;
+    if (outcome.usd) json["usd"] = *outcome.usd;
+  }
   if (wish.failure_device_hours) {
     json["goodput"] = outcome.goodput;
     json["spare_hosts"] = outcome.spare_hosts;

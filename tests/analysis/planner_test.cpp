@@ -237,6 +237,12 @@ TEST(PlannerReport, DaysAndMoneyFollowFromTheStep) {
                    3)["plans"][0];
   EXPECT_NEAR(failing["days"].get<double>(), best["days"].get<double>() / failing["goodput"].get<double>(), 1e-9);
   EXPECT_LT(failing["goodput"].get<double>(), 1);
+  // Where failures come faster than the run recovers, it never ends.
+  const auto never = planner_json(
+      q, answer, {.tokens = 1e9, .failure_device_hours = 0.001, .recovery_min = 10, .checkpoint_min = 1}, 3);
+  EXPECT_TRUE(never["plans"][0]["days"].is_null());
+  EXPECT_TRUE(never["plans"][0]["usd"].is_null());
+  EXPECT_LT(never["plans"][0]["goodput"].get<double>(), 1e-6);
   const std::string text = planner_text(json);
   EXPECT_THAT(text, ::testing::HasSubstr(best["command"].get<std::string>()));
 }

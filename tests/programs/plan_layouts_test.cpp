@@ -83,6 +83,7 @@ TEST_F(PlanLayouts, RefusesWhatItCannotPlan) {
         {"plan_llama --model , --devices 2", "need a name"},
         {"plan_llama --devices 2 --cluster ,", "need a name"},
         {"plan_llama --model tiny,small --devices 2 --html x", "name one --model"},
+        {"plan_llama --model tiny --devices 32769", "1 to 32,768"},
         {"plan_llama --model tiny --devices 2 --top 0", "--top"}}) {
     const Ran ran = in_folder(flags);
     EXPECT_EQ(ran.code, 2) << flags << "\n" << ran.text;
