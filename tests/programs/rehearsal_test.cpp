@@ -158,6 +158,22 @@ TEST_F(EmulatedLinks, TakeTheirTimeAndChangeNoBit) {
   }
 }
 
+// Bytes count, and not only messages: communication takes D times what the simulator says of the cluster.
+TEST_F(EmulatedLinks, TakeWhatTheSimulatorSays) {
+  prepare();
+  const std::string model = "--seq 1024 --global-batch 2 --micro-batch 1 --tp 2 ";
+  const Told paced = train("", model + "--local-ranks 2 --emulate-links rtx4090 --dilation 200", "paced", "tp");
+  ASSERT_EQ(
+      in_folder(std::string(kTrain) + model + "--ranks 2 --dry-run --cluster rtx4090 --predict-trace predicted")
+          .code,
+      0);
+  const json report = json::parse(in_folder("trace_report predicted --json").text);
+  const double predicted_s =
+      report["mean"]["comm_tp_s"].get<double>() + report["hidden_comm"]["tp_s"].get<double>();
+  EXPECT_GT(paced.comm_s, 0.9 * 200 * predicted_s);
+  EXPECT_LT(paced.comm_s, 1.4 * 200 * predicted_s);  // a busy machine is late, never early
+}
+
 TEST_F(EmulatedLinks, FindTheirDilation) {
   prepare();
   const Ran ran = in_folder(std::string(kTrain) + "--tp 2 --local-ranks 2 --emulate-links rtx4090 --out found");
