@@ -61,13 +61,20 @@ SimulationOptions options_of(const Config& config) {
 }
 
 Prediction predict(const Plan& plan) {
+  return predict(plan, load_profile(plan.config.cluster, plan.config.cluster_changes));
+}
+
+Prediction predict(const Plan& plan, Profile on, std::optional<EmulatedCluster> links) {
   Prediction prediction;
-  prediction.profile = load_profile(plan.config.cluster, plan.config.cluster_changes);
+  prediction.profile = std::move(on);
+  if (links) prediction.emulated_links = links->profile->name, prediction.dilation = links->dilation;
   const Profile& profile = prediction.profile;
   if (profile.is_cpu() != (plan.config.device == DeviceKind::kCpu))
     throw ConfigError(fmt::format("[flags] {} is a cluster of {}, but --device is {}. Leave out --device.",
                                   profile.name, profile.is_cpu() ? "CPUs" : "GPUs", name(plan.config.device)));
-  prediction.simulation = simulate(plan, profile, options_of(plan.config));
+  SimulationOptions options = options_of(plan.config);
+  options.links = links;
+  prediction.simulation = simulate(plan, profile, options);
   prediction.certainty = certainty_of(profile, prediction.simulation);
   prediction.memory_bytes = largest_plan_bytes(plan);
   prediction.fits = fits(plan, profile);

@@ -20,6 +20,8 @@ struct Prediction {
   Profile profile;
   Simulation simulation;
   PredictionCertainty certainty;
+  std::string emulated_links;  // the cluster's whose links CPU ranks are given, dilated; empty: they have their own
+  double dilation = 1;
   int64_t memory_bytes = 0;  // of the plan of the largest rank
   bool fits = false;         // in what the device leaves to a plan
   double tokens_per_s = 0, mfu = 0;
@@ -32,8 +34,10 @@ int64_t largest_plan_bytes(const Plan& plan);
 // Whether it fits in what the device leaves to a plan; CPU ranks share their host's memory.
 bool fits(const Plan& plan, const Profile& profile);
 
-// REQUIRES: the plan is one for the cluster's device.
+// On the cluster of the plan's configuration (--cluster). REQUIRES: the plan is one for the cluster's device.
 Prediction predict(const Plan& plan);
+// On `profile`; ConfigError if the plan is for another kind of device.
+Prediction predict(const Plan& plan, Profile profile, std::optional<EmulatedCluster> links = std::nullopt);
 
 // The predicted step of all ranks; of more than 256, of the first of each pipeline rank. Its events are whole nodes where
 // the plan's configuration says so (Config::detail).

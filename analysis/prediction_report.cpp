@@ -128,6 +128,11 @@ std::string prediction_text(const Prediction& p) {
       "{}), {} tokens/s, {:.1f} % of the devices' peak (MFU)\n",
       p.profile.name, step_s, step_s * p.certainty.low, step_s * p.certainty.high, certainty_words(p.certainty),
       format_count(static_cast<int64_t>(p.tokens_per_s)), 100 * p.mfu);
+  if (!p.emulated_links.empty())
+    text += fmt::format(
+        "  links as slow, against these CPUs' compute, as those of {}: {:.4g} times slower than real "
+        "time; its devices would take {:.3g} s\n",
+        p.emulated_links, p.dilation, step_s / p.dilation);
   for (const std::string& line : answer(p)) text += fmt::format("  {}\n", line);
   for (const ExplainedPart& part : p.explained)
     if (!p.simulation.oversubscribed && (part.part == "peak" || part.s >= kShown * mean.step_s))
@@ -201,6 +206,7 @@ nlohmann::ordered_json prediction_json(const Prediction& p) {
   json["cluster"] = p.profile.name;
   json["certainty"] = {
       {"class", p.certainty.kind}, {"low_s", step_s * p.certainty.low}, {"high_s", step_s * p.certainty.high}};
+  if (!p.emulated_links.empty()) json["emulate_links"] = p.emulated_links, json["dilation"] = p.dilation;
   json["fits"] = p.fits;
   json["step_s"] = step_s;
   json["mean"] = p.simulation.oversubscribed ? nlohmann::ordered_json(nullptr) : mean;

@@ -44,13 +44,25 @@ struct Meeting {
 class SimulatedPipeline {
  public:
   SimulatedPipeline(const Plan& plan, const Profile& profile, const SimulationOptions& options)
-      : plan_(plan), costs_(plan, profile), profile_(profile), options_(options) {}
+      : plan_(plan), costs_(plan, profile), profile_(profile), options_(options) {
+    if (options.links) links_.emplace(plan, *options.links->profile);
+  }
 
   const Plan& plan() const { return plan_; }
   SimulatedCosts& costs() { return costs_; }
   const Profile& profile() const { return profile_; }
   bool is_cpu() const { return profile_.is_cpu(); }
   bool repeats_pieces() const { return options_.detail == Detail::kAction; }
+  bool emulates() const { return links_.has_value(); }
+  // Of a node of another lane than compute, and of a message, once all it concerns are ready.
+  double collective_s(int pp, int node) {
+    const double exchange = costs_.collective_s(pp, node);
+    return links_ ? std::max(exchange, options_.links->dilation * links_->collective_s(pp, node)) : exchange;
+  }
+  double message_s(int from, int to, int64_t bytes) {
+    const double exchange = costs_.message_s(from, to, bytes);
+    return links_ ? std::max(exchange, options_.links->dilation * links_->message_s(from, to, bytes)) : exchange;
+  }
   // The slowest of the ranks that one stands for: they wait for each other.
   double slowness(int pp) const {
     double most = 1;
@@ -68,6 +80,7 @@ class SimulatedPipeline {
  private:
   const Plan& plan_;
   SimulatedCosts costs_;
+  std::optional<SimulatedCosts> links_;  // whose collectives and messages are emulated
   const Profile& profile_;
   const SimulationOptions& options_;
   std::map<std::tuple<int, int, EdgeKind>, SimulatedEdge> edges_;

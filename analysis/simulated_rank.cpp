@@ -39,7 +39,12 @@ RankSimulation::RankSimulation(SimulatedPipeline& engine, const StagePlan& stage
       pp_(pp),
       program_(step_program(stage, StepMode::kTrain, /*device_to_device=*/!engine.is_cpu())),
       node_end_(stage.graph.nodes().size(), -1),
-      lanes_take_turns_(engine.is_cpu() && !engine.costs().cpu().lanes_have_cores) {}
+      lanes_take_turns_(engine.is_cpu() && !engine.costs().cpu().lanes_have_cores && !engine.emulates()) {
+  if (!engine.is_cpu()) return;
+  const CpuProfile& cpu = engine.profile().cpu;
+  post_s_ = cpu.post_us * 1e-6;
+  wake_s_ = std::max(0.0, cpu.wake_us - cpu.post_us) / 2 * 1e-6;
+}
 
 bool RankSimulation::run() {
   while (!done_) {
@@ -167,7 +172,7 @@ bool RankSimulation::wait_lane(int node) {
   const double before = compute_;
   if (lanes_take_turns_ && !run_waiting(node, kForever)) return false;
   compute_ = clock_ = std::max(compute_, node_end_[static_cast<size_t>(node)]);
-  if (engine_.is_cpu() && compute_ > before) compute_ = clock_ = compute_ + engine_.profile().cpu.wake_us * 1e-6;
+  if (compute_ > before) compute_ = clock_ = compute_ + wake_s_;
   return true;
 }
 
@@ -199,10 +204,12 @@ bool RankSimulation::run_waiting(int until_node, double until_s) {
       const std::optional<double> last = last_of_group(next.command, now);
       if (!last) return until_s < kForever;  // not in this time
       if (*last >= until_s) break;
-      next.begin = now, next.last = *last;
-      next.left_s = engine_.costs().collective_s(pp_, next.command.node);
+      const double lane_end = lane_end_[static_cast<size_t>(next.command.lane)];
+      next.begin = std::max(next.ready, lane_end);
+      next.last = next.command.lane == Lane::kPp ? *last : *next.begin;
+      next.left_s = engine_.collective_s(pp_, next.command.node) + (now > lane_end ? wake_s_ : 0);
+      now = std::max(now, *last);
     }
-    now = std::max(now, next.last);
     const double seconds = std::min(next.left_s, until_s - now);
     now += seconds, next.left_s -= seconds;
     lanes_until_ = now;
@@ -216,20 +223,25 @@ bool RankSimulation::run_waiting(int until_node, double until_s) {
 bool RankSimulation::enqueue(const Command& command) {
   const Node& node = stage_.graph[NodeId{command.node}];
   if (lanes_take_turns_) {
-    compute_ = clock_ = compute_ + engine_.profile().cpu.post_us * 1e-6;
-    waiting_.push_back({command, std::nullopt, 0, 0});
+    waiting_.push_back({command, compute_, std::nullopt, 0, 0});
+    compute_ = clock_ = compute_ + post_s_;
     return true;
   }
-  double ready = std::max(compute_, lane_end_[static_cast<size_t>(command.lane)]);
+  const double lane_end = lane_end_[static_cast<size_t>(command.lane)];
+  double ready = std::max(compute_, lane_end);
   host_slack_ = std::min(host_slack_, ready - host_);
   ready = std::max(ready, host_);
   for (const NodeId other : lane_waits(stage_.graph, node))
     ready = std::max(ready, node_end_[static_cast<size_t>(other.index)]);
   const std::optional<double> last = last_of_group(command, ready);
   if (!last) return false;
-  if (engine_.is_cpu()) compute_ += engine_.profile().cpu.post_us * 1e-6;
+  const double handed_over = engine_.is_cpu() && ready > lane_end ? post_s_ + wake_s_ : 0;
+  execute(command, ready, *last, *last + handed_over + engine_.collective_s(pp_, command.node));
+  compute_ += post_s_;
+  // The exchange itself takes the core of its rank; until the links would have ended it the lane sleeps.
+  if (engine_.emulates() && !engine_.costs().cpu().lanes_have_cores)
+    compute_ += engine_.costs().collective_s(pp_, command.node);
   launch();
-  execute(command, ready, *last, *last + engine_.costs().collective_s(pp_, command.node));
   clock_ = std::max(clock_, compute_);
   return true;
 }
@@ -284,7 +296,7 @@ void RankSimulation::post(const Command& command, bool sends) {
   SimulatedEdge& edge = sends ? engine_.edge(pp_, other, kind) : engine_.edge(other, pp_, kind);
   const size_t index = sends ? edge.num_sent++ : edge.num_received++;
   SimulatedMessage& message = edge.at(index);
-  if (engine_.is_cpu()) compute_ += engine_.profile().cpu.post_us * 1e-6;
+  compute_ += post_s_;
   (sends ? message.sent : message.received) = std::max(compute_, launch());
   if (sends)
     sent_[{command.node, command.slot}] = index;
@@ -293,8 +305,8 @@ void RankSimulation::post(const Command& command, bool sends) {
   // Both ends are known: it runs behind the one before.
   if (message.sent && message.received) {
     message.end = std::max({*message.sent, *message.received, edge.end}) +
-                  engine_.costs().message_s(sends ? pp_ : other, sends ? other : pp_,
-                                            engine_.costs().node(pp_, command.node).message_bytes);
+                  engine_.message_s(sends ? pp_ : other, sends ? other : pp_,
+                                    engine_.costs().node(pp_, command.node).message_bytes);
     edge.end = *message.end;
   }
 }

@@ -74,11 +74,14 @@ class RankSimulation {
   // On cores that ranks share with their lanes: what was handed to lanes and has not ended, in order.
   struct Waiting {
     Command command;
-    std::optional<double> begin;  // when it did, if it did
+    double ready = 0;             // this rank was
+    std::optional<double> begin;  // when its event does, if the lane has begun
     double last = 0;              // when the last of its group was ready
     double left_s = 0;
   };
   const bool lanes_take_turns_;
+  // Of CPUs: to hand work over or post it, and until the one who waits for it, lane or rank, is awake.
+  double post_s_ = 0, wake_s_ = 0;
   std::deque<Waiting> waiting_;
   double lanes_until_ = 0;  // they have worked
 };

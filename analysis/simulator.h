@@ -12,6 +12,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,11 +22,19 @@
 
 namespace trine {
 
+// Links that CPU ranks are given (--emulate-links): those of a cluster of GPUs, so many times slower.
+struct EmulatedCluster {
+  const Profile* profile = nullptr;
+  double dilation = 1;
+};
+
 struct SimulationOptions {
   std::map<int, double> slow = {};  // by rank: how many times longer its kernels take
   // kAction: what a rank does between two messages is simulated by node the first time, and from the same state not
   // again. The step and where it goes are the same; the trace has an event for each kind of time there, without nodes.
   Detail detail = Detail::kNode;
+  // Of CPUs: what a collective or message takes is the longer of its exchange and of these links' time.
+  std::optional<EmulatedCluster> links = std::nullopt;
 };
 
 struct Simulation {

@@ -49,7 +49,7 @@ struct CpuProfile {
   double stream_gb_per_s = 0;      // of one core alone, read and written
   double stream_all_gb_per_s = 0;  // of all cores of a host at once
   double busy_slowdown = 1;        // of work that streams nothing, when all cores are busy
-  double wake_us = 0;              // until a lane's thread runs, and its rank goes on
+  double wake_us = 0;              // to hand work to a lane's thread, that it runs, and its rank goes on
   double post_us = 0;              // of the rank, to post a message or to hand work to a lane
   double step_us = 0;              // of a step, beside its ops and transfers
   std::vector<CpuOpCost> ops;

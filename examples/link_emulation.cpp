@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "base/file_system.h"
 #include "base/shape.h"
+#include "runtime/device/devices.h"
+#include "runtime/device/process_memory.h"
 #include "runtime/job/agreement.h"
 #include "runtime/measure/doctor.h"
 #include "runtime/measure/op_times.h"
@@ -17,6 +19,8 @@ namespace {
 
 constexpr const char* kMeasured = "measured.json";
 constexpr double kMeasureS = 4;
+// Of what is not measured in that time: a core's GB/s, and until a thread that sleeps runs.
+constexpr double kGuessedStream = 20, kGuessedWakeUs = 20;
 
 // Two layers of a rank's part of the model, as a model of its own on one rank.
 Config part_of(const Config& config) {
@@ -33,21 +37,42 @@ Config part_of(const Config& config) {
   return part;
 }
 
-Dilation own_dilation(const Plan& plan, const Profile& cluster, int ranks_on_host, int cores) {
-  const Config& config = plan.config;
-  if (config.dilation) return {*config.dilation, "--dilation"};
-  if (is_there(kMeasured)) {
-    const Profile measured = load_profile(kMeasured);
-    if (measured_on(measured, cpu_name()))
-      return {dilation_of(plan, measured.cpu, cluster, ranks_on_host, cores), kMeasured};
-  }
+// Measured.json, if it is of this machine.
+std::optional<Profile> measured_cores() {
+  if (!is_there(kMeasured)) return std::nullopt;
+  Profile measured = load_profile(kMeasured);
+  return measured_on(measured, cpu_name()) ? std::optional(std::move(measured)) : std::nullopt;
+}
+
+Profile measure_cores(const Config& config, int cores) {
   const auto backend = make_cpu_backend(config.threads);
   const StepTimes times = measure_steps(part_of(config), *backend, kMeasureS);
-  CpuProfile cpu;
+  Profile profile;
+  profile.name = "these cores, measured just now";
+  profile.device.name = cpu_name();
+  profile.device.memory_gib = static_cast<double>(available_bytes()) * 0x1p-30;
+  profile.host.devices = cores;
+  CpuProfile& cpu = profile.cpu;
   cpu.cores = cores;
-  cpu.stream_gb_per_s = 1, cpu.stream_all_gb_per_s = cores;  // not measured: cores do not slow each other down
+  cpu.stream_gb_per_s = kGuessedStream,
+  cpu.stream_all_gb_per_s = kGuessedStream * cores;  // none slows another down
+  cpu.wake_us = kGuessedWakeUs;
   cpu.ops = op_costs(times, times, config.dtype, config.threads, 1, 1);
-  return {dilation_of(plan, cpu, cluster, ranks_on_host, cores), "measured just now"};
+  for (const CpuOpCost& cost : cpu.ops)
+    for (const CpuOpCost::Shape& shape : cost.shapes) {
+      const double tflops = shape.flops / (shape.us * 1e6) / config.threads;
+      for (double* peak : {&profile.device.bf16_tflops, &profile.device.fp16_tflops, &profile.device.f32_tflops})
+        *peak = std::max(*peak, tflops);
+    }
+  profile.sources["cpu.wake_us"] = {"a guess", Certainty::kGiven};  // so the prediction says that it is unsure
+  return profile;
+}
+
+Dilation own_dilation(const Plan& plan, const Profile& cluster, int ranks_on_host, int cores) {
+  if (plan.config.dilation) return {*plan.config.dilation, "--dilation"};
+  const std::optional<Profile> measured = measured_cores();
+  const Profile own = measured ? *measured : measure_cores(plan.config, cores);
+  return {dilation_of(plan, own.cpu, cluster, ranks_on_host, cores), measured ? kMeasured : "measured just now"};
 }
 
 }  // namespace
@@ -59,6 +84,15 @@ Profile emulated_cluster(const Config& config) {
         "[flags] --emulate-links {} is a cluster of CPUs; it needs one of GPUs (plan_llama clusters lists them).",
         config.emulate_links));
   return profile;
+}
+
+Profile emulating_cores(const Plan& plan, int cores) {
+  const Config& config = plan.config;
+  if (!config.cluster.empty()) return load_profile(config.cluster, config.cluster_changes);
+  Profile own = measured_cores().value_or(Profile());
+  if (!own.is_cpu()) own = measure_cores(config, cores);
+  set_values(own, config.cluster_changes);
+  return own;
 }
 
 Dilation find_dilation(const Plan& plan, const Profile& cluster, const Connection& connection, int ranks_on_host,

@@ -10,6 +10,10 @@ namespace trine {
 // The cluster that --emulate-links names. ConfigError for one of CPUs.
 Profile emulated_cluster(const Config& config);
 
+// What dry runs predict kernels with: --cluster, else measured.json, if it is of this machine, else ops that are measured
+// in a few seconds; then what threads and exchanges take is a guess. ConfigError, DataError.
+Profile emulating_cores(const Plan& plan, int cores);
+
 struct Dilation {
   double factor = 1;
   std::string source;  // "--dilation", "measured.json", "measured just now"

@@ -281,12 +281,21 @@ CommandLine read_flags(int argc, char** argv, Connection& connection) {
   return command;
 }
 
-// What is asked for instead of training.
-void look(const Plan& plan) {
+// On this machine, with the links of `cluster`: all ranks are on it.
+Prediction predict_emulated(const Plan& plan, const Profile& cluster) {
+  const Profile cores = emulating_cores(plan, host_cores(nullptr).cores);
+  const double dilation = plan.config.dilation.value_or(
+      dilation_of(plan, cores.cpu, cluster, plan.config.mesh.num_ranks(), static_cast<int>(cores.cpu.cores)));
+  return predict(plan, cores, EmulatedCluster{&cluster, dilation});
+}
+
+// What is asked for instead of training. `cluster`: whose links are emulated.
+void look(const Plan& plan, const Profile* cluster) {
   const Config& config = plan.config;
-  if (config.cluster.empty()) return print_report(plan, std::cout);
-  Prediction prediction = predict(plan);
-  prediction.outlook = outlook(plan, prediction.profile, prediction.simulation.step_s);
+  if (config.cluster.empty() && !cluster) return print_report(plan, std::cout);
+  Prediction prediction = cluster ? predict_emulated(plan, *cluster) : predict(plan);
+  // What another cluster would change is asked of that cluster, not of these cores.
+  if (!cluster) prediction.outlook = outlook(plan, prediction.profile, prediction.simulation.step_s);
   if (!config.predict_trace.empty()) write_predicted_trace(plan, prediction, config.predict_trace);
   if (config.json) {
     nlohmann::ordered_json json = dry_run_json(plan);
@@ -322,7 +331,7 @@ ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
   if (connection.is_first()) std::cout << dump.str();
   if (config.looks_only()) {
     run_on_first(connection.all, [&] {
-      look(*plan);
+      look(*plan, config.emulate_links.empty() ? nullptr : &*cluster);
       check_said();
     });
     return ExitCode::kOk;

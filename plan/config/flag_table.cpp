@@ -237,7 +237,8 @@ std::vector<Flag> make_table() {
   add("jitter", {}, "SIGMA", "kernels of a rehearsal vary by that share, at random (0.05: by 5 %)", FIELD(jitter));
   add("speed-up", {}, "N", "divide all times of a rehearsal by N", FIELD(speed_up));
   add("emulate-links", {}, "NAME|FILE",
-      "train on CPUs with collectives and messages as slow, against their compute, as the links of this cluster are",
+      "train on CPUs with collectives and messages as slow, against their compute, as the links of this cluster are; with "
+      "--dry-run, predict that run (kernels: --cluster FILE, measured.json or measured)",
       FIELD(emulate_links));
   add("dilation", {}, "auto|D",
       "how many times slower than the cluster's these CPUs are (default: auto, from measured.json or measured)",

@@ -110,6 +110,8 @@ void derive(const GivenFlags& given, const LaunchInfo& launch, const TrainingDef
     cores = cluster.cores, ranks_on_host = static_cast<int>(div_up(num_ranks, std::max(1, cluster.hosts)));
   else if (!config.cluster.empty() && config.dry_run)
     unless("device", config.device, DeviceKind::kCuda);
+  else if (!config.emulate_links.empty() && config.dry_run)
+    ranks_on_host = num_ranks;
   unless("threads", config.threads, std::max(1, cores / ranks_on_host));
   unless("out", config.out, config.looks_only() ? "." : default_out(config.model_name, launch.time));
 

@@ -75,7 +75,7 @@ void validate_parallelism(const Config& c, Problems& problems) {
   check.count("--local-ranks", c.local_ranks, 1, 4096);
   check.count("--zero", c.zero, 0, 1);
   if (c.planned_ranks) check.count("--ranks", *c.planned_ranks, 1, kMaxRanks);
-  const bool predicts = c.dry_run && !c.cluster.empty();
+  const bool predicts = c.dry_run && (!c.cluster.empty() || !c.emulate_links.empty());
   for (const auto& [flag, given] :
        {std::pair{"--set", !c.cluster_changes.empty()}, std::pair{"--slow", !c.slow_ranks.empty()}})
     if (given && !predicts && !c.rehearsal)
@@ -125,13 +125,15 @@ void validate_emulation(const Config& c, Problems& problems) {
   if (c.dilation && !(*c.dilation > 0 && *c.dilation <= 1e9))
     problems.add("flags", "--dilation is {}; it needs more than 0, and at most 1e9.", *c.dilation);
   if (!given) return;
-  if (c.device != DeviceKind::kCpu)
+  if (c.device != DeviceKind::kCpu && c.dry_run && !c.cluster.empty())
+    problems.add("flags",
+                 "--emulate-links is for kernels of CPUs, and --cluster {} has none. Give it what measure_cluster "
+                 "wrote, or leave it out.",
+                 c.cluster);
+  else if (c.device != DeviceKind::kCpu)
     problems.add("flags",
                  "--emulate-links is for kernels of CPUs, but --device is not cpu. Leave --device out, or rehearse "
                  "(--device rehearsal --cluster NAME).");
-  if (c.dry_run)
-    problems.add("flags",
-                 "--emulate-links is of a run; a dry run predicts with --cluster NAME. Leave one of them out.");
 }
 
 void validate_rest(const Config& c, int num_ranks, Problems& problems) {

@@ -11,7 +11,8 @@
 namespace trine {
 namespace {
 
-// Both ends of a message wait for the modelled one, each edge on a thread of its own.
+// Both ends of a message wait for the modelled one, each edge on a thread of its own. Messages of an edge move one
+// behind the other, as they do in the simulator and in NCCL's channel of two ranks.
 class PacedEdges final : public PipelineEdges {
  public:
   PacedEdges(LinkPacer& pacer, std::unique_ptr<PipelineEdges> edges) : pacer_(pacer), edges_(std::move(edges)) {}
@@ -44,26 +45,31 @@ class PacedEdges final : public PipelineEdges {
   }
 
  private:
+  struct Edge {
+    LaneThread thread{"paced edge"};
+    int64_t free_ns = 0;  // the message before has ended; of the thread
+  };
   struct Message {
     Ticket inner = 0;
-    LaneThread* lane = nullptr;
+    Edge* edge = nullptr;
     LaneThread::Ticket paced = 0;
     std::shared_ptr<int64_t> end_ns;
   };
 
   Ticket add(PipelineEdge edge, bool sends, int64_t bytes, Ticket inner) {
-    std::unique_ptr<LaneThread>& lane = lanes_[{edge, sends}];
-    if (!lane) lane = std::make_unique<LaneThread>("paced edge");
-    Message message{.inner = inner, .lane = lane.get(), .end_ns = std::make_shared<int64_t>(0)};
-    message.paced =
-        lane->enqueue([this, posted_ns = now_ns(), place = pacer_.meetings().place_of(edge, sends),
-                       transfer = pacer_.links().message(edge.peer, sends, bytes),
-                       end_ns = message.end_ns] { *end_ns = pacer_.carry(place, transfer, posted_ns); });
+    std::unique_ptr<Edge>& own = own_edges_[{edge, sends}];
+    if (!own) own = std::make_unique<Edge>();
+    Message message{.inner = inner, .edge = own.get(), .end_ns = std::make_shared<int64_t>(0)};
+    message.paced = own->thread.enqueue(
+        [this, own = own.get(), posted_ns = now_ns(), place = pacer_.meetings().place_of(edge, sends),
+         transfer = pacer_.links().message(edge.peer, sends, bytes), end_ns = message.end_ns] {
+          *end_ns = own->free_ns = pacer_.carry(place, transfer, std::max(posted_ns, own->free_ns));
+        });
     messages_[++last_ticket_] = message;
     return last_ticket_;
   }
   static int64_t end_of(const Message& message) {
-    message.lane->wait(message.paced);
+    message.edge->thread.wait(message.paced);
     return *message.end_ns;
   }
 
@@ -71,7 +77,7 @@ class PacedEdges final : public PipelineEdges {
   std::unique_ptr<PipelineEdges> edges_;
   std::map<Ticket, Message> messages_;  // not waited for yet
   Ticket last_ticket_ = 0;
-  std::map<std::pair<PipelineEdge, bool>, std::unique_ptr<LaneThread>> lanes_;  // by edge, and whether it sends
+  std::map<std::pair<PipelineEdge, bool>, std::unique_ptr<Edge>> own_edges_;  // and whether this rank sends
 };
 
 }  // namespace
