@@ -78,7 +78,7 @@ TEST_F(EmulatedLinks, TakeWhatTheirDryRunSays) {
     EXPECT_GT(predicted["dilation"], 199);
     const double comm_s = predicted["mean"]["comm_" + name + "_s"];
     ASSERT_GT(comm_s, 0.02) << axis;
-    EXPECT_GT(paced.comm_s, 0.9 * comm_s) << axis;
+    EXPECT_GT(paced.comm_s, 0.8 * comm_s) << axis;     // it counts as bubble where a busy machine sends late
     EXPECT_LT(paced.exposed_s, 1.4 * comm_s) << axis;  // a busy machine is late, never early
     EXPECT_GT(paced.step_s, 0.9 * predicted["step_s"].get<double>()) << axis;
   }
