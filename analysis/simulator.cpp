@@ -15,11 +15,11 @@ namespace {
 
 int64_t nanoseconds(double seconds) { return std::llround(seconds * 1e9); }
 
-// Ranks that outnumber the cores: at best these are busy all the time.
+// Ranks that outnumber the cores: at best these are busy all the time. A lane that waits for emulated links sleeps.
 void stretch(SimulatedPipeline& pipeline, Simulation& result) {
-  const double busy_s = result.mean[EventKind::kCompute] + result.mean[EventKind::kRecompute] +
-                        result.mean[EventKind::kOptimizer] + result.mean[EventKind::kCommTp] +
-                        result.mean[EventKind::kCommDp] + result.mean[EventKind::kHost];
+  double busy_s = result.mean[EventKind::kCompute] + result.mean[EventKind::kRecompute] +
+                  result.mean[EventKind::kOptimizer] + result.mean[EventKind::kHost];
+  if (!pipeline.emulates()) busy_s += result.mean[EventKind::kCommTp] + result.mean[EventKind::kCommDp];
   const double threads = static_cast<double>(pipeline.costs().cpu().ranks_a_host) * pipeline.plan().config.threads;
   const double factor = std::max(1.0, busy_s * threads / pipeline.profile().cpu.cores / result.step_s);
   const auto longer = [&](int64_t& time_ns) { time_ns = std::llround(static_cast<double>(time_ns) * factor); };

@@ -55,7 +55,7 @@ def collectives(folder):
     found = {}
     for event in events:
         given = event.get("args", {})
-        if not given.get("kind", "").startswith("comm_") or "In msg nelems" not in given or not given.get("bytes"):
+        if given.get("kind") not in ("comm_tp", "comm_dp") or "In msg nelems" not in given or not given.get("bytes"):
             continue
         if max(given["In msg nelems"], given["Out msg nelems"]) * SIZES[given["dtype"]] >= LARGE and given.get("step", 1) != 0:
             key = (given["kind"], given["node"])

@@ -83,6 +83,30 @@ TEST(FlowTable, TransfersShareALink) {
   }
 }
 
+// Two groups of two ranks that begin 50 transfers each at once: each gets half of what they share, twice of what it has
+// for itself would be more.
+TEST(FlowTable, GroupsShareALinkTransferByTransfer) {
+  LinkModel links;
+  const int memory = links.add("memory", kGb), own[] = {links.add("a", kGb), links.add("b", kGb)};
+  std::array<int64_t, 4> took{};
+  run_local_ranks(4, [&](Fabric& fabric) {
+    CommWorld world(fabric, {.tp = 4}, seconds(20));
+    FlowTable table(share_memory(world[Group::kWorld], FlowTable::num_bytes()), links);
+    world[Group::kWorld].barrier();
+    int64_t begin = now_ns();
+    world[Group::kWorld].broadcast(&begin, 1, DType::kI64, 0);
+    const auto group = static_cast<uint64_t>(fabric.rank() / 2);
+    const LinkUse uses[] = {{own[group], 1}, {memory, 2}};
+    int64_t end = begin;
+    for (TransferKey number = 1; number <= 50; ++number)
+      end = table.run({.key = group << 40 | number, .members = 2, .begin_ns = end, .bytes = 2e6, .uses = uses},
+                      seconds(20), [] {});
+    took[static_cast<size_t>(fabric.rank())] = end - begin;
+  });
+  // 2 MB that cross the memory twice, and the other group's: 8 ms.
+  for (const int64_t ns : took) EXPECT_NEAR(static_cast<double>(ns), 50 * 8e6, 0.05 * 50 * 8e6);
+}
+
 TEST(FlowTable, AllMembersLeaveTogetherAndNothingIsLeft) {
   LinkModel links;
   const int link = links.add("link", kGb);
