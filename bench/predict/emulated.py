@@ -47,19 +47,18 @@ def cpu_seconds():
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK"), own.children_user + own.children_system
 
 
-def collectives(folder):
-    """Of rank 0: the quickest execution of each collective of 1 MiB or more, by node."""
+def collectives(folder, axis):
+    """Of rank 0: the quickest execution of each collective of 1 MiB or more along an axis, by node."""
     path = next(pathlib.Path(folder).rglob("rank-0000.json*"))
     with (gzip.open if path.suffix == ".gz" else open)(path) as file:
         events = json.load(file)["traceEvents"]
     found = {}
     for event in events:
         given = event.get("args", {})
-        if given.get("kind") not in ("comm_tp", "comm_dp") or "In msg nelems" not in given or not given.get("bytes"):
+        if given.get("kind") != f"comm_{axis}" or "In msg nelems" not in given or not given.get("bytes"):
             continue
         if max(given["In msg nelems"], given["Out msg nelems"]) * SIZES[given["dtype"]] >= LARGE and given.get("step", 1) != 0:
-            key = (given["kind"], given["node"])
-            found[key] = min(found.get(key, 1e18), event["dur"])
+            found[given["node"]] = min(found.get(given["node"], 1e18), event["dur"])
     return found
 
 
@@ -103,7 +102,8 @@ def compare(program, ranks, flags, profile, steps):
         if done.returncode:
             sys.exit(f"{' '.join(dry)}\n{done.stderr}")
         predicted = json.loads(done.stdout)["predicted"]["step_s"]
-        modelled, measured = collectives("predicted"), collectives("paced/trace")
+        axis = "tp" if "--tp" in flags else "dp"
+        modelled, measured = collectives("predicted", axis), collectives("paced/trace", axis)
         os.chdir("/")
     late = [measured[key] / modelled[key] - 1 for key in modelled if key in measured]
     return {"step_s": statistics.mean(quiet(real["steps"])), "predicted_s": predicted, "dilation": real["dilation"], "late": late,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <numeric>
 
 #include "base/clock.h"
 #include "data/sampler.h"
@@ -16,6 +17,30 @@ namespace {
 
 // Of these and more parameters, two layers stand for all.
 constexpr int64_t kWholeModel = 30'000'000;
+
+// Steps are judged together by so much time: shorter ones would leave out what interrupts longer ones all the time.
+constexpr double kWindowUs = 100e3;
+
+struct Window {
+  StepTimes times;
+  double us = 0;
+  int steps = 0;
+  double us_per_step() const { return us / steps; }
+};
+
+double mean(const std::vector<double>& samples) {
+  return std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
+}
+
+StepTimes of_quiet(const std::vector<Window>& windows) {
+  std::vector<double> paces;
+  for (const Window& window : windows) paces.push_back(window.us_per_step());
+  const double most = quiet_limit(paces);
+  StepTimes times;
+  for (const Window& window : windows)
+    if (window.us_per_step() <= most) times.add(window.times);
+  return times;
+}
 
 Config parse(std::vector<std::string> words) {
   std::vector<const char*> argv = {"measure_cluster"};
@@ -69,24 +94,29 @@ StepTimes measure_steps(const Config& config, Backend& backend, double budget_s)
   tokens.read(0, config.tokens_per_step(), ids.data());
   tokens.read(1, config.tokens_per_step(), labels.data());
   const HostStep host{.ids = ids, .labels = labels, .lr = 1e-4f, .loss_scale = 1};
-  StepTimes times;
+  std::vector<Window> windows;
   const int64_t begin_ns = now_ns();
   for (int step = 0; step < 3 || static_cast<double>(now_ns() - begin_ns) * 1e-9 < budget_s; ++step) {
     const int64_t from_ns = now_ns();
     executor.train_step(host, step);
     double rest_us = static_cast<double>(now_ns() - from_ns) * 1e-3;
     if (step == 0) continue;
+    if (windows.empty() || windows.back().us >= kWindowUs) windows.emplace_back();
+    Window& window = windows.back();
+    window.us += rest_us, ++window.steps;
     for (const TraceEvent& event : trace.step(step)) {
       if (event.lane != Lane::kCompute || event.node < 0) continue;
       const double us = static_cast<double>(event.t1_ns - event.t0_ns) * 1e-3;
       rest_us -= us;
       const Node& node = stage.graph[NodeId{event.node}];
       if (!node.op->is_view())
-        times.us[{std::string(node.op->name()), event.flops, static_cast<double>(event.bytes)}].push_back(us);
+        window.times.us[{std::string(node.op->name()), event.flops, static_cast<double>(event.bytes)}].push_back(
+            us);
     }
-    times.rest_us.push_back(std::max(0.0, rest_us));
+    window.times.rest_us.push_back(std::max(0.0, rest_us));
   }
-  return times;
+  if (windows.size() > 1 && windows.back().us < kWindowUs / 2) windows.pop_back();  // too short to be judged
+  return of_quiet(windows);
 }
 
 std::vector<CpuOpCost> op_costs(const StepTimes& alone, const StepTimes& together, DType dtype, int threads,
@@ -98,11 +128,11 @@ std::vector<CpuOpCost> op_costs(const StepTimes& alone, const StepTimes& togethe
   std::map<std::string, Both> both;  // sums over the shapes that were measured both ways
   for (const auto& [shape, samples] : alone.us) {
     CpuOpCost& cost = families[shape.op];
-    const double us = quiet_mean(samples);
+    const double us = mean(samples);
     cost.shapes.push_back({shape.flops, shape.bytes, us});
     if (const auto same = together.us.find(shape); same != together.us.end()) {
       Both& sums = both[shape.op];
-      sums.alone_us += us, sums.together_us += quiet_mean(same->second);
+      sums.alone_us += us, sums.together_us += mean(same->second);
     }
   }
   std::vector<CpuOpCost> costs;

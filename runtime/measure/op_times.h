@@ -20,7 +20,7 @@ struct OpShape {
 };
 
 struct StepTimes {
-  std::map<OpShape, std::vector<double>> us;  // of each execution on the compute lane
+  std::map<OpShape, std::vector<double>> us;  // of each execution on the compute lane in a quiet time
   std::vector<double> rest_us;                // of a step, beside them
 
   void add(const StepTimes& other);
@@ -39,10 +39,12 @@ struct MeasuredStep {
 // ConfigError. The heads, ffn and vocabulary of a tp rank are made a whole model's.
 Config config_of(const MeasuredStep& step);
 
-// One rank's steps until `budget_s` is over, at least three; the first does not count.
+// One rank's steps until `budget_s` is over, at least three; the first does not count, nor do tenths of a second that
+// took longer per step than the quiet ones (quiet_limit()). What interrupts every tenth of a second is part of an op's
+// time, as it is of a training's step.
 StepTimes measure_steps(const Config& config, Backend& backend, double budget_s);
 
-// A family's shapes, each a quiet_mean, fitted; `together` (while all cores of the host do the same) gives what
+// A family's shapes, each a mean, fitted; `together` (while all cores of the host do the same) gives what
 // streams. memory_slower and core_slower as in streaming_part().
 std::vector<CpuOpCost> op_costs(const StepTimes& alone, const StepTimes& together, DType dtype, int threads,
                                 double memory_slower, double core_slower);

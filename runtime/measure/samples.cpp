@@ -6,11 +6,15 @@
 
 namespace trine {
 
-double quiet_mean(std::vector<double> samples) {
-  if (samples.empty()) return 0;
+double quiet_limit(std::vector<double> samples) {
   const auto decile = samples.begin() + static_cast<ptrdiff_t>(samples.size() / 10);
   std::nth_element(samples.begin(), decile, samples.end());
-  const double most = 1.15 * *decile;
+  return 1.15 * *decile;
+}
+
+double quiet_mean(const std::vector<double>& samples) {
+  if (samples.empty()) return 0;
+  const double most = quiet_limit(samples);
   double sum = 0, count = 0;
   for (const double sample : samples)
     if (sample <= most) sum += sample, ++count;

@@ -8,9 +8,11 @@
 
 namespace trine {
 
-// The mean of those samples that are at most 1.15 times the first decile: others on the machine only ever make it
-// longer, so a plain mean or median is theirs, too. 0 without samples.
-double quiet_mean(std::vector<double> samples);
+// What samples are compared with: those up to 1.15 times the first decile count. Others on the machine only ever make
+// one longer, so a plain mean or median is theirs, too. REQUIRES: samples.
+double quiet_limit(std::vector<double> samples);
+// The mean of those. 0 without samples.
+double quiet_mean(const std::vector<double>& samples);
 
 // constant_us and giga_per_s through the measured shapes: least squares of relative errors, with neither below
 // zero. One shape: a rate alone; shapes that take no longer with more work: a constant alone.
