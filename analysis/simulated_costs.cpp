@@ -62,6 +62,8 @@ SimulatedCosts::SimulatedCosts(const Plan& plan, const Profile& profile)
     : plan_(plan), profile_(profile), cpu_(profile.is_cpu() ? cpu_layout(plan.config, profile.cpu) : CpuLayout()) {
   for (const StagePlan& stage : plan.stages) {
     const Graph& graph = stage.graph;
+    std::map<std::string, double, std::less<>> guessed_s;
+    double all_s = 0;
     std::vector<NodeCost>& costs = nodes_.emplace_back();
     for (size_t n = 0; n < graph.nodes().size(); ++n) {
       const Node& node = graph.nodes()[n];
@@ -73,14 +75,28 @@ SimulatedCosts::SimulatedCosts(const Plan& plan, const Profile& profile)
         own.message_bytes =
             static_cast<int64_t>(bytes_of(graph[value].type, graph.mesh(), graph[value].type.dtype));
       } else if (node.lane == Lane::kCompute) {
-        own.seconds = kernel_seconds(graph, node, cost);
+        bool guessed = false;
+        own.seconds = kernel_seconds(graph, node, cost, guessed);
+        const double step_s =
+            own.seconds * (node.region == Region::kMicrobatch ? plan.config.num_microbatches() : 1);
+        all_s += step_s;
+        if (guessed) guessed_s[std::string(node.op->name())] += step_s;
       }
     }
+    for (const auto& [op, seconds] : guessed_s) guessed_[op] = std::max(guessed_[op], seconds / all_s);
     collectives_.emplace_back(graph.nodes().size(), -1);
   }
 }
 
-double SimulatedCosts::kernel_seconds(const Graph& graph, const Node& node, const Cost& cost) {
+std::vector<std::string> SimulatedCosts::not_measured() const {
+  constexpr double kCounts = 0.01;
+  std::vector<std::string> ops;
+  for (const auto& [op, share] : guessed_)
+    if (share > kCounts) ops.push_back(op);
+  return ops;
+}
+
+double SimulatedCosts::kernel_seconds(const Graph& graph, const Node& node, const Cost& cost, bool& guessed) const {
   const Config& config = plan_.config;
   if (!profile_.is_cpu()) {
     const std::vector<Shape> in = shapes_of(graph, node.inputs), out = shapes_of(graph, node.outputs);
@@ -89,7 +105,7 @@ double SimulatedCosts::kernel_seconds(const Graph& graph, const Node& node, cons
   if (node.op->is_view()) return 0;
   const CpuSeconds found =
       cpu_op_s(profile_.cpu, node.op->name(), cost, config.dtype, config.threads, cpu_.busy_cores);
-  if (!found.measured) not_measured_.emplace(node.op->name());
+  guessed = !found.measured;
   return found.seconds;
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <map>
-#include <set>
 #include <span>
 #include <string>
 #include <tuple>
@@ -57,20 +56,20 @@ class SimulatedCosts {
   // Of a node of another lane than compute, while the other groups of its axis on the same hosts do the same.
   double collective_s(int pp, int node);
   const CpuLayout& cpu() const { return cpu_; }
-  // Kernels of ops that the profile does not have, by name: their costs are guesses. Of CPUs.
-  const std::set<std::string, std::less<>>& not_measured() const { return not_measured_; }
+  // Of CPUs: ops that the profile does not have, by name, where the guess is more than 1 % of a pipeline rank's kernels.
+  std::vector<std::string> not_measured() const;
   // From one pipeline rank to another, while all their tp and dp ranks on the same hosts do the same.
   double message_s(int from, int to, int64_t bytes);
 
  private:
-  double kernel_seconds(const Graph& graph, const Node& node, const Cost& cost);
+  double kernel_seconds(const Graph& graph, const Node& node, const Cost& cost, bool& guessed) const;
   double cpu_collective_s(int pp, const Collective& collective, DType dtype, CollectiveOp op, double bytes) const;
   std::vector<std::vector<int>> groups_beside(int pp, Axis axis) const;
 
   const Plan& plan_;
   const Profile& profile_;
-  const CpuLayout cpu_;  // of a profile of CPUs
-  std::set<std::string, std::less<>> not_measured_;
+  const CpuLayout cpu_;                                 // of a profile of CPUs
+  std::map<std::string, double, std::less<>> guessed_;  // by op: largest share of a pipeline rank's kernels
   std::vector<std::vector<NodeCost>> nodes_;
   std::vector<std::vector<double>> collectives_;                  // by pp and node; -1: not asked for yet
   std::map<std::tuple<int, Axis, int, double>, double> by_size_;  // pp (-1: all alike), axis, op, bytes

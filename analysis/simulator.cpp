@@ -54,7 +54,7 @@ Simulation run(SimulatedPipeline& pipeline) {
   }
   Simulation result;
   if (pipeline.is_cpu()) {
-    result.not_measured.assign(pipeline.costs().not_measured().begin(), pipeline.costs().not_measured().end());
+    result.not_measured = pipeline.costs().not_measured();
     result.oversubscribed = pipeline.costs().cpu().oversubscribed;
   }
   for (const RankSimulation& rank : ranks) result.step_s = std::max(result.step_s, rank.end());

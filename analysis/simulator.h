@@ -41,7 +41,7 @@ struct Simulation {
   Trace trace;  // one step; of each pipeline rank the one with dp 0, tp 0
   double step_s = 0;
   StepBreakdown mean;  // over all ranks
-  // Of CPUs: ops whose costs are guesses because the profile has none of them; and whether ranks have fewer cores
+  // Of CPUs: ops whose costs are guesses because the profile has none of them, if they matter; and whether ranks have fewer cores
   // than threads. Then the step is what the cores need at best, and where it goes is not known.
   std::vector<std::string> not_measured = {};
   bool oversubscribed = false;

@@ -52,6 +52,22 @@ TEST(CpuSimulation, OneRankTakesTheSumOfItsOps) {
   EXPECT_THAT(s.not_measured, ::testing::Not(::testing::Contains("linear")));
 }
 
+// What a tp rank does beside a single rank's ops takes next to nothing: a guess of it makes no prediction unsure.
+TEST(CpuSimulation, OnlyGuessesThatMatterAreTold) {
+  const Plan plan = plan_of(std::string(kOneThread) + "--ranks 2 --tp 2");
+  Profile profile = four_core_profile();
+  CpuOpCost other = profile.cpu.ops[1];
+  for (const std::string& op : simulate(plan, profile).not_measured)
+    other.op = op, profile.cpu.ops.push_back(other);
+  const Graph& graph = plan.stages[0].graph;
+  const bool has_guess = std::ranges::any_of(graph.nodes(), [&](const Node& node) {
+    return node.lane == Lane::kCompute && !node.op->is_view() &&
+           std::ranges::none_of(profile.cpu.ops, [&](const CpuOpCost& cost) { return cost.op == node.op->name(); });
+  });
+  EXPECT_TRUE(has_guess);
+  EXPECT_THAT(simulate(plan, profile).not_measured, ::testing::IsEmpty());
+}
+
 // Lanes that have no cores of their own hide nothing: the step is all kernels and all collectives. With cores
 // beside, what starts early is hidden.
 TEST(CpuSimulation, LanesTakeTurnsWithTheirRanksUnlessCoresAreLeft) {
