@@ -90,6 +90,8 @@ The run is in $out:
 What runs node by node, where every byte lives, who works when, and what a layout costs before it runs:
   build/bin/train_llama --tp 2 --pp 2 --local-ranks 4 --print-graph      (or --print-memory, --print-schedule)
   build/bin/train_llama --model llama2-70b --tp 8 --pp 16 --ranks 2048 --dry-run
+Which layout trains fastest on a cluster, and what would change it:
+  build/bin/plan_llama --model llama2-70b --cluster rtx4090 --devices 2048 --global-batch 1024 --seq 4096 --tokens 2e12
 Why consumer cards stall, in three commands on these cores: docs/lesson.md
 How it works: docs/walkthrough.md, docs/parallelism.md
 END
