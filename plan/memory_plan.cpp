@@ -74,15 +74,16 @@ class Planner {
   void place_states() {
     plan_.state_offsets.assign(graph_.states().size(), -1);
     std::map<StateRole, int64_t> bytes_by_role;
-    for (size_t i = 0; i < graph_.states().size(); ++i) {
-      const State& state = graph_.states()[i];
-      if (state.storage.valid()) continue;
-      const int64_t bytes = local_bytes(state.type, graph_.mesh());
-      plan_.state_offsets[i] = plan_.states_bytes;
-      use(plan_.states_bytes, bytes);
-      plan_.states_bytes += round_up(bytes, kBufferAlignment);
-      bytes_by_role[state.role] += round_up(bytes, kBufferAlignment);
-    }
+    for (const bool scalars : {true, false})  // together: the host copies those of a step at once
+      for (size_t i = 0; i < graph_.states().size(); ++i) {
+        const State& state = graph_.states()[i];
+        if (state.storage.valid() || (state.role == StateRole::kScalar) != scalars) continue;
+        const int64_t bytes = local_bytes(state.type, graph_.mesh());
+        plan_.state_offsets[i] = plan_.states_bytes;
+        use(plan_.states_bytes, bytes);
+        plan_.states_bytes += round_up(bytes, kBufferAlignment);
+        bytes_by_role[state.role] += round_up(bytes, kBufferAlignment);
+      }
     for (size_t i = 0; i < graph_.states().size(); ++i)
       plan_.state_offsets[i] = state_offset({static_cast<int32_t>(i)});
     static const std::map<StateRole, std::pair<const char*, const char*>> names = {

@@ -2,7 +2,7 @@
 //
 //   | states | frames of chunk 0 | ... | received | sent | transients | workspace |
 //
-// A frame holds what one microbatch keeps from forward to backward; there are as many as microbatches in flight.
+// The step's scalars are the first states, side by side. A frame holds what one microbatch keeps from forward to backward; there are as many as microbatches in flight.
 // What comes from or goes to another stage has slots of its own: a receive is posted one action ahead, and a send
 // owns its bytes until it has arrived. Transients live within one action. Two buffers share bytes only if every
 // access to one happens before the first access to the other (plan/happens_before.h). Offsets are those of the

@@ -21,6 +21,7 @@ class BlasLt {
   const decltype(&cublasLt##name) name = library_.function<decltype(&cublasLt##name)>("cublasLt" #name)
   TRINE_LT(Create);
   TRINE_LT(Destroy);
+  TRINE_LT(GetVersion);
   TRINE_LT(Matmul);
   TRINE_LT(MatmulAlgoGetHeuristic);
   TRINE_LT(MatmulDescCreate);

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "kernels/cuda/blas_lt.h"
 #include "kernels/cuda/device/functions.h"
+#include "kernels/cuda/product_choices.h"
 #include "kernels/cuda/sdpa.h"
 
 namespace trine::cuda {
@@ -131,6 +132,15 @@ BlasLt& CudaContext::blas_lt() {
     library_bytes["cuBLASLt"] = before - free_bytes();
   }
   return *blas_lt_;
+}
+
+ProductChoices& CudaContext::product_choices() {
+  if (!product_choices_)
+    product_choices_ = std::make_unique<ProductChoices>(ProductChoices::Options{
+        .file = product_choices_file(),
+        .machine = fmt::format("{}, sm_{}{}, cuBLASLt {}, CUDA {}", properties.name, properties.major,
+                               properties.minor, blas_lt().GetVersion(), CUDART_VERSION)});
+  return *product_choices_;
 }
 
 Sdpa* CudaContext::sdpa(std::string& why_not) {

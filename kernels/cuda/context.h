@@ -106,8 +106,9 @@ class PinnedBuffer {
   int64_t size_ = 0;
 };
 
-class BlasLt;  // blas_lt.h
-class Sdpa;    // sdpa.h
+class BlasLt;          // blas_lt.h
+class ProductChoices;  // product_choices.h
+class Sdpa;            // sdpa.h
 
 // cos and sin of position * frequency.
 struct RopeAngles {
@@ -130,6 +131,7 @@ struct CudaContext {
 
   // What kernels share, made by the first that needs it. Kernels are made by one thread.
   BlasLt& blas_lt();
+  ProductChoices& product_choices();
   Sdpa* sdpa(std::string& why_not);  // null where its libraries cannot be opened
   // By inverse frequencies and the number of positions.
   std::map<std::pair<std::vector<double>, int64_t>, std::shared_ptr<const RopeAngles>> rope_angles;
@@ -138,6 +140,7 @@ struct CudaContext {
 
  private:
   std::unique_ptr<BlasLt> blas_lt_;
+  std::unique_ptr<ProductChoices> product_choices_;
   std::unique_ptr<Sdpa> sdpa_;
   std::string why_no_sdpa_;
 };

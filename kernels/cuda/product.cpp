@@ -3,9 +3,11 @@
 #include "kernels/cuda/product.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "kernels/cuda/device/functions.h"
 #include "kernels/cuda/index.h"
+#include "kernels/cuda/product_choices.h"
 
 namespace trine::cuda {
 namespace {
@@ -37,6 +39,8 @@ std::shared_ptr<cublasLtMatmulDescOpaque_t> describe_product(const BlasLt& lt, b
   set(CUBLASLT_MATMUL_DESC_TRANSB, a_transposed);
   return owned;
 }
+
+constexpr int kCandidates = 8;  // of trials
 
 // Sums over parts of K are added in f32, not rounded in between, and in a fixed order.
 constexpr uint32_t kReductions = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
@@ -111,14 +115,52 @@ void LtProduct::run_by(const cublasLtMatmulAlgo_t& algorithm, const std::byte* a
 void LtProduct::run(const std::byte* a, const std::byte* b, std::byte* c, bool accumulate,
                     std::byte* workspace) const {
   const Alignments alignments = alignments_of(a, b, c);
+  if (const int version = context_->product_choices().version(); version != version_)
+    algorithms_.clear(), version_ = version;
   const auto [entry, is_new] = algorithms_.try_emplace(alignments);
-  if (is_new)
-    if (const auto proposed = candidates(alignments, 1); !proposed.empty()) entry->second = proposed[0];
+  if (is_new) entry->second = choose(alignments, a, b, c, accumulate, workspace);
   if (entry->second)
     run_by(*entry->second, a, b, c, accumulate, workspace);
   else
     plain_product(context_->compute(), a_.dtype, c_.dtype, c_.rows, c_.columns, a_.columns, strided(a_, a),
                   strided(b_, b), {c, c_.stride}, accumulate);
+}
+
+std::optional<cublasLtMatmulAlgo_t> LtProduct::choose(const Alignments& alignments, const std::byte* a,
+                                                      const std::byte* b, std::byte* c, bool accumulate,
+                                                      std::byte* workspace) const {
+  const auto proposed = candidates(alignments, context_->options.deterministic ? 1 : kCandidates);
+  if (proposed.empty()) return {};
+  std::vector<std::string> names;
+  for (const cublasLtMatmulAlgo_t& algorithm : proposed) {  // "can be trivially serialized", says the library
+    names.emplace_back();
+    for (const uint64_t word : algorithm.data) names.back() += fmt::format("{:016x}", word);
+  }
+  return proposed[context_->product_choices().choose(name_of(alignments, accumulate), names, [&](size_t i) {
+    return try_out(proposed[i], a, b, c, accumulate, workspace);
+  })];
+}
+
+// What the trial leaves in C is the caller's to bear: trials are open only while nothing of value is there.
+double LtProduct::try_out(const cublasLtMatmulAlgo_t& algorithm, const std::byte* a, const std::byte* b,
+                          std::byte* c, bool accumulate, std::byte* workspace) const try {
+  const Event begin(/*timed=*/true), end(/*timed=*/true);
+  run_by(algorithm, a, b, c, accumulate, workspace);  // loads it
+  begin.record(context_->compute());
+  for (int run = 1; run < ProductChoices::kRuns; ++run) run_by(algorithm, a, b, c, accumulate, workspace);
+  end.record(context_->compute());
+  end.synchronize();
+  return end.seconds_since(begin) / (ProductChoices::kRuns - 1);
+} catch (const DeviceError&) {  // proposed, and refused
+  return std::numeric_limits<double>::infinity();
+}
+
+std::string LtProduct::name_of(const Alignments& alignments, bool accumulate) const {
+  const auto matrix = [](const MatrixLayout& m) {
+    return fmt::format("{} {}x{} by {}{}", name(m.dtype), m.rows, m.columns, m.stride, m.transposed ? "T" : "");
+  };
+  return fmt::format("{} * {} {} {}, aligned {} {} {}", matrix(a_), matrix(b_), accumulate ? "+>" : "->",
+                     matrix(c_), alignments[0], alignments[1], alignments[2]);
 }
 
 Product::Product(ContextPtr context, const std::vector<std::pair<MatrixLayout, MatrixLayout>>& terms,

@@ -1,7 +1,8 @@
 // Matrix products by cuBLASLt:  C [M, N] (+)= sum_i A_i [M, K_i] * B_i [K_i, N], accumulated in f32 and rounded
 // once. TF32 is off. One term runs as one call; several terms are added up in f32 in the workspace, in blocks of
-// rows. The algorithm is the library's first proposal for a problem on a GPU, so that runs and resumed runs repeat
-// it; what the library refuses (odd strides of 16-bit types, perhaps) runs on a plain kernel.
+// rows. The algorithm is that of product_choices.h; with KernelOptions::deterministic the library's first proposal,
+// so that runs and resumed runs repeat it on any GPU of a kind. What the library refuses (odd strides of 16-bit
+// types, perhaps) runs on a plain kernel.
 #pragma once
 
 #include <array>
@@ -38,11 +39,19 @@ class LtProduct {
               bool accumulate, std::byte* workspace) const;
 
  private:
+  std::optional<cublasLtMatmulAlgo_t> choose(const Alignments& alignments, const std::byte* a, const std::byte* b,
+                                             std::byte* c, bool accumulate, std::byte* workspace) const;
+  double try_out(const cublasLtMatmulAlgo_t& algorithm, const std::byte* a, const std::byte* b, std::byte* c,
+                 bool accumulate, std::byte* workspace) const;
+  std::string name_of(const Alignments& alignments, bool accumulate) const;
+
   ContextPtr context_;
   MatrixLayout a_, b_, c_;
   std::shared_ptr<cublasLtMatmulDescOpaque_t> product_;
   std::shared_ptr<cublasLtMatrixLayoutOpaque_t> a_layout_, b_layout_, c_layout_;
-  mutable std::map<Alignments, std::optional<cublasLtMatmulAlgo_t>> algorithms_;  // chosen at the first call
+  // Chosen at the first call, and anew where choices are adopted.
+  mutable std::map<Alignments, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
+  mutable int version_ = 0;
 };
 
 class Product {

@@ -67,6 +67,15 @@ class Backend {
   // Names the device among all ranks' of this host; empty where there is none.
   virtual std::string identity() const = 0;
 
+  // Between the two, nothing of value is in the device's memory, so that kernels may try several ways at their
+  // first call and keep the best. False: none does. end_trials() says what was found; empty: nothing.
+  virtual bool begin_trials() { return false; }
+  virtual std::string end_trials() { return {}; }
+  // What was found, as a text that another rank's backend adopts, so that ranks which compute the same numbers do so
+  // in the same way.
+  virtual std::string trial_results() const { return {}; }
+  virtual void adopt_trials(const std::string& /*results*/) {}
+
   // What a user should know of the kernels that were made, such as that a slow one stands for a fast one. A
   // sentence each, none twice.
   virtual std::vector<std::string> notices() const { return {}; }

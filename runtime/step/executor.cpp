@@ -22,14 +22,17 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
       lanes_(lanes),
       memory_(allocate_arena()),
       instructions_(stage, config, coordinate, backend, lanes, arena()),
+      results_(backend, result_views()),
       lane_nodes_(stage.graph, instructions_, timeline_, lanes) {
   const bool on_device = lanes != nullptr && lanes->on_device();
   for (const StepMode mode : {StepMode::kTrain, StepMode::kEvaluate, StepMode::kCheck})
     programs_.push_back(step_program(stage, mode, on_device));
   if (lanes) lanes->attach(backend);
-  if (on_device && backend.loads_kernels_late()) {
+  const bool trials = backend.begin_trials();
+  if (trials || (on_device && backend.loads_kernels_late())) {
     warm_up();
     backend.fill(arena(), std::byte{0});
+    if (trials) trials_ = backend.end_trials();
   }
   if (fill) {
     backend.fill(arena(), *fill);
@@ -48,6 +51,14 @@ std::unique_ptr<DeviceMemory> Executor::allocate_arena() const {
   TRINE_CHECK(lanes_ != nullptr || config_.mesh.num_ranks() == 1, "{} ranks need lanes", config_.mesh.num_ranks());
   check_device_of_plan(stage_.memory, backend_);
   return backend_.allocate(stage_.memory.total_bytes());
+}
+
+std::map<std::string, TensorView> Executor::result_views() const {
+  std::map<std::string, TensorView> views;
+  for (const char* name :
+       {step_state::kValidTokens, step_state::kLossSum, step_state::kGradNorm, step_state::kApply})
+    views[name] = view(name);
+  return views;
 }
 
 // Runs each kernel of the compute lane once, on zeros. CUDA loads a kernel at its first launch, and libraries
@@ -158,6 +169,7 @@ void Executor::end(StepMode mode) {
   std::vector<TraceEvent> of_lanes;
   if (lanes_ && mode == StepMode::kTrain) of_lanes = lanes_->finish_step();
   if (lanes_ && mode != StepMode::kTrain) lanes_->discard_step();
+  results_.enqueue();
   timeline_.synchronize_all();
   for (TraceEvent& event : events_) {
     event.t0_ns = timeline_.time_ns(event.t0_ns), event.t1_ns = timeline_.time_ns(event.t1_ns);
@@ -170,9 +182,9 @@ void Executor::end(StepMode mode) {
 StepResult Executor::train_step(const HostStep& host, int step) {
   run(StepMode::kTrain, host, step);
   StepResult result = read_result();
-  result.loss = static_cast<double>(scalar<float>(step_state::kLossSum)) / result.valid_tokens;
-  result.grad_norm = static_cast<double>(scalar<float>(step_state::kGradNorm));
-  result.applied = scalar<int32_t>(step_state::kApply) != 0;
+  result.loss = static_cast<double>(results_.get<float>(step_state::kLossSum)) / result.valid_tokens;
+  result.grad_norm = static_cast<double>(results_.get<float>(step_state::kGradNorm));
+  result.applied = results_.get<int32_t>(step_state::kApply) != 0;
   return result;
 }
 
@@ -183,7 +195,7 @@ StepResult Executor::evaluate(const HostStep& host, int step) {
   const bool counts = stage_.loss.valid() && coordinate_.tp == 0;
   std::vector<double> sums(static_cast<size_t>(config_.mesh.num_ranks()));
   sums[static_cast<size_t>(config_.mesh.rank(coordinate_))] =
-      counts ? static_cast<double>(scalar<float>(step_state::kLossSum)) : 0;
+      counts ? static_cast<double>(results_.get<float>(step_state::kLossSum)) : 0;
   if (lanes_) {
     const double own = sums[static_cast<size_t>(config_.mesh.rank(coordinate_))];
     lanes_->world()[Group::kWorld].all_gather(&own, sums.data(), static_cast<int64_t>(sums.size()), DType::kI64);

@@ -16,6 +16,7 @@
 #include "runtime/step/instructions.h"
 #include "runtime/step/lane_nodes.h"
 #include "runtime/step/non_finite.h"
+#include "runtime/step/step_results.h"
 #include "runtime/step/trace_recorder.h"
 
 namespace trine {
@@ -62,11 +63,13 @@ class Executor {
   }
   const StagePlan& stage() const { return stage_; }
   Backend& backend() const { return backend_; }
+  const std::string& trials() const { return trials_; }  // Backend::end_trials()
   Coordinate coordinate() const { return coordinate_; }
   std::span<std::byte> arena() const { return {memory_->data(), static_cast<size_t>(memory_->size())}; }
 
  private:
   std::unique_ptr<DeviceMemory> allocate_arena() const;
+  std::map<std::string, TensorView> result_views() const;
   void warm_up();
   void begin(const HostStep& host, int step);
   const HostStep& stage_host(const HostStep& host);
@@ -96,6 +99,8 @@ class Executor {
   std::vector<StepProgram> programs_;     // by mode
   std::unique_ptr<DeviceMemory> memory_;  // the arena
   Instructions instructions_;
+  StepResults results_;
+  std::string trials_;
   LaneNodes lane_nodes_;
   // Of the step that runs now.
   std::unique_ptr<DeviceMemory> host_memory_;  // where an asynchronous device reads HostStep

@@ -117,6 +117,8 @@ bool Trainer::prepare(StopSignal* stop) {
       throw out_of_memory(plan_, coordinate_, error.what());
     }
   });
+  if (config_.mesh.tp > 1)  // its ranks hold copies of some weights, which must stay copies
+    backend_->adopt_trials(told_by_first(&lanes_->group(Axis::kTp), backend_->trial_results()));
   for (const auto& [library, bytes] : backend_->library_bytes()) outside_.part(library, bytes);
   outside_.note(*backend_, "kernels", static_cast<int64_t>(executor_->arena().size()));
   if (modelled_) write_rehearsed_scalars(*executor_, config_);
@@ -128,6 +130,7 @@ bool Trainer::prepare(StopSignal* stop) {
   log_.info(fmt::format("device {}; {} planned per rank{}", backend_->describe(),
                         format_bytes(stage().memory.total_bytes()),
                         on_host > 0 ? fmt::format(", and {} beside it on the host", format_bytes(on_host)) : ""));
+  if (!executor_->trials().empty()) log_.info("kernels " + executor_->trials());
   for (const std::string& notice : backend_->notices()) log_.warn(notice);
   return !stopping();
 }
@@ -377,7 +380,8 @@ StepMetrics Trainer::run_step(int64_t index, bool& stop, StatusWriter* status) {
                       .grad_norm = skipped || modelled_ ? std::nullopt : std::optional(result.grad_norm),
                       .lr = static_cast<double>(host.lr),
                       .tokens = tokens_,
-                      .memory_peak_bytes = memory_in_use(*backend_),
+                      .mfu = std::nullopt,
+                      .memory_peak_bytes = memory_at(step),
                       .loss_scale = scale,
                       .skipped = skipped,
                       .time = account(trace_.step(step), begin_ns, end_ns),
@@ -471,6 +475,14 @@ double Trainer::validate() {
     tokens += result.valid_tokens;
   }
   return loss / tokens;
+}
+
+// Asking a device takes a while: it is asked for the steps that a progress line shows.
+int64_t Trainer::memory_at(int step) {
+  const bool shown =
+      step == first_step_ || step == config_.steps || step % std::max<int64_t>(config_.log_interval, 1) == 0;
+  if (shown || memory_in_use_ == 0 || config_.device == DeviceKind::kCpu) memory_in_use_ = memory_in_use(*backend_);
+  return memory_in_use_;
 }
 
 // Once everything ran: what no plan can know.

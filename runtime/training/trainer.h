@@ -91,6 +91,7 @@ class Trainer {
   StepResult run_until_finite_or_skipped(const HostStep& host, int step, bool& skipped);
   [[noreturn]] void stop_non_finite(const HostStep& host, int step, const StepResult& result);
   void report_outside_memory();
+  int64_t memory_at(int step);
 
   const Plan& plan_;
   const Config& config_;
@@ -102,6 +103,7 @@ class Trainer {
   std::unique_ptr<Backend> backend_;
   OutsideMemory outside_;  // of its device
   std::unique_ptr<LinkPacer> pacer_;
+  int64_t memory_in_use_ = 0;
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<Saver> saver_;  // not within train(): an error is reported before a save is waited for
   std::unique_ptr<BatchReader> train_, valid_;

@@ -25,6 +25,8 @@ cublasStatus_t refuse(Arguments...) {
   return CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
+size_t version() { return 0; }
+
 template <typename Function>
 void* address(Function* function) {
   return reinterpret_cast<void*>(function);
@@ -40,6 +42,7 @@ void* Library::find(const char* name) const {
   static const std::map<std::string_view, void*> functions = {
       TRINE_LT(cublasLtCreate, create),
       TRINE_LT(cublasLtDestroy, accept),
+      {"cublasLtGetVersion", reinterpret_cast<void*>(version)},
       TRINE_LT(cublasLtMatmul, refuse),
       TRINE_LT(cublasLtMatmulAlgoGetHeuristic, refuse),
       TRINE_LT(cublasLtMatmulDescCreate, create),

@@ -130,7 +130,7 @@ class AsyncTimeline final : public Timeline {
 
 class AsyncBackend final : public Backend {
  public:
-  AsyncBackend(int threads, bool loads_late) : cpu_(make_cpu_backend(threads)), loads_late_(loads_late) {
+  AsyncBackend(int threads, AsyncOptions options) : cpu_(make_cpu_backend(threads)), options_(options) {
     for (const std::string& op : cpu_->kernels().ops())
       kernels_.add(op, [this](const KernelRequest& request) { return enqueued(request); });
   }
@@ -161,12 +161,18 @@ class AsyncBackend final : public Backend {
     return count;
   }
   void copy(Queue queue, const std::byte* from, std::byte* to, int64_t bytes) override {
+    if (options_.seen) ++options_.seen->copies;
     timeline_.worker(queue).enqueue([=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
   }
   Queue add_queue() override { return timeline_.add_queue(); }
   void* native(Queue queue) const override { return &timeline_.worker(queue); }
   std::optional<DeviceRoom> room() const override { return std::nullopt; }
   std::string identity() const override { return {}; }
+  bool begin_trials() override { return trying_ = options_.tries; }
+  std::string end_trials() override {
+    trying_ = false;
+    return "tried";
+  }
 
  private:
   Worker& compute() const { return timeline_.worker(Lane::kCompute); }
@@ -175,7 +181,8 @@ class AsyncBackend final : public Backend {
   Kernel enqueued(const KernelRequest& request) {
     const bool staged = request.group != nullptr && request.device_group == nullptr;
     return [&worker = timeline_.worker(request.lane), staged, kernel = cpu_->kernels().make(request),
-            loaded = !loads_late_, this](const KernelCall& call) mutable {
+            loaded = !options_.loads_late, this](const KernelCall& call) mutable {
+      if (trying_ && options_.seen) ++options_.seen->kernels_tried;
       if (!loaded) timeline_.synchronize_all();
       loaded = true;
       if (call.host)
@@ -199,7 +206,8 @@ class AsyncBackend final : public Backend {
   }
 
   std::unique_ptr<Backend> cpu_;
-  const bool loads_late_;
+  const AsyncOptions options_;
+  bool trying_ = false;
   KernelTable kernels_;
   mutable std::mutex mutex_;
   std::vector<std::span<const std::byte>> host_memory_;
@@ -244,8 +252,8 @@ class AsyncWorld final : public DeviceWorld {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_async_backend(int threads, bool loads_late) {
-  return std::make_unique<AsyncBackend>(threads, loads_late);
+std::unique_ptr<Backend> make_async_backend(int threads, AsyncOptions options) {
+  return std::make_unique<AsyncBackend>(threads, options);
 }
 
 std::unique_ptr<DeviceWorld> make_async_world(CommWorld& world) { return std::make_unique<AsyncWorld>(world); }

@@ -10,8 +10,17 @@
 
 namespace trine {
 
-// `loads_late`: as CUDA does by default, a kernel is loaded at its first launch, once all queues are idle.
-std::unique_ptr<Backend> make_async_backend(int threads, bool loads_late = false);
+// What a test sees of a backend that it has made.
+struct AsyncSeen {
+  int copies = 0, kernels_tried = 0;
+};
+
+struct AsyncOptions {
+  bool loads_late = false;    // as CUDA does by default, a kernel is loaded at its first launch, once all is idle
+  bool tries = false;         // its kernels try several ways: begin_trials()
+  AsyncSeen* seen = nullptr;  // outlives the backend
+};
+std::unique_ptr<Backend> make_async_backend(int threads, AsyncOptions options = {});
 
 // Devices that talk among themselves: kernels of collectives are enqueued like all others, and messages pass from
 // queue to queue. Uses the groups of `world`, which nobody else may use meanwhile.

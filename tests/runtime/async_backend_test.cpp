@@ -2,9 +2,11 @@
 // one thing needs of another. Without one of its waits these tests fail, surely so under ThreadSanitizer.
 #include "tests/runtime/async_backend.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 #include "data/sampler.h"
+#include "models/llama.h"
 #include "models/presets.h"
 #include "plan/plan.h"
 #include "runtime/step/executor.h"
@@ -48,7 +50,7 @@ class AsyncBackendTest : public testing::TestWithParam<size_t> {
     const auto batches = random_batches(config);
     const TrainingRun expected = train_locally(config, 3, batches);
     const TrainingRun run = train_locally(config, 3, batches, {}, [&](CommWorld& world, const Config& c) {
-      return RankDevice{make_async_backend(c.threads, /*loads_late=*/on_device),
+      return RankDevice{make_async_backend(c.threads, {.loads_late = on_device}),
                         on_device ? make_async_world(world) : nullptr};
     });
     EXPECT_EQ(run.losses, expected.losses);
@@ -88,6 +90,48 @@ TEST(AsyncBackend, TimesOfTheStepAreThoseOfTheDevice) {
   const HostStep host{.ids = batch.ids, .labels = batch.labels};
   EXPECT_GT(executor.evaluate(host, 0).loss, 1);
   EXPECT_FALSE(executor.find_non_finite(host, 3));
+}
+
+// Kernels that try several ways do so once each, before anything of value is in memory, and the numbers are those of
+// a backend that tries none.
+TEST(AsyncBackend, KernelsAreTriedBeforeTheFirstStep) {
+  const Config config = config_of(1, kModel);
+  const Plan plan = build_plan(config);
+  const auto batches = random_batches(config);
+  std::vector<double> losses;
+  for (const bool tries : {false, true}) {
+    AsyncSeen seen;
+    const auto backend = make_async_backend(1, {.tries = tries, .seen = &seen});
+    TraceRecorder trace(1 << 12);
+    Executor executor(plan.stages[0], config, {}, *backend, trace);
+    EXPECT_EQ(executor.trials(), tries ? "tried" : "");
+    EXPECT_EQ(seen.kernels_tried > 100, tries);
+    EXPECT_TRUE(std::ranges::all_of(executor.arena(), [](std::byte b) { return b == std::byte{0}; }));
+    set_parameters(executor, initial_values(plan.stages[0].graph, 1), 1);
+    const int tried = seen.kernels_tried;
+    const Batch batch = batches(1);
+    losses.push_back(executor.train_step({.ids = batch.ids, .labels = batch.labels, .lr = 1e-3f}, 1).loss);
+    EXPECT_EQ(seen.kernels_tried, tried);
+  }
+  EXPECT_EQ(losses[0], losses[1]);
+}
+
+TEST(AsyncBackend, ResultsOfAStepAreOneCopy) {
+  const Config config = config_of(1, kModel);
+  const Plan plan = build_plan(config);
+  AsyncSeen seen;
+  const auto backend = make_async_backend(1, {.seen = &seen});
+  TraceRecorder trace(1 << 12);
+  Executor executor(plan.stages[0], config, {}, *backend, trace);
+  set_parameters(executor, initial_values(plan.stages[0].graph, 1), 1);
+  const Batch batch = random_batches(config)(1);
+  const int before = seen.copies;
+  const StepResult result = executor.train_step({.ids = batch.ids, .labels = batch.labels, .lr = 1e-3f}, 1);
+  EXPECT_EQ(seen.copies, before + 1);
+  EXPECT_TRUE(result.applied);
+  EXPECT_EQ(result.valid_tokens, executor.scalar<int64_t>(step_state::kValidTokens));
+  EXPECT_EQ(result.loss, static_cast<double>(executor.scalar<float>(step_state::kLossSum)) / result.valid_tokens);
+  EXPECT_EQ(result.grad_norm, executor.scalar<float>(step_state::kGradNorm));
 }
 
 // The workspace of a plan is planned for one device's kernels.

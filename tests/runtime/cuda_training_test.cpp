@@ -39,8 +39,8 @@ BatchSource stretches(const Config& config) {
 
 TrainingRun train_on_gpu(Config config, int steps) {
   config.device = DeviceKind::kCuda;
-  return train_locally(config, steps, stretches(config), {}, [](CommWorld&, const Config&) {
-    return RankDevice{make_cuda_backend(0), nullptr};
+  return train_locally(config, steps, stretches(config), {}, [](CommWorld&, const Config& of_rank) {
+    return RankDevice{make_cuda_backend(0, of_rank.kernels), nullptr};
   });
 }
 
@@ -64,7 +64,7 @@ TEST_F(CudaTraining, FiftyStepsOfTinyInBf16AreThoseOfTheCpu) {
 }
 
 TEST_F(CudaTraining, TheSameTrainingTwiceGivesTheSameBits) {
-  const Config config = config_of(1, std::string(kTiny) + "--dtype bf16");
+  const Config config = config_of(1, std::string(kTiny) + "--dtype bf16 --device cuda --deterministic on");
   EXPECT_TRUE(train_on_gpu(config, 5) == train_on_gpu(config, 5));
 }
 

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/library.h"
+#include "kernels/cuda/product_choices.h"
 #include "runtime/device/backend.h"
 #include "runtime/device/cuda/cuda_timeline.h"
 #include "runtime/device/cuda/preflight.h"
@@ -111,6 +112,25 @@ class CudaBackend final : public Backend {
     return {context_->library_bytes.begin(), context_->library_bytes.end()};
   }
   std::string identity() const override { return identity_of(context_->properties.uuid.bytes); }
+  bool begin_trials() override {
+    context_->activate();
+    if (context_->options.deterministic) return false;
+    context_->product_choices().open();
+    return true;
+  }
+  std::string end_trials() override {
+    if (context_->options.deterministic) return {};
+    ProductChoices& choices = context_->product_choices();
+    choices.close();
+    context_->notices.insert(choices.notices().begin(), choices.notices().end());
+    return choices.text();
+  }
+  std::string trial_results() const override {
+    return context_->options.deterministic ? std::string() : context_->product_choices().table();
+  }
+  void adopt_trials(const std::string& results) override {
+    if (!results.empty()) context_->product_choices().adopt(results);
+  }
   std::vector<std::string> notices() const override { return {context_->notices.begin(), context_->notices.end()}; }
 
  private:
