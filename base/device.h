@@ -17,10 +17,14 @@ struct Target {
 // where it cannot.
 enum class AttentionKind { kAuto, kCudnn, kPlain };
 
+// Whether a GPU's kernels are recorded and replayed as graphs. kAuto: where it is known to be safe and may pay.
+enum class GraphKind { kAuto, kOn, kOff };
+
 // What a user may wish of a GPU's kernels.
 struct KernelOptions {
   AttentionKind attention = AttentionKind::kAuto;
   bool deterministic = false;  // the same bits in every run, where a library has a faster way without that promise
+  GraphKind graphs = GraphKind::kAuto;
   bool operator==(const KernelOptions&) const = default;
 };
 

@@ -120,6 +120,36 @@ torch() {
   python3 scripts/gpu_table.py torch --out "$work" && echo "beside it"
 }
 
+# Losses of two runs that differ in one thing alone, and how long their steps took.
+faster() {  # NAME NAME WHAT
+  python3 scripts/gpu_table.py faster "$work/$1/metrics.jsonl" "$work/$2/metrics.jsonl" "$3"
+}
+graphs() {
+  local flags=(--steps 40 --dtype bf16 --device cuda --deterministic on --micro-batch 1 --global-batch 8)
+  if $dry; then plan "${flags[@]}" --cuda-graphs on; return; fi
+  train graphs-off "${flags[@]}" --cuda-graphs off
+  train graphs-on "${flags[@]}" --cuda-graphs on
+  faster graphs-off graphs-on "tiny, 1 sequence at a time: CUDA graphs off, on"
+  near graphs-off graphs-on 0
+}
+# Without cuDNN, products are all that --deterministic changes.
+trials() {
+  local flags=(--model small --layers 4 --seq 512 --micro-batch 4 --global-batch 8 --steps 15 --dtype bf16 --device cuda
+    --attention plain --cuda-graphs off)
+  if $dry; then plan "${flags[@]}"; return; fi
+  export XDG_CACHE_HOME=$work/cache
+  local run
+  for run in timed known; do
+    (train "$run" "${flags[@]}") >"$work/$run.log" 2>&1 || fail "$(cat "$work/$run.log")"
+    grep 'products timed' "$work/$run.log" || fail "no product was timed"
+  done
+  grep -q ' 0 products timed' "$work/known.log" || fail "the second run knows not what the first has found"
+  near timed known 0 || fail "the same choices give other losses"
+  train proposed "${flags[@]}" --deterministic on
+  faster proposed timed "4 layers of small: products as cuBLASLt proposes, as timed"
+  near proposed timed 2e-3
+}
+
 four_ranks=(--steps 20 --dtype f32 --device cuda --tp 2 --pp 2)
 four() {  # NAME COMMAND... : of the program, without its flags
   local name=$1
@@ -181,6 +211,8 @@ case $1 in
   training) tests test_runtime '*Cuda*' ;;
   bench) bench ;;
   torch) torch ;;
+  graphs) graphs ;;
+  trials) trials ;;
   ranks-threads) ranks_threads ;;
   ranks-mpi) ranks_mpi ;;
   resume) resume ;;

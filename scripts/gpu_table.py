@@ -2,6 +2,7 @@
 """What scripts/gpu_check.sh compares and measures.
 
   gpu_table.py compare A/metrics.jsonl B/metrics.jsonl TOLERANCE     losses of two runs, step by step
+  gpu_table.py faster A/metrics.jsonl B/metrics.jsonl WHAT            how long steps of two runs took
   gpu_table.py bench --bin DIR --out DIR --free-mib N                steps of the largest model that fits, by op and scope
   gpu_table.py torch --out DIR                                       the same steps in PyTorch
   gpu_table.py plans --bin DIR                                       whether the models fit the GPUs they are for
@@ -48,6 +49,19 @@ def compare(args):
     if not worst <= args.tolerance:
         sys.exit(text + f", more than {args.tolerance:g}")
     print(text)
+
+
+def faster(args):
+    """The first half of the steps is left out: kernels are loaded and recorded in it."""
+    medians = []
+    for path in (args.a, args.b):
+        seconds = [line["step_s"] for _, line in sorted(steps_of(path).items())]
+        if not seconds:
+            sys.exit(f"{path} has no steps")
+        medians.append(statistics.median(seconds[len(seconds) // 2:]))
+    a, b = medians
+    print(f"row|{args.what}|{a * 1e3:.2f} ms, {b * 1e3:.2f} ms a step: {a / b:.2f} times as fast")
+    return 0
 
 
 def flags_of(m):
@@ -159,6 +173,11 @@ def main():
     two.add_argument("b", type=pathlib.Path)
     two.add_argument("tolerance", type=float)
     two.set_defaults(run=compare)
+    two = commands.add_parser("faster")
+    two.add_argument("a", type=pathlib.Path)
+    two.add_argument("b", type=pathlib.Path)
+    two.add_argument("what")
+    two.set_defaults(run=faster)
     for name, run, flags in (("bench", bench, ["bin", "out", "free-mib"]), ("torch", torch, ["out"]),
                              ("plans", plans, ["bin"])):
         command = commands.add_parser(name)

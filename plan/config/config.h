@@ -36,6 +36,7 @@ constexpr auto enum_names(ScheduleKind) {
 }
 constexpr auto enum_names(DeviceKind) { return std::to_array<std::string_view>({"cpu", "cuda"}); }
 constexpr auto enum_names(AttentionKind) { return std::to_array<std::string_view>({"auto", "cudnn", "plain"}); }
+constexpr auto enum_names(GraphKind) { return std::to_array<std::string_view>({"auto", "on", "off"}); }
 constexpr auto enum_names(CommKind) { return std::to_array<std::string_view>({"auto", "mpi", "nccl"}); }
 constexpr auto enum_names(Detail) { return std::to_array<std::string_view>({"action", "node"}); }
 constexpr auto enum_names(TraceFormat) { return std::to_array<std::string_view>({"json.gz", "json"}); }

@@ -180,6 +180,9 @@ std::vector<Flag> make_table() {
   add("deterministic", {}, "on|off",
       "a GPU gives the same bits in every run; attention is slower (the CPU always does)",
       FIELD(kernels.deterministic));
+  add("cuda-graphs", {}, "auto|on|off",
+      "replay recorded kernels of a GPU, where they are too short to be launched one by one (docs/gpu.md)",
+      FIELD(kernels.graphs));
   add("comm", {}, "auto|mpi|nccl", "between GPUs (default: tried out; mpi stages through the host)", FIELD(comm));
   add("local-ranks", {}, "N", "ranks as threads of this process, without mpirun", FIELD(local_ranks));
   add("threads", {}, "N", "threads per rank (default: cores / ranks on this host)", FIELD(threads));

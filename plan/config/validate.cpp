@@ -146,6 +146,9 @@ void validate_rest(const Config& c, int num_ranks, Problems& problems) {
   if (c.kernels.attention == AttentionKind::kCudnn && c.device != DeviceKind::kCuda)
     problems.add("flags", "--attention cudnn is for --device cuda, but --device is {}. Leave it out.",
                  name(c.device));
+  if (c.kernels.graphs == GraphKind::kOn && c.device != DeviceKind::kCuda)
+    problems.add("flags", "--cuda-graphs on is for --device cuda, but --device is {}. Leave it out.",
+                 name(c.device));
   check.fraction("--valid-fraction", c.valid_fraction);
   check.count("--valid-interval", c.valid_interval, 1, INT64_MAX);
   check.count("--valid-batches", c.valid_batches, 0, INT64_MAX);

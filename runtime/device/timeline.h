@@ -3,8 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 
+#include "base/error.h"
 #include "base/trace_event.h"
+#include "runtime/device/recording.h"
 
 namespace trine {
 
@@ -42,9 +46,22 @@ class Timeline {
   };
   virtual Progress progress() = 0;
 
+  // Whether record() can be asked.
+  virtual bool records() const { return false; }
+  // Records what `enqueue` enqueues in `queue` instead of running it. REQUIRES: it enqueues nothing elsewhere, marks
+  // nothing, waits for nothing and takes no memory. What it computes on the host is computed now, once. Nothing else
+  // is enqueued in that queue meanwhile. An Error where the device refuses: then nothing was recorded or run, and the
+  // queue is as it was.
+  virtual std::unique_ptr<Recording> record(Queue queue, const std::function<void()>& enqueue);
+
   // Names what the calling thread enqueues until pop(), for profilers. REQUIRES: `name` ends with a zero.
   virtual void push(const char* name) = 0;
   virtual void pop() = 0;
 };
+
+inline std::unique_ptr<Recording> Timeline::record(Queue, const std::function<void()>&) {
+  TRINE_CHECK(false, "this device records nothing");
+  return nullptr;
+}
 
 }  // namespace trine

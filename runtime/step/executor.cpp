@@ -23,7 +23,9 @@ Executor::Executor(const StagePlan& stage, const Config& config, Coordinate coor
       memory_(allocate_arena()),
       instructions_(stage, config, coordinate, backend, lanes, arena()),
       results_(backend, result_views()),
-      lane_nodes_(stage.graph, instructions_, timeline_, lanes) {
+      lane_nodes_(stage.graph, instructions_, timeline_, lanes),
+      graphs_(stage.graph, instructions_, timeline_, config.kernels.graphs,
+              lanes != nullptr && lanes->on_device()) {
   const bool on_device = lanes != nullptr && lanes->on_device();
   for (const StepMode mode : {StepMode::kTrain, StepMode::kEvaluate, StepMode::kCheck})
     programs_.push_back(step_program(stage, mode, on_device));
@@ -70,7 +72,7 @@ void Executor::warm_up() {
   for (size_t n = 0; n < stage_.graph.nodes().size(); ++n) {
     const Node& node = stage_.graph.nodes()[n];
     if (node.lane != Lane::kCompute || node.op->is_view() || node.op->is_transfer()) continue;
-    run_kernel(instructions_.bind(n, 0), 0);
+    run_kernel(instructions_.bind(n, 0), 0, host_);
   }
   timeline_.synchronize_all();
 }
@@ -81,8 +83,12 @@ void Executor::begin(const HostStep& host, int step) {
   step_ = step;
   lane_nodes_.begin_step(*host_);
   clock_ = timeline_.mark(Lane::kCompute);
-  posted_.clear(), sent_.clear();
+  posted_.clear(), sent_.clear(), pending_.clear(), pieces_.clear();
   found_.reset();
+  graphs_.record([&](const Command& command) {
+    run_kernel(instructions_.bind(static_cast<size_t>(command.node), command.microbatch), command.microbatch,
+               /*host=*/nullptr);
+  });
 }
 
 // A copy in memory that the device reads when it comes to it. The step before has ended, and with it its readers.
@@ -109,6 +115,8 @@ void Executor::run(StepMode mode, const HostStep& host, int step) {
   for (int action = -1; action <= num_actions; ++action) {
     action_ = action < num_actions ? action : -1;
     program.for_each_of(action, [&](const Command& command) {
+      if (mode != StepMode::kCheck && graphs_.takes(command)) return pending_.push_back(command);
+      run_pending();
       if (begun && command.action != *begun) timeline_.pop(), begun.reset();
       if (command.kind == CommandKind::kAction) {
         const std::string label = program.label(*(begun = action));
@@ -118,9 +126,34 @@ void Executor::run(StepMode mode, const HostStep& host, int step) {
         carry_out(command, mode);
       }
     });
+    run_pending();
   }
   if (begun) timeline_.pop();
   end(mode);
+}
+
+// Steps of a written trace run node by node: it shows what each took.
+void Executor::run_pending() {
+  if (pending_.empty()) return;
+  KernelGraphs::Piece* const piece = graphs_.piece(pending_);
+  const bool replayed = piece != nullptr && piece->recording != nullptr && !config_.trace.contains(step_);
+  if (piece) pieces_.push_back({piece, events_.size(), replayed});
+  if (replayed) {
+    replay(*piece);
+  } else {
+    for (const Command& command : pending_) carry_out(command, StepMode::kTrain);
+  }
+  pending_.clear();
+}
+
+void Executor::replay(KernelGraphs::Piece& piece) {
+  const auto first = static_cast<size_t>(pending_[0].node);
+  now_at(stage_.graph.nodes()[first], first);
+  piece.recording->enqueue();
+  const Mark end = timeline_.mark(Lane::kCompute);
+  for (const Command& command : pending_)
+    events_.push_back(kernel_event(static_cast<size_t>(command.node), command.microbatch, end));
+  clock_ = end;
 }
 
 void Executor::carry_out(const Command& command, StepMode mode) {
@@ -173,9 +206,13 @@ void Executor::end(StepMode mode) {
   timeline_.synchronize_all();
   for (TraceEvent& event : events_) {
     event.t0_ns = timeline_.time_ns(event.t0_ns), event.t1_ns = timeline_.time_ns(event.t1_ns);
-    trace_.record(event);
   }
-  events_.clear();
+  for (const PieceRun& run : pieces_) {
+    const std::span<TraceEvent> of_piece = std::span(events_).subspan(run.first_event, run.piece->commands.size());
+    run.replayed ? KernelGraphs::share_out(*run.piece, of_piece) : KernelGraphs::learn(*run.piece, of_piece);
+  }
+  for (const TraceEvent& event : events_) trace_.record(event);
+  events_.clear(), pieces_.clear();
   for (const TraceEvent& event : of_lanes) trace_.record(event);
 }
 
@@ -213,7 +250,7 @@ StepResult Executor::read_result() const {
   return {.valid_tokens = static_cast<double>(scalar<int64_t>(step_state::kValidTokens))};
 }
 
-void Executor::run_kernel(const Instruction& instruction, int microbatch) {
+void Executor::run_kernel(const Instruction& instruction, int microbatch, const HostStep* host) {
   const std::span<std::byte> workspace(memory_->data() + stage_.memory.workspace_begin(),
                                        static_cast<size_t>(stage_.memory.workspace_bytes));
   instruction.kernel({.inputs = instruction.inputs,
@@ -221,22 +258,27 @@ void Executor::run_kernel(const Instruction& instruction, int microbatch) {
                       .workspace = workspace,
                       .microbatch = microbatch,
                       .first_write = microbatch <= 0,
-                      .host = host_});
+                      .host = host});
 }
 
 void Executor::run_node(size_t index, int microbatch) {
-  const Node& node = stage_.graph.nodes()[index];
   const Instruction& instruction = instructions_.bind(index, microbatch);
-  timeline_.push(node.op->name().data());
-  run_kernel(instruction, microbatch);
+  timeline_.push(stage_.graph.nodes()[index].op->name().data());
+  run_kernel(instruction, microbatch, host_);
   timeline_.pop();
   const Mark end = timeline_.mark(Lane::kCompute);
+  events_.push_back(kernel_event(index, microbatch, end));
+  clock_ = end;
+}
+
+// From where the compute lane's time was accounted for until now.
+TraceEvent Executor::kernel_event(size_t index, int microbatch, Mark end) const {
+  const Instruction& instruction = instructions_[index];
   TraceEvent event = event_of(index, microbatch);
   event.t0_ns = clock_, event.t1_ns = end, event.flops = instruction.cost.flops;
   event.bytes = instruction.cost.bytes_read + instruction.cost.bytes_written;
   event.kind = instruction.kind;
-  events_.push_back(event);
-  clock_ = end;
+  return event;
 }
 
 PipelineEdge Executor::edge_of(const Node& node) const {

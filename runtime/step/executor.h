@@ -14,6 +14,7 @@
 #include "runtime/failure/rank_status.h"
 #include "runtime/step/comm_lanes.h"
 #include "runtime/step/instructions.h"
+#include "runtime/step/kernel_graphs.h"
 #include "runtime/step/lane_nodes.h"
 #include "runtime/step/non_finite.h"
 #include "runtime/step/step_results.h"
@@ -64,6 +65,7 @@ class Executor {
   const StagePlan& stage() const { return stage_; }
   Backend& backend() const { return backend_; }
   const std::string& trials() const { return trials_; }  // Backend::end_trials()
+  KernelGraphs& graphs() { return graphs_; }
   Coordinate coordinate() const { return coordinate_; }
   std::span<std::byte> arena() const { return {memory_->data(), static_cast<size_t>(memory_->size())}; }
 
@@ -78,8 +80,11 @@ class Executor {
   void end(StepMode mode);
 
   void now_at(const Node& node, size_t index);
-  void run_kernel(const Instruction& instruction, int microbatch);
+  void run_kernel(const Instruction& instruction, int microbatch, const HostStep* host);
   void run_node(size_t index, int microbatch);
+  void run_pending();
+  void replay(KernelGraphs::Piece& piece);
+  TraceEvent kernel_event(size_t index, int microbatch, Mark end) const;
   PipelineEdge edge_of(const Node& node) const;
   void post_receive(size_t index, int microbatch);
   void wait_receive(size_t index, int microbatch);
@@ -102,6 +107,7 @@ class Executor {
   StepResults results_;
   std::string trials_;
   LaneNodes lane_nodes_;
+  KernelGraphs graphs_;
   // Of the step that runs now.
   std::unique_ptr<DeviceMemory> host_memory_;  // where an asynchronous device reads HostStep
   const HostStep* host_ = nullptr;
@@ -110,6 +116,14 @@ class Executor {
   Mark clock_ = 0;       // until then the compute lane's time is in events, or was another lane's
   std::map<std::pair<size_t, int>, PipelineEdges::Ticket> posted_;  // receives, by node and microbatch
   std::map<std::pair<size_t, int>, PipelineEdges::Ticket> sent_;    // sends, by node and slot
+  // Kernels that may be replayed, not run yet; and what was run of pieces: where their events begin.
+  struct PieceRun {
+    KernelGraphs::Piece* piece = nullptr;
+    size_t first_event = 0;
+    bool replayed = false;
+  };
+  std::vector<Command> pending_;
+  std::vector<PieceRun> pieces_;
   std::vector<TraceEvent> events_;  // of the compute lane; their times are marks until the step ends
   std::optional<NonFinite> found_;
 };

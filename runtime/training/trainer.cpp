@@ -256,6 +256,7 @@ TrainingEnd Trainer::train(const RunFolder& folder, const MetricsHeader& header,
     outputs.step(metrics);
     if (outputs.wants_trace(step)) outputs.trace(step_trace(step));
     if (step == first_step_) report_outside_memory();
+    report_graphs();
     if (has_validation() && (last || step % config_.valid_interval == 0)) validate_after(step, outputs);
     if (saver_->wanted() && (saver_->due(step) || last || stop_now)) save(step);
     if (!stop_now) continue;
@@ -483,6 +484,12 @@ int64_t Trainer::memory_at(int step) {
       step == first_step_ || step == config_.steps || step % std::max<int64_t>(config_.log_interval, 1) == 0;
   if (shown || memory_in_use_ == 0 || config_.device == DeviceKind::kCpu) memory_in_use_ = memory_in_use(*backend_);
   return memory_in_use_;
+}
+
+void Trainer::report_graphs() {
+  const KernelGraphs::News news = executor_->graphs().take_news();
+  if (!news.info.empty()) log_.info(news.info);
+  if (!news.warning.empty()) log_.warn(news.warning);
 }
 
 // Once everything ran: what no plan can know.

@@ -91,6 +91,7 @@ class Trainer {
   StepResult run_until_finite_or_skipped(const HostStep& host, int step, bool& skipped);
   [[noreturn]] void stop_non_finite(const HostStep& host, int step, const StepResult& result);
   void report_outside_memory();
+  void report_graphs();
   int64_t memory_at(int step);
 
   const Plan& plan_;

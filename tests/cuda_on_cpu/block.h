@@ -38,6 +38,9 @@ bool allow_shared(const void* kernel, int64_t bytes);
 // Calls thread() as each thread of each block, and returns when all have ended. One launch at a time: others wait.
 void run_grid(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread);
 
+// Whether a stream is capturing: then `work` is a part of its graph and not to be done now.
+bool captured(cudaStream_t stream, std::function<void()> work);
+
 // --- what a kernel's threads call
 // ----------------------------------------------------------------------------------
 
@@ -57,18 +60,23 @@ void enter_shared_variable(void* data, size_t bytes);
 
 // kernel<<<grid, block, shared_bytes, stream>>>(arguments...). The arguments become parameters on the host, once.
 template <typename... Parameters>
-auto launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t) {
+auto launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream) {
   static_assert((std::is_trivially_copyable_v<Parameters> && ...), "parameters reach a GPU as bytes");
   static_assert((sizeof(Parameters) + ... + 0) <= 4096, "a kernel has at most 4 KiB of parameters");
   struct Launch {
     void (*kernel)(Parameters...);
     dim3 grid, block;
     size_t shared_bytes;
+    cudaStream_t stream;
     void operator()(Parameters... parameters) const {
+      if (captured(stream, [launch = *this, parameters...] { launch.run(parameters...); })) return;
+      run(parameters...);
+    }
+    void run(Parameters... parameters) const {
       run_grid(reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, [&] { kernel(parameters...); });
     }
   };
-  return Launch{kernel, grid, block, shared_bytes};
+  return Launch{kernel, grid, block, shared_bytes, stream};
 }
 
 // Follows the declaration of __shared__ variables, which has become one of static variables.

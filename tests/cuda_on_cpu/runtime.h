@@ -11,4 +11,7 @@ inline constexpr int kNumDevices = 2;
 // first, until it chooses: on a GPU such a call makes a second context there, or fails).
 int64_t calls_on_wrong_device();
 
+// Graphs that exist now, and their executable forms.
+int64_t num_graphs();
+
 }  // namespace trine::on_cpu

@@ -14,24 +14,55 @@
 namespace trine {
 namespace {
 
+using Work = std::function<void()>;
+
 // A thread that is late now and then.
 class Worker {
  public:
   explicit Worker(int number)
       : random_(static_cast<uint32_t>(number) + 1), thread_("queue " + std::to_string(number)) {}
 
-  LaneThread::Ticket enqueue(std::function<void()> work) {
+  // From now on, work is put there instead; nullptr: no more.
+  void record_in(std::vector<Work>* recorded) { recorded_ = recorded; }
+  bool records() const { return recorded_ != nullptr; }
+
+  LaneThread::Ticket enqueue(Work work) {
+    if (recorded_) {
+      recorded_->push_back(std::move(work));
+      return 0;
+    }
     return thread_.enqueue([this, work = std::move(work)] {
       random_ = random_ * 1664525u + 1013904223u;  // Numerical Recipes
       if (random_ >> 29 == 0) std::this_thread::sleep_for(std::chrono::microseconds(random_ >> 8 & 255));
       work();
     });
   }
-  void run(std::function<void()> work) { thread_.wait(enqueue(std::move(work))); }
+  void run(Work work) {
+    TRINE_CHECK(!recorded_, "a queue that records is waited for");
+    thread_.wait(enqueue(std::move(work)));
+  }
 
  private:
   uint32_t random_;
+  std::vector<Work>* recorded_ = nullptr;
   LaneThread thread_;
+};
+
+class AsyncRecording final : public Recording {
+ public:
+  AsyncRecording(Worker& worker, std::vector<Work> work, AsyncSeen* seen)
+      : worker_(worker), work_(std::make_shared<std::vector<Work>>(std::move(work))), seen_(seen) {}
+  void enqueue() override {
+    if (seen_) ++seen_->replays;
+    worker_.enqueue([work = work_] {
+      for (const Work& one : *work) one();
+    });
+  }
+
+ private:
+  Worker& worker_;
+  const std::shared_ptr<std::vector<Work>> work_;
+  AsyncSeen* const seen_;
 };
 
 class Point {
@@ -59,7 +90,7 @@ class Point {
 
 class AsyncTimeline final : public Timeline {
  public:
-  AsyncTimeline() {
+  explicit AsyncTimeline(const AsyncOptions& options) : options_(options) {
     while (workers_.size() < kLanes.size()) add_queue();
   }
 
@@ -83,6 +114,7 @@ class AsyncTimeline final : public Timeline {
     points_.clear();
   }
   Mark mark(Queue queue) override {
+    TRINE_CHECK(!worker(queue).records(), "a mark in a queue that records");
     const auto point = std::make_shared<Point>();
     worker(queue).enqueue([point] { point->reach(); });
     const std::lock_guard lock(mutex_);
@@ -90,6 +122,7 @@ class AsyncTimeline final : public Timeline {
     return first_ + static_cast<Mark>(points_.size()) - 1;
   }
   void wait(Queue queue, Mark mark) override {
+    TRINE_CHECK(!worker(queue).records(), "a wait in a queue that records");
     worker(queue).enqueue([point = this->point(mark)] { point->wait(); });
   }
   void synchronize(Mark mark) override { point(mark)->wait(); }
@@ -112,6 +145,21 @@ class AsyncTimeline final : public Timeline {
     for (const auto& point : points_) progress.reached += point->time_ns() != 0;
     return progress;
   }
+  bool records() const override { return options_.records; }
+  std::unique_ptr<Recording> record(Queue queue, const std::function<void()>& enqueue) override {
+    std::vector<Work> work;
+    worker(queue).record_in(&work);
+    try {
+      enqueue();
+    } catch (...) {
+      worker(queue).record_in(nullptr);
+      throw;
+    }
+    worker(queue).record_in(nullptr);
+    if (num_recordings_++ == options_.refuses_after) throw Error(ExitCode::kOther, "it has enough");
+    if (options_.seen) options_.seen->kernels_recorded += static_cast<int>(work.size());
+    return std::make_unique<AsyncRecording>(worker(queue), std::move(work), options_.seen);
+  }
   void push(const char*) override {}
   void pop() override {}
 
@@ -122,6 +170,8 @@ class AsyncTimeline final : public Timeline {
     return points_.at(static_cast<size_t>(mark - first_));
   }
 
+  const AsyncOptions options_;
+  int num_recordings_ = 0;
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Point>> points_;
   Mark first_ = 0;  // the step's first
@@ -130,7 +180,8 @@ class AsyncTimeline final : public Timeline {
 
 class AsyncBackend final : public Backend {
  public:
-  AsyncBackend(int threads, AsyncOptions options) : cpu_(make_cpu_backend(threads)), options_(options) {
+  AsyncBackend(int threads, AsyncOptions options)
+      : cpu_(make_cpu_backend(threads)), options_(options), timeline_(options) {
     for (const std::string& op : cpu_->kernels().ops())
       kernels_.add(op, [this](const KernelRequest& request) { return enqueued(request); });
   }
@@ -182,6 +233,7 @@ class AsyncBackend final : public Backend {
     const bool staged = request.group != nullptr && request.device_group == nullptr;
     return [&worker = timeline_.worker(request.lane), staged, kernel = cpu_->kernels().make(request),
             loaded = !options_.loads_late, this](const KernelCall& call) mutable {
+      if (options_.seen && !worker.records()) ++options_.seen->kernels_enqueued;
       if (trying_ && options_.seen) ++options_.seen->kernels_tried;
       if (!loaded) timeline_.synchronize_all();
       loaded = true;

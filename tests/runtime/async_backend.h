@@ -13,11 +13,14 @@ namespace trine {
 // What a test sees of a backend that it has made.
 struct AsyncSeen {
   int copies = 0, kernels_tried = 0;
+  int kernels_recorded = 0, replays = 0, kernels_enqueued = 0;  // enqueued: one by one
 };
 
 struct AsyncOptions {
   bool loads_late = false;    // as CUDA does by default, a kernel is loaded at its first launch, once all is idle
   bool tries = false;         // its kernels try several ways: begin_trials()
+  bool records = false;       // Timeline::record()
+  int refuses_after = -1;     // as many recordings are made, the next is refused; -1: none is
   AsyncSeen* seen = nullptr;  // outlives the backend
 };
 std::unique_ptr<Backend> make_async_backend(int threads, AsyncOptions options = {});

@@ -40,6 +40,20 @@ class Compare(unittest.TestCase):
         self.assertEqual(self.run_with([5.0], [5.0], 0).returncode, 0)
 
 
+class Faster(unittest.TestCase):
+    def test_medians_of_the_second_half(self):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [pathlib.Path(folder) / name for name in "ab"]
+            for path, seconds in zip(paths, ([9, 9, 9, 0.004, 0.005, 0.006], [9, 9, 9, 0.002, 0.002, 0.004])):
+                path.write_text("".join(json.dumps({"step": i + 1, "loss": 5.0, "step_s": s}) + "\n"
+                                        for i, s in enumerate(seconds)))
+            command = [sys.executable, SCRIPTS / "gpu_table.py", "faster", *paths]
+            done = subprocess.run([*command, "graphs off, on"], stdout=subprocess.PIPE, text=True, check=True)
+            self.assertEqual(done.stdout, "row|graphs off, on|5.00 ms, 2.00 ms a step: 2.50 times as fast\n")
+            paths[1].write_text("")
+            self.assertEqual(subprocess.run([*command, "x"], stderr=subprocess.DEVNULL, check=False).returncode, 1)
+
+
 class Tables(unittest.TestCase):
     def test_mean_of_steps_by_op_and_by_scope(self):
         events = [{"cat": "kernel", "name": name, "dur": 1000.0,

@@ -8,6 +8,54 @@ namespace trine::cuda {
 namespace {
 constexpr size_t kLanesEnd = kLanes.size();
 constexpr size_t kLooksPerQueue = 64;  // of one progress(): marks are taken meanwhile
+
+using Graph = Owned<cudaGraph_t, cudaGraphDestroy>;
+using GraphExec = Owned<cudaGraphExec_t, cudaGraphExecDestroy>;
+
+class CudaRecording final : public Recording {
+ public:
+  CudaRecording(ContextPtr context, cudaStream_t stream, const Graph& graph)
+      : context_(std::move(context)), stream_(stream) {
+    cudaGraphExec_t made = nullptr;
+    TRINE_CUDA(cudaGraphInstantiate(&made, graph.get(), 0));
+    exec_ = GraphExec(made);
+    TRINE_CUDA(cudaGraphUpload(exec_.get(), stream_));  // else the first launch does
+  }
+  ~CudaRecording() override { cudaSetDevice(context_->device); }
+  CudaRecording(const CudaRecording&) = delete;
+  CudaRecording& operator=(const CudaRecording&) = delete;
+
+  void enqueue() override {
+    context_->activate();
+    TRINE_CUDA(cudaGraphLaunch(exec_.get(), stream_));
+  }
+
+ private:
+  const ContextPtr context_;
+  const cudaStream_t stream_;
+  GraphExec exec_;
+};
+
+// The calls of this thread are checked and no other's: the watch over the device goes on meanwhile. An error within a
+// capture is not the device's, and later checks must not see it.
+Graph capture(cudaStream_t stream, const std::function<void()>& enqueue) {
+  TRINE_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  cudaGraph_t graph = nullptr;
+  try {
+    enqueue();
+  } catch (...) {
+    cudaStreamEndCapture(stream, &graph);
+    const Graph unfinished(graph);
+    cudaGetLastError();
+    throw;
+  }
+  const cudaError_t status = cudaStreamEndCapture(stream, &graph);
+  Graph owned(graph);
+  if (status != cudaSuccess) cudaGetLastError();
+  check(status, "cudaStreamEndCapture");
+  TRINE_CHECK(graph != nullptr, "a capture without a graph");
+  return owned;
+}
 }  // namespace
 
 CudaTimeline::CudaTimeline(ContextPtr context) : context_(std::move(context)), seen_(kLanesEnd) { begin_step(); }
@@ -93,6 +141,13 @@ Timeline::Progress CudaTimeline::progress() {
     progress.reached += static_cast<int64_t>(seen.reached);
   }
   return progress;
+}
+
+std::unique_ptr<Recording> CudaTimeline::record(Queue queue, const std::function<void()>& enqueue) {
+  context_->activate();
+  const cudaStream_t of_queue = stream(queue);
+  const Graph graph = capture(of_queue, enqueue);
+  return std::make_unique<CudaRecording>(context_, of_queue, graph);
 }
 
 void CudaTimeline::push(const char* name) { nvtxRangePushA(name); }

@@ -27,6 +27,8 @@ class CudaTimeline final : public Timeline {
   void synchronize_all() override;
   int64_t time_ns(Mark mark) const override;
   Progress progress() override;
+  bool records() const override { return true; }
+  std::unique_ptr<Recording> record(Queue queue, const std::function<void()>& enqueue) override;
   void push(const char* name) override;
   void pop() override;
 
