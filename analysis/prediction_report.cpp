@@ -34,14 +34,14 @@ std::string about(double value) {
   return short_number(std::round(value / unit) * unit);
 }
 
+std::string usd_text(double usd) {
+  return usd == 0 ? std::string("0 USD") : format_count(std::llround(usd)) + " USD";
+}
+
 double percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
-bool is_setting(const WhatIf& one) { return one.usd == 0.0 && one.id != "p2p"; }
-// What no shop sells, or what trains badly, is no advice.
-bool is_advice(const WhatIf& one) {
-  constexpr std::array kNone = {"links_free", "f16_accumulation", "peak_x2", "memory_x2", "host_x2"};
-  return std::ranges::find(kNone, one.id) == kNone.end();
-}
+// Of what nobody sells, what others have: a hint where nothing that can be had helps.
+bool is_link(const WhatIf& one) { return one.id == "all_links_x2" || one.id == "links_x2"; }
 
 std::string why(const Prediction& p) {
   const double step_s = p.simulation.mean.step_s;
@@ -59,21 +59,41 @@ std::string why(const Prediction& p) {
   return text + ".";
 }
 
+std::string less(const WhatIf& one, double step_s) {
+  return fmt::format("{}: {:.1f} % less time", one.change, percent(one.gain_s, step_s));
+}
+
+// The setting that gains most; and faster links, where no cluster that can be had helps.
 std::string what_helps(const Prediction& p) {
   const double step_s = p.simulation.step_s;
-  const WhatIf *setting = nullptr, *hardware = nullptr;
+  const WhatIf *setting = nullptr, *link = nullptr;
+  bool other_cluster = false;
   for (const WhatIf& one : p.outlook.what_if) {
-    if (!is_advice(one) || one.gain_s < kWorthSaying * step_s) continue;
-    const WhatIf*& best = is_setting(one) ? setting : hardware;
-    if (!best) best = &one;
+    if (one.gain_s < kWorthSaying * step_s) continue;
+    other_cluster |= one.kind == ChangeKind::kCluster;
+    if (!setting && one.kind == ChangeKind::kSetting) setting = &one;
+    if (!link && is_link(one)) link = &one;
   }
-  if (!setting && !hardware) return "Nothing that was tried shortens it by 2 % or more.";
-  const auto said = [&](const WhatIf& one) {
-    return fmt::format("{}: {:.1f} % less", one.change, percent(one.gain_s, step_s));
-  };
-  if (!setting) return fmt::format("Most would help {}.", said(*hardware));
-  if (!hardware) return fmt::format("Of settings most would help {}.", said(*setting));
-  return fmt::format("Of settings most would help {}. Of hardware {}.", said(*setting), said(*hardware));
+  std::string text = setting ? fmt::format("The setting that helps most: {}.", less(*setting, step_s))
+                             : "No other setting that was tried shortens it by 2 % or more.";
+  if (link && !other_cluster) text += fmt::format(" Faster links would help: {}.", less(*link, step_s));
+  return text;
+}
+
+// What can be bought or installed, by what a token costs then. Empty where nothing gains, or no price is known.
+std::string what_pays(const Prediction& p) {
+  const WhatIf* best = nullptr;
+  for (const WhatIf& one : p.outlook.what_if)
+    if (one.kind == ChangeKind::kCluster && one.token_cost_change &&
+        one.gain_s >= kWorthSaying * p.simulation.step_s &&
+        (!best || *one.token_cost_change < *best->token_cost_change))
+      best = &one;
+  if (!best) return "";
+  const double cost = *best->token_cost_change;
+  return fmt::format("{}: {}, for {}; a token then costs {:.1f} % {}.",
+                     cost < 0 ? "The purchase or driver that pays best" : "No purchase pays; the nearest to it",
+                     less(*best, p.simulation.step_s), usd_text(*best->price.usd), 100 * std::abs(cost),
+                     cost < 0 ? "less" : "more");
 }
 
 }  // namespace
@@ -108,15 +128,28 @@ std::vector<std::string> threshold_sentences(const Outlook& outlook) {
 std::vector<std::string> answer(const Prediction& p) {
   if (p.simulation.oversubscribed) return {};
   std::vector<std::string> lines = {why(p)};
-  if (!p.outlook.what_if.empty()) lines.push_back(what_helps(p));
+  if (p.outlook.what_if.empty()) return lines;
+  lines.push_back(what_helps(p));
+  if (std::string pays = what_pays(p); !pays.empty()) lines.push_back(std::move(pays));
   return lines;
 }
 
 std::string what_if_text(const std::vector<WhatIf>& list, double step_s) {
-  std::string text;
-  if (!list.empty()) text += "what would shorten the step, each simulated\n";
-  for (const WhatIf& one : list)
-    text += fmt::format("  {:>10.4f} s {:>6.1f} %  {}\n", one.gain_s, percent(one.gain_s, step_s), one.change);
+  if (list.empty()) return "";
+  std::string text = fmt::format("what would shorten the step, each simulated\n  {:>12} {:>8}  {:>12} {:>9}  {}\n",
+                                 "saved", "of step", "to buy, USD", "USD/token", "change");
+  std::vector<std::string> sources;
+  for (const WhatIf& one : list) {
+    text += fmt::format("  {:>10.4f} s {:>6.1f} %  {:>12} {:>9}  {}\n", one.gain_s, percent(one.gain_s, step_s),
+                        one.price.usd ? format_count(std::llround(*one.price.usd)) : "not sold",
+                        one.token_cost_change ? fmt::format("{:+.1f} %", 100 * *one.token_cost_change) : "-",
+                        one.change);
+    if (one.price.usd && one.kind == ChangeKind::kCluster)
+      sources.push_back(fmt::format("  {}: {}\n", one.id, one.price.source));
+  }
+  if (sources.empty()) return text;
+  text += "  USD/token: hosts and change written off over 3 years, and power, against now. Prices:\n";
+  for (const std::string& source : sources) text += "  " + source;
   return text;
 }
 
@@ -176,7 +209,10 @@ nlohmann::ordered_json outlook_json(const Outlook& outlook) {
                        {"change", one.change},
                        {"step_s", one.step_s},
                        {"gain_s", one.gain_s},
-                       {"usd", or_null(one.usd)}});
+                       {"kind", name(one.kind)},
+                       {"usd", or_null(one.price.usd)},
+                       {"price_source", one.price.source},
+                       {"token_cost_change", or_null(one.token_cost_change)}});
   for (const LinkCurve& curve : outlook.curves) {
     Json points = Json::array(), markers = Json::array();
     for (const LinkCurve::Point& point : curve.points)

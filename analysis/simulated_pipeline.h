@@ -52,6 +52,7 @@ class SimulatedPipeline {
   SimulatedCosts& costs() { return costs_; }
   const Profile& profile() const { return profile_; }
   bool is_cpu() const { return profile_.is_cpu(); }
+  bool wants_step_only() const { return options_.step_only && !is_cpu(); }
   bool repeats_pieces() const { return options_.detail == Detail::kAction; }
   bool emulates() const { return links_.has_value(); }
   // Of a node of another lane than compute, and of a message, once all it concerns are ready.

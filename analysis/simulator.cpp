@@ -58,6 +58,7 @@ Simulation run(SimulatedPipeline& pipeline) {
     result.oversubscribed = pipeline.costs().cpu().oversubscribed;
   }
   for (const RankSimulation& rank : ranks) result.step_s = std::max(result.step_s, rank.end());
+  if (pipeline.wants_step_only()) return result;
   result.trace.mesh = plan.config.mesh;
   result.trace.backend = "model";
   for (size_t pp = 0; pp < ranks.size(); ++pp) {

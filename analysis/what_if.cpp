@@ -15,11 +15,18 @@ namespace {
 constexpr double kWorthSaying = 0.005;  // of a step
 constexpr double kLargeCard_gib = 80;
 
+// Devices that others sell in as many hosts: the next of a gamer's, and two of a data centre's.
+constexpr const char* kOffers[] = {"rtx5090", "a100-80-sxm", "h100-sxm"};
+constexpr double kManyNics = 8, kFastNic_gb_per_s = 25;
+
+using PriceOf = std::function<Price(const Profile& before, int devices)>;
+
 struct ProfileChange {
-  const char *id, *words;
+  std::string id, words;
   std::function<bool(const Profile&, const Config&)> applies;
   std::function<void(Profile&)> make;
-  std::optional<double> usd = {};
+  ChangeKind kind = ChangeKind::kBound;
+  PriceOf price = [](const Profile&, int) { return not_for_sale("nobody sells it"); };
 };
 
 bool one_host(const Profile& profile, const Config& config) {
@@ -34,6 +41,23 @@ void scale_links(Profile& profile, double by) {
 }
 
 void scale_network(Profile& profile, double by) { profile.network.nic_gb_per_s *= by; }
+
+double network_of(const Profile& profile) { return profile.network.nics * profile.network.nic_gb_per_s; }
+
+void give_many_nics(Profile& profile) {
+  profile.network.nics = kManyNics, profile.network.nic_gb_per_s = kFastNic_gb_per_s;
+}
+
+std::string no_large_card(const Profile& profile) {
+  return fmt::format("nobody sells {} with {:.0f} GiB", profile.device.name, kLargeCard_gib);
+}
+std::string no_nvlink(const Profile& profile) {
+  return fmt::format("nobody sells {} with NVLink for a whole host", profile.device.name);
+}
+
+Price price_of_peer_access(const Profile&, int) {
+  return free_of_charge("tinygrad's change of NVIDIA's open driver (2024), which NVIDIA does not support");
+}
 
 // As the same RTX 4090s were measured without and with peer access.
 void give_peer_access(Profile& profile) {
@@ -59,7 +83,17 @@ std::vector<ProfileChange> device_changes() {
   const auto always = [](const Profile&, const Config&) { return true; };
   return {
       {"links_x2", "links inside a host twice as fast", several, [](Profile& p) { scale_links(p, 2); }},
-      {"network_x2", "network between hosts twice as fast", several_hosts, [](Profile& p) { scale_network(p, 2); }},
+      {"network_x2", "network between hosts twice as fast", several_hosts, [](Profile& p) { scale_network(p, 2); },
+       ChangeKind::kCluster,
+       [](const Profile& p, int devices) {
+         return price_of_nics(p, devices, p.network.nics, 2 * p.network.nic_gb_per_s);
+       }},
+      {"network_8x200g", "eight NICs of 200 Gb/s a host",
+       [&](const Profile& p, const Config& c) {
+         return !one_host(p, c) && p.host.devices >= kManyNics && network_of(p) < kManyNics * kFastNic_gb_per_s;
+       },
+       give_many_nics, ChangeKind::kCluster,
+       [](const Profile& p, int devices) { return price_of_nics(p, devices, kManyNics, kFastNic_gb_per_s); }},
       {"all_links_x2", "links and network twice as fast", several_hosts,
        [](Profile& p) { scale_links(p, 2), scale_network(p, 2); }},
       {"links_free", "links and network without limit: no links at all can gain more", several,
@@ -68,12 +102,12 @@ std::vector<ProfileChange> device_changes() {
        [](const Profile& p, const Config& c) {
          return c.mesh.num_ranks() > 1 && p.host.peer_access == 0 && p.host.nvlink_devices < 2;
        },
-       give_peer_access, 0.0},
+       give_peer_access, ChangeKind::kCluster, price_of_peer_access},
       {"links_a100", "NVLink as in an A100 SXM host",
        [](const Profile& p, const Config& c) {
          return c.mesh.num_ranks() > 1 && p.host.nvlink_devices < p.host.devices;
        },
-       give_nvlink},
+       give_nvlink, ChangeKind::kBound, [](const Profile& p, int) { return not_for_sale(no_nvlink(p)); }},
       {"f16_accumulation", "products that add in f16 (no use in training: gradients lose their small parts)",
        [](const Profile& p, const Config&) { return p.device.f16_accumulate_tflops > p.device.bf16_tflops; },
        [](Profile& p) { p.device.bf16_tflops = p.device.fp16_tflops = p.device.f16_accumulate_tflops; }},
@@ -84,6 +118,19 @@ std::vector<ProfileChange> device_changes() {
       {"memory_x2", "device memory twice as fast", always, [](Profile& p) { p.device.memory_gb_per_s *= 2; }},
       {"host_x2", "a host that launches twice as fast", always, [](Profile& p) { p.device.host_us /= 2; }},
   };
+}
+
+std::string words_of_offer(const Profile& other) {
+  return fmt::format("{} in their hosts instead ({})", other.device.name, other.name);
+}
+
+// Of those that are not these devices.
+std::vector<Profile> offers_beside(const Profile& profile) {
+  std::vector<Profile> list;
+  for (const char* name : kOffers)
+    if (Profile other = load_profile(name); other.device.name != profile.device.name)
+      list.push_back(std::move(other));
+  return list;
 }
 
 std::vector<ProfileChange> core_changes() {
@@ -123,15 +170,27 @@ class Changes {
       : plan_(plan),
         profile_(profile),
         step_s_(step_s),
-        options_{slow_ranks_of(plan.config), plan.config.detail.value_or(Detail::kAction)} {}
+        options_{.slow = slow_ranks_of(plan.config),
+                 .detail = plan.config.detail.value_or(Detail::kAction),
+                 .step_only = true} {}
 
   void of_profile() {
     for (const ProfileChange& change : profile_.is_cpu() ? core_changes() : device_changes()) {
       if (!change.applies(profile_, plan_.config)) continue;
       Profile changed = profile_;
       change.make(changed);
-      add(change.id, change.words, simulate(plan_, changed, options_).step_s, change.usd);
+      add(change.id, change.words, simulate(plan_, changed, options_).step_s, change.kind,
+          change.price(profile_, devices()), changed);
     }
+  }
+
+  // The same layout on devices that can be bought instead, where it fits.
+  void other_devices() {
+    if (profile_.is_cpu()) return;
+    for (const Profile& other : offers_beside(profile_))
+      if (fits(plan_, other))
+        add("cluster_" + other.name, words_of_offer(other), simulate(plan_, other, options_).step_s,
+            ChangeKind::kCluster, price_of_cluster(profile_, other, devices()), other);
   }
 
   // Less recomputation, from none on: the first that fits the card, and one of 80 GiB where that does less.
@@ -153,7 +212,8 @@ class Changes {
       const std::string how = none ? "--recompute none" : "--recompute selective";
       add(fmt::format("recompute_{}{}", none ? "none" : "selective", here ? "" : "_80gib"),
           here ? how + ", which fits" : "80 GiB of memory, and then " + how,
-          simulate(plan, profile_, options_).step_s, here ? std::optional(0.0) : std::nullopt);
+          simulate(plan, profile_, options_).step_s, here ? ChangeKind::kSetting : ChangeKind::kBound,
+          here ? free_of_charge("a setting") : not_for_sale(no_large_card(profile_)), profile_);
       if (here) return;
     }
   }
@@ -175,10 +235,11 @@ class Changes {
   void more_microbatches() {
     Config other = plan_.config;
     other.global_batch *= 2;
-    of_setting(other, "microbatches_x2",
-               fmt::format("twice the microbatches: --global-batch {} (time of as many tokens as now)",
-                           other.global_batch),
-               2);
+    of_setting(
+        other, "microbatches_x2",
+        fmt::format("twice the microbatches: --global-batch {} (time of as many tokens, in half the updates)",
+                    other.global_batch),
+        2);
   }
 
   std::vector<WhatIf> most_first() {
@@ -188,12 +249,18 @@ class Changes {
   }
 
  private:
-  void add(std::string id, std::string words, double step_s, std::optional<double> usd) {
+  int devices() const { return plan_.config.mesh.num_ranks(); }
+
+  // `then`: the cluster after it.
+  void add(std::string id, std::string words, double step_s, ChangeKind kind, Price price, const Profile& then) {
+    const auto cost = token_cost_change(profile_, then, devices(), price, step_s_, step_s);
     list_.push_back({.id = std::move(id),
                      .change = std::move(words),
                      .step_s = step_s,
                      .gain_s = step_s_ - step_s,
-                     .usd = usd});
+                     .kind = kind,
+                     .price = std::move(price),
+                     .token_cost_change = cost});
   }
 
   // `times` as many tokens as now. Settings that are no layout, or do not fit, are no offer.
@@ -202,7 +269,9 @@ class Changes {
     validate_layout(config, config.mesh.num_ranks(), problems);
     if (!problems.empty()) return;
     const Plan plan = build_plan_to_compare(config);
-    if (fits(plan, profile_)) add(id, words, simulate(plan, profile_, options_).step_s / times, 0.0);
+    if (fits(plan, profile_))
+      add(id, words, simulate(plan, profile_, options_).step_s / times, ChangeKind::kSetting,
+          free_of_charge("a setting"), profile_);
   }
 
   const Plan& plan_;
@@ -231,13 +300,15 @@ std::optional<double> first_below(const LinkCurve& curve,
   return std::nullopt;
 }
 
-LinkCurve curve_of(const Plan& plan, const Profile& profile, void (*scale)(Profile&, double), LinkCurve curve) {
-  const SimulationOptions options{slow_ranks_of(plan.config), plan.config.detail.value_or(Detail::kAction)};
+LinkCurve curve_of(const Plan& plan, const Profile& profile, const Simulation& now, void (*scale)(Profile&, double),
+                   LinkCurve curve) {
+  const SimulationOptions options{.slow = slow_ranks_of(plan.config),
+                                .detail = plan.config.detail.value_or(Detail::kAction)};
   for (int k = -kHalvings; k <= kDoublings; ++k) {
     Profile changed = profile;
     const double by = std::exp2(k);
     scale(changed, by);
-    const Simulation simulation = simulate(plan, changed, options);
+    const Simulation simulation = k == 0 ? now : simulate(plan, changed, options);
     LinkCurve::Point& point = curve.points.emplace_back();
     point.gb_per_s = curve.now_gb_per_s * by, point.step_s = simulation.step_s;
     for (size_t axis = 0; axis < kAxes.size(); ++axis) point.exposed_s[axis] = simulation.mean[kCommKinds[axis]];
@@ -251,34 +322,44 @@ LinkCurve curve_of(const Plan& plan, const Profile& profile, void (*scale)(Profi
 double link_of(const Profile& profile) {
   return profile.host.nvlink_devices > 1 ? profile.host.nvlink_gb_per_s : profile.device.link_gb_per_s;
 }
-double network_of(const Profile& profile) { return profile.network.nics * profile.network.nic_gb_per_s; }
-
 }  // namespace
+
+std::string_view name(ChangeKind kind) {
+  return kind == ChangeKind::kSetting ? "setting" : kind == ChangeKind::kCluster ? "cluster" : "bound";
+}
 
 std::vector<WhatIf> what_if(const Plan& plan, const Profile& profile, double step_s) {
   Changes changes(plan, profile, step_s);
   changes.of_profile();
+  changes.other_devices();
   changes.recompute_less();
   changes.other_schedules();
   changes.more_microbatches();
   return changes.most_first();
 }
 
-std::vector<NewHardware> new_hardware(const Profile& profile) {
+std::vector<NewHardware> new_hardware(const Profile& profile, int devices) {
   std::vector<NewHardware> list;
   if (profile.is_cpu()) return list;
   if (profile.device.memory_gib < kLargeCard_gib) {
-    list.push_back({"memory_80gib", "80 GiB of memory", profile});
+    list.push_back(
+        {"memory_80gib", "80 GiB of memory", profile, ChangeKind::kBound, not_for_sale(no_large_card(profile))});
     list.back().profile.device.memory_gib = kLargeCard_gib;
   }
-  if (profile.host.nvlink_devices < profile.host.devices) {
-    list.push_back({"links_a100", "NVLink as in an A100 SXM host", profile});
+  if (profile.host.nvlink_devices < profile.host.devices && devices > 1) {
+    list.push_back({"links_a100", "NVLink as in an A100 SXM host", profile, ChangeKind::kBound,
+                    not_for_sale(no_nvlink(profile))});
     give_nvlink(list.back().profile);
+  }
+  for (Profile& other : offers_beside(profile)) {
+    Price price = price_of_cluster(profile, other, devices);
+    list.push_back(
+        {"cluster_" + other.name, words_of_offer(other), std::move(other), ChangeKind::kCluster, std::move(price)});
   }
   return list;
 }
 
-std::vector<LinkCurve> link_curves(const Plan& plan, const Profile& profile) {
+std::vector<LinkCurve> link_curves(const Plan& plan, const Profile& profile, const Simulation& now) {
   std::vector<LinkCurve> curves;
   if (profile.is_cpu() || plan.config.mesh.num_ranks() < 2) return curves;
   LinkCurve inside{.links = "inside a host", .unit = "a card and direction", .now_gb_per_s = link_of(profile)};
@@ -288,13 +369,13 @@ std::vector<LinkCurve> link_curves(const Plan& plan, const Profile& profile) {
                                     {"A100", "a100-80-sxm"},
                                     {"H100", "h100-sxm"}})
     inside.markers.emplace_back(words, link_of(load_profile(name)));
-  curves.push_back(curve_of(plan, profile, scale_links, std::move(inside)));
+  curves.push_back(curve_of(plan, profile, now, scale_links, std::move(inside)));
   if (one_host(profile, plan.config)) return curves;
   LinkCurve between{.links = "between hosts", .unit = "a host and direction", .now_gb_per_s = network_of(profile)};
   for (const auto& [words, name] :
        {std::pair{"one NIC of 100 Gb/s", "rtx4090"}, {"eight of 200 Gb/s", "rtx4090-8x200g"}, {"H100", "h100-sxm"}})
     between.markers.emplace_back(words, network_of(load_profile(name)));
-  curves.push_back(curve_of(plan, profile, scale_network, std::move(between)));
+  curves.push_back(curve_of(plan, profile, now, scale_network, std::move(between)));
   return curves;
 }
 
@@ -319,9 +400,9 @@ std::vector<LinkThreshold> thresholds(const std::vector<LinkCurve>& curves) {
   return found;
 }
 
-Outlook outlook(const Plan& plan, const Profile& profile, double step_s) {
+Outlook outlook(const Plan& plan, const Profile& profile, const Simulation& now) {
   Outlook outlook{
-      .what_if = what_if(plan, profile, step_s), .curves = link_curves(plan, profile), .thresholds = {}};
+      .what_if = what_if(plan, profile, now.step_s), .curves = link_curves(plan, profile, now), .thresholds = {}};
   outlook.thresholds = thresholds(outlook.curves);
   return outlook;
 }

@@ -5,36 +5,51 @@
 #include <array>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "analysis/prices.h"
+#include "analysis/simulator.h"
 #include "base/mesh.h"
 #include "cluster/profile.h"
 #include "plan/plan.h"
 
 namespace trine {
 
+enum class ChangeKind {
+  kSetting,  // of the run: costs nothing
+  kCluster,  // can be had: bought, or a driver
+  kBound,    // nobody sells it: shows what is left to gain there
+};
+std::string_view name(ChangeKind kind);  // "setting", "cluster", "bound"
+
 struct WhatIf {
   std::string id;      // "links_x2"
   std::string change;  // "links inside a host twice as fast"
   double step_s = 0, gain_s = 0;
-  std::optional<double> usd = {};  // what the change costs where that is known: 0 for a setting
+  ChangeKind kind = ChangeKind::kBound;
+  Price price = {};                              // for all devices of the run
+  std::optional<double> token_cost_change = {};  // prices.h: -0.04 is a token that costs 4 % less
 };
 
 // The same step with one thing changed; most gained first, and only what gains at least 0.5 % of `step_s`. Of GPU
-// clusters: links, network, P2P, NVLink as in an A100 host, arithmetic, memory, host. Of CPUs: what they measure as
-// slow: products, memory, exchanges. Of the plan: less recomputation, where it fits the card or one of 80 GiB;
-// another schedule; twice the microbatches (then step_s is the time of as many tokens).
+// clusters: links, network, P2P, NVLink as in an A100 host, arithmetic, memory, host; NICs and other devices that can
+// be bought. Of CPUs: what they measure as slow: products, memory, exchanges. Of the plan: less recomputation, where
+// it fits the card or one of 80 GiB; another schedule; twice the microbatches (then step_s is the time of as many
+// tokens).
 // REQUIRES: the plan is one for `profile`, and takes `step_s` there.
 std::vector<WhatIf> what_if(const Plan& plan, const Profile& profile, double step_s);
 
-// Changes of hardware after which another layout may be best: cards of 80 GiB, NVLink as in an A100 host. Those that a
-// profile has already are left out.
+// Changes of hardware after which another layout may be best: cards of 80 GiB, NVLink as in an A100 host, and devices
+// that can be bought instead. Those that a profile has already are left out.
 struct NewHardware {
   std::string id, change;
   Profile profile;
+  ChangeKind kind = ChangeKind::kBound;
+  Price price = {};  // for so many devices
 };
-std::vector<NewHardware> new_hardware(const Profile& profile);
+std::vector<NewHardware> new_hardware(const Profile& profile, int devices);
 
 // The step as its links get faster.
 struct LinkCurve {
@@ -59,8 +74,8 @@ struct LinkThreshold {
 };
 
 // Of links inside hosts, and of the network where ranks are on several hosts; from half to 64 times the profile's
-// bandwidth. None of CPUs and of one rank.
-std::vector<LinkCurve> link_curves(const Plan& plan, const Profile& profile);
+// bandwidth. None of CPUs and of one rank. `now`: the plan's simulation on the profile as it is.
+std::vector<LinkCurve> link_curves(const Plan& plan, const Profile& profile, const Simulation& now);
 // Of axes that expose 2 % of the step or more, over the links that shorten them more.
 std::vector<LinkThreshold> thresholds(const std::vector<LinkCurve>& curves);
 
@@ -69,6 +84,6 @@ struct Outlook {
   std::vector<LinkCurve> curves;
   std::vector<LinkThreshold> thresholds;
 };
-Outlook outlook(const Plan& plan, const Profile& profile, double step_s);
+Outlook outlook(const Plan& plan, const Profile& profile, const Simulation& now);
 
 }  // namespace trine

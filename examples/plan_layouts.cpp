@@ -128,7 +128,7 @@ Plan plan_of_best(const PlanQuestion& question, const PlanAnswer& answer, bool e
 
 Prediction predict_best(const PlanQuestion& question, const PlanAnswer& answer, const Plan& chosen) {
   Prediction prediction = predict(chosen);
-  prediction.outlook = outlook(chosen, prediction.profile, prediction.simulation.step_s);
+  prediction.outlook = outlook(chosen, prediction.profile, prediction.simulation);
   std::vector<WhatIf>& list = prediction.outlook.what_if;
   for (WhatIf& one : best_layouts_after_changes(question, answer)) list.push_back(std::move(one));
   std::ranges::stable_sort(list, std::greater(), &WhatIf::gain_s);
@@ -157,7 +157,7 @@ RunWish wish_of(const CLI::App& app, const Request& request, Problems& problems)
                .usd_per_device_hour = given("--price-hour", request.price_hour)};
   if (!request.failures.empty()) {
     const FailureRate rate = parse_failure_rate(request.failures);
-    wish.failure_device_hours = rate.device_hours;
+    wish.failure_device_hours = rate.device_hours, wish.failure_source = rate.source;
     if (find_failure_rate(request.failures) != nullptr) {  // published rates are compared under the article's times
       if (!wish.recovery_min) wish.recovery_min = kArticleRecoveryMin;
       if (!wish.checkpoint_min) wish.checkpoint_min = kArticleCheckpointMin;

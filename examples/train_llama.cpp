@@ -295,7 +295,7 @@ void look(const Plan& plan, const Profile* cluster) {
   if (config.cluster.empty() && !cluster) return print_report(plan, std::cout);
   Prediction prediction = cluster ? predict_emulated(plan, *cluster) : predict(plan);
   // What another cluster would change is asked of that cluster, not of these cores.
-  if (!cluster) prediction.outlook = outlook(plan, prediction.profile, prediction.simulation.step_s);
+  if (!cluster) prediction.outlook = outlook(plan, prediction.profile, prediction.simulation);
   if (!config.predict_trace.empty()) write_predicted_trace(plan, prediction, config.predict_trace);
   if (config.json) {
     nlohmann::ordered_json json = dry_run_json(plan);

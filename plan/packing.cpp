@@ -14,9 +14,9 @@ Packing pack(const std::vector<int64_t>& sizes, const std::function<bool(size_t,
   for (size_t buffer : order) {
     int64_t offset = 0;
     for (size_t other : placed) {
-      if (!conflict(buffer, other)) continue;
-      if (packing.offsets[other] >= offset + sizes[buffer]) break;  // the gap before it is large enough
-      offset = std::max(offset, packing.offsets[other] + sizes[other]);
+      if (packing.offsets[other] >= offset + sizes[buffer]) break;  // what fits before it, fits before the rest
+      const int64_t end = packing.offsets[other] + sizes[other];
+      if (end > offset && conflict(buffer, other)) offset = end;  // asked last: it takes long
     }
     packing.offsets[buffer] = offset;
     packing.total = std::max(packing.total, offset + sizes[buffer]);

@@ -18,7 +18,7 @@ std::optional<std::string> layout_hint(const Plan& plan_of_run, const Profile& p
   if (own.oversubscribed || !own.not_measured.empty()) return std::nullopt;
   const PlanQuestion question{
       .base = config, .devices = config.mesh.num_ranks(), .profile = profile, .fixed = {.threads = true}};
-  const PlanAnswer answer = plan(question, 1.1, within_s);
+  const PlanAnswer answer = plan(question, {.within_s = within_s});
   if (answer.plans.empty() || own.step_s <= kWorthSaying * answer.plans[0].step_s) return std::nullopt;
   const PlannedLayout& best = answer.plans[0];
   return fmt::format(

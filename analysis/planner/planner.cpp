@@ -12,7 +12,8 @@
 namespace trine {
 namespace {
 
-constexpr size_t kMostSimulated = 60;
+// Of a search on other hardware: estimates are a tenth off, so that the best is among the first.
+constexpr SearchEffort kOfOtherHardware{.most_simulated = 12, .other_choices = false};
 // What an estimate of memory may be too high by.
 constexpr double kSurelyTooMuch = 1.1;
 constexpr size_t kNearestTried = 6;
@@ -81,20 +82,22 @@ std::vector<PlannedLayout> pareto_of(const std::vector<PlannedLayout>& plans) {
 // The search as it goes on.
 class Search {
  public:
-  Search(const PlanQuestion& question, int64_t end_ns) : question_(question), end_ns_(end_ns) {}
+  Search(const PlanQuestion& question, const SearchEffort& effort, int64_t end_ns)
+      : question_(question), effort_(effort), end_ns_(end_ns) {}
 
-  // By rising estimate; `slack` as in plan().
-  void simulate_best(std::vector<Candidate> candidates, double slack) {
+  // By rising estimate.
+  void simulate_best(std::vector<Candidate> candidates) {
+    const double slack = effort_.slack;
     std::ranges::stable_sort(candidates, {}, [](const Candidate& c) { return c.estimate.step_s; });
     size_t next = 0;
     for (; next < candidates.size(); ++next) {
       const Candidate& candidate = candidates[next];
       if (slack > 0 && best_s_ > 0 && candidate.estimate.step_s > slack * best_s_) break;
-      if (slack > 0 && answer.plans.size() >= kMostSimulated) break;
+      if (slack > 0 && answer.plans.size() >= effort_.most_simulated) break;
       if (now_ns() > end_ns_) return;
       try_one(candidate);
     }
-    if (!answer.plans.empty())
+    if (!answer.plans.empty() && effort_.other_choices)
       simulate_others({candidates.begin() + static_cast<ptrdiff_t>(next), candidates.end()});
   }
 
@@ -139,14 +142,15 @@ class Search {
   }
 
   const PlanQuestion& question_;
+  const SearchEffort& effort_;
   const int64_t end_ns_;
   double best_s_ = 0;
 };
 
 }  // namespace
 
-PlanAnswer plan(const PlanQuestion& question, double slack, double within_s) {
-  const int64_t begin_ns = now_ns(), end_ns = begin_ns + static_cast<int64_t>(within_s * 1e9);
+PlanAnswer plan(const PlanQuestion& question, const SearchEffort& effort) {
+  const int64_t begin_ns = now_ns(), end_ns = begin_ns + static_cast<int64_t>(effort.within_s * 1e9);
   const LayoutSpace space = layout_space(question);
   Estimator estimator(question);
   std::vector<Candidate> candidates, too_large;
@@ -158,8 +162,8 @@ PlanAnswer plan(const PlanQuestion& question, double slack, double within_s) {
         candidate.estimate.bytes * ranks < kSurelyTooMuch * question.profile.device.plannable_bytes();
     (may_fit ? candidates : too_large).push_back(candidate);
   }
-  Search search(question, end_ns);
-  search.simulate_best(candidates, slack);
+  Search search(question, effort, end_ns);
+  search.simulate_best(candidates);
   if (search.answer.plans.empty()) search.find_nearest(too_large);
 
   PlanAnswer answer = std::move(search.answer);
@@ -184,17 +188,21 @@ PlanAnswer plan(const PlanQuestion& question, double slack, double within_s) {
 std::vector<WhatIf> best_layouts_after_changes(const PlanQuestion& question, const PlanAnswer& answer) {
   std::vector<WhatIf> list;
   const PlannedLayout& before = answer.plans[0];
-  for (const NewHardware& hardware : new_hardware(question.profile)) {
+  for (const NewHardware& hardware : new_hardware(question.profile, question.devices)) {
     PlanQuestion changed = question;
     changed.profile = hardware.profile;
-    const PlanAnswer after = plan(changed);
+    const PlanAnswer after = plan(changed, kOfOtherHardware);
     if (after.plans.empty() || after.plans[0].layout == before.layout) continue;
     const PlannedLayout& best = after.plans[0];
     list.push_back(
         {.id = hardware.id + "_layout",
          .change = fmt::format("{}, and the best layout there: {}", hardware.change, to_string(best.layout)),
          .step_s = best.step_s,
-         .gain_s = before.step_s - best.step_s});
+         .gain_s = before.step_s - best.step_s,
+         .kind = hardware.kind,
+         .price = hardware.price,
+         .token_cost_change = token_cost_change(question.profile, hardware.profile, question.devices,
+                                                hardware.price, before.step_s, best.step_s)});
   }
   return list;
 }

@@ -38,8 +38,12 @@ struct PlanAnswer {
 // gained first. REQUIRES: the answer has plans.
 std::vector<WhatIf> best_layouts_after_changes(const PlanQuestion& question, const PlanAnswer& answer);
 
-// `slack`: layouts whose estimate is so many times the best step found are left out; 0 tries all that may fit.
-// `within_s`: what is not looked at by then is left out as if it were slower.
-PlanAnswer plan(const PlanQuestion& question, double slack = 1.1, double within_s = 1e9);
+struct SearchEffort {
+  double slack = 1.1;     // layouts whose estimate is so many times the best step found are left out; 0: none is
+  double within_s = 1e9;  // what is not looked at by then is left out as if it were slower
+  size_t most_simulated = 60;  // that fit, by rising estimate
+  bool other_choices = true;   // then those that say how far off another choice is (PlanAnswer::sensitivity)
+};
+PlanAnswer plan(const PlanQuestion& question, const SearchEffort& effort = {});
 
 }  // namespace trine

@@ -1,5 +1,6 @@
 #include "analysis/planner/planner_report.h"
 
+#include <cmath>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -14,6 +15,10 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr double kMostDays = 1e6;
+constexpr const char* kLegend =
+    "  tp, pp, dp: devices that share each layer, the layers, the batch. vpp: pieces of the pipeline on each device. mb:\n"
+    "  sequences of a microbatch. recompute: what backward computes again to save memory. zero 1: the optimizer's state is\n"
+    "  split over dp. MFU: the model's arithmetic against the devices' peak. GiB: of the fullest device.\n";
 
 RunInputs run_of(const PlanQuestion& question, const RunWish& wish, double tokens_per_s) {
   const Machine machine(question.profile);
@@ -28,18 +33,19 @@ RunInputs run_of(const PlanQuestion& question, const RunWish& wish, double token
   return run;
 }
 
+RunOutcome outcome_of(const PlanQuestion& question, const RunWish& wish, double tokens_per_s) {
+  const RunInputs run = run_of(question, wish, tokens_per_s);
+  // Nothing ever fails: a failure in a million years, and checkpoints for nothing.
+  if (!wish.failure_device_hours) return run_outcome(run, 1e10 * run.devices, 0, 0);
+  return run_outcome(run, *wish.failure_device_hours, wish.recovery_min.value_or(run.disk.recovery_min()),
+                     wish.checkpoint_min.value_or(run.disk.checkpoint_min()));
+}
+
 // Days and USD of the whole run.
 void add_run(const PlanQuestion& question, const RunWish& wish, double tokens_per_s, Json& json) {
   json["days"] = nullptr, json["usd"] = nullptr;
   if (wish.tokens <= 0) return;
-  const RunInputs run = run_of(question, wish, tokens_per_s);
-  // Nothing ever fails: a failure in a million years, and checkpoints for nothing.
-  const double device_hours = wish.failure_device_hours.value_or(1e10 * run.devices);
-  const RunOutcome outcome =
-      wish.failure_device_hours
-          ? run_outcome(run, device_hours, wish.recovery_min.value_or(run.disk.recovery_min()),
-                        wish.checkpoint_min.value_or(run.disk.checkpoint_min()))
-          : run_outcome(run, device_hours, 0, 0);
+  const RunOutcome outcome = outcome_of(question, wish, tokens_per_s);
   if (outcome.days < kMostDays) {  // else it never ends: failures come faster than it recovers
     json["days"] = outcome.days;
     if (outcome.usd) json["usd"] = *outcome.usd;
@@ -48,6 +54,32 @@ void add_run(const PlanQuestion& question, const RunWish& wish, double tokens_pe
     json["goodput"] = outcome.goodput;
     json["spare_hosts"] = outcome.spare_hosts;
   }
+}
+
+// Of the best plan, for all that the run takes.
+Json run_json(const PlanQuestion& question, const RunWish& wish, const PlannedLayout& best,
+              const PredictionCertainty& certainty) {
+  if (wish.tokens <= 0) return nullptr;
+  const RunOutcome out = outcome_of(question, wish, best.tokens_per_s);
+  Json json = {{"tokens", wish.tokens}, {"ends", out.days < kMostDays}};
+  json["usd_per_device_hour"] = wish.usd_per_device_hour ? Json(*wish.usd_per_device_hour) : Json(nullptr);
+  if (out.days < kMostDays) {
+    json["days"] = out.days;
+    json["low_days"] = out.days * certainty.low, json["high_days"] = out.days * certainty.high;
+    json["usd"] = out.usd ? Json(*out.usd) : Json(nullptr);
+    json["kwh"] = out.kwh;
+  }
+  json["failures"] = nullptr;
+  if (wish.failure_device_hours)
+    json["failures"] = {{"device_hours_per_failure", *wish.failure_device_hours},
+                        {"source", wish.failure_source},
+                        {"hours_between_failures", out.between_failures_h},
+                        {"goodput", out.goodput},
+                        {"interval_min", out.interval_min},
+                        {"recovery_min", out.recovery_min},
+                        {"checkpoint_min", out.checkpoint_min},
+                        {"spare_hosts", out.spare_hosts}};
+  return json;
 }
 
 Json layout_json(const PlanQuestion& question, const PlannedLayout& plan, const RunWish& wish, double best_s) {
@@ -76,6 +108,13 @@ Json layout_json(const PlanQuestion& question, const PlannedLayout& plan, const 
 
 std::string number_or_dash(const Json& value, const char* format) {
   return value.is_null() ? "-" : fmt::format(fmt::runtime(format), value.get<double>());
+}
+
+// "1.2e+12" is no number for people.
+std::string tokens_text(double tokens) {
+  if (tokens >= 1e12) return short_number(tokens / 1e12) + " trillion tokens";
+  if (tokens >= 1e9) return short_number(tokens / 1e9) + " billion tokens";
+  return format_count(std::llround(tokens)) + " tokens";
 }
 
 std::string money(const Json& usd) {
@@ -108,6 +147,57 @@ std::string layout_text(const Json& plan) {
                             plan["recompute"].get<std::string>());
 }
 
+std::string best_sentence(const Json& json) {
+  const Json& best = json["plans"][0];
+  return fmt::format(
+      "The fastest of the layouts looked at: {}: {:.3g} s a step ({:.3g} to {:.3g} s), {} tokens/s, {:.1f} % of the "
+      "devices' peak (MFU); it needs {:.1f} of {:.1f} GiB.",
+      layout_text(best), best["step_s"].get<double>(), json["certainty"]["low_s"].get<double>(),
+      json["certainty"]["high_s"].get<double>(),
+      format_count(static_cast<int64_t>(best["tokens_per_s"].get<double>())), 100 * best["mfu"].get<double>(),
+      best["memory_bytes"].get<double>() / (1 << 30), json["plannable_bytes"].get<double>() / (1 << 30));
+}
+
+std::string stall_sentence(const Json& json) {
+  const Json& best = json["plans"][0];
+  std::string text = fmt::format(
+      "Of the step {:.1f} % is communication that nothing hides, {:.1f} % the pipeline's bubble (waiting that its order "
+      "makes).",
+      100 * best["exposed_share"].get<double>(), 100 * best["bubble_share"].get<double>());
+  if (json["plans"].size() > 1)
+    text += fmt::format(" The second best takes {:.1f} % longer: {}.",
+                        100 * json["plans"][1]["slower"].get<double>(), layout_text(json["plans"][1]));
+  return text;
+}
+
+std::string run_sentence(const Json& json) {
+  const Json& run = json["run"];
+  const std::string tokens = tokens_text(run["tokens"].get<double>());
+  std::string text = run["ends"].get<bool>() ? "" : fmt::format("The run of {} never ends: ", tokens);
+  if (text.empty()) {
+    text = fmt::format("{} take {:.1f} days ({:.3g} to {:.3g}) and {} MWh", tokens, run["days"].get<double>(),
+                       run["low_days"].get<double>(), run["high_days"].get<double>(),
+                       short_number(run["kwh"].get<double>() / 1e3));
+    if (!run["usd"].is_null())
+      text += fmt::format(
+          ", {} USD: {}", money(run["usd"]),
+          run["usd_per_device_hour"].is_null()
+              ? std::string("purchase over 3 years, and power")
+              : fmt::format("rent at {:g} USD a device and hour", run["usd_per_device_hour"].get<double>()));
+    text += run["failures"].is_null() ? "; nothing fails (--failures says more)." : ". With failures: ";
+  }
+  if (run["failures"].is_null()) return text;
+  const Json& f = run["failures"];
+  text += fmt::format(
+      "one every {} h (a failure in {} device-hours), {} min to recover, checkpoints of {} min: {:.1f} % of the time is "
+      "progress at best, with a checkpoint every {} min and {} spare hosts.",
+      short_number(f["hours_between_failures"].get<double>()),
+      short_number(f["device_hours_per_failure"].get<double>()), short_number(f["recovery_min"].get<double>()),
+      short_number(f["checkpoint_min"].get<double>()), 100 * f["goodput"].get<double>(),
+      short_number(f["interval_min"].get<double>()), f["spare_hosts"].get<int>());
+  return text;
+}
+
 }  // namespace
 
 std::string command_of(const PlanQuestion& question, const Layout& layout) {
@@ -130,7 +220,8 @@ Json planner_json(const PlanQuestion& question, const PlanAnswer& answer, const 
                {"seconds", answer.seconds},
                {"left_out", answer.left_out}};
   json["plans"] = json["pareto"] = json["sensitivity"] = Json::array();
-  json["nearest"] = nullptr;
+  json["nearest"] = json["run"] = nullptr;
+  json["answer"] = Json::array();
   if (answer.plans.empty()) {
     if (answer.nearest.memory_bytes > 0)
       json["nearest"] = {{"layout", to_string(answer.nearest.layout)},
@@ -151,6 +242,9 @@ Json planner_json(const PlanQuestion& question, const PlanAnswer& answer, const 
   const PredictionCertainty certainty = certainty_of(question.profile);
   json["certainty"] = {
       {"class", certainty.kind}, {"low_s", best_s * certainty.low}, {"high_s", best_s * certainty.high}};
+  json["run"] = run_json(question, wish, answer.plans[0], certainty);
+  json["answer"] = {best_sentence(json), stall_sentence(json)};
+  if (!json["run"].is_null()) json["answer"].insert(json["answer"].begin() + 1, run_sentence(json));
   return json;
 }
 
@@ -160,26 +254,16 @@ std::string planner_text(const Json& json) {
                   format_count(json["devices"].get<int64_t>()), json["device"].get<std::string>(),
                   json["cluster"].get<std::string>(), format_count(json["global_batch"].get<int64_t>()),
                   format_count(json["seq"].get<int64_t>()));
-  const Json& best = json["plans"][0];
-  text += fmt::format(
-      "best: {}: {:.3g} s a step ({:.3g} to {:.3g} s), {} tokens/s, MFU {:.1f} %, {:.1f} of {:.1f} GiB; {:.1f} % is "
-      "communication that nothing hides, {:.1f} % bubble\n",
-      layout_text(best), best["step_s"].get<double>(), json["certainty"]["low_s"].get<double>(),
-      json["certainty"]["high_s"].get<double>(),
-      format_count(static_cast<int64_t>(best["tokens_per_s"].get<double>())), 100 * best["mfu"].get<double>(),
-      best["memory_bytes"].get<double>() / (1 << 30), json["plannable_bytes"].get<double>() / (1 << 30),
-      100 * best["exposed_share"].get<double>(), 100 * best["bubble_share"].get<double>());
-  if (json["plans"].size() > 1)
-    text += fmt::format("the second best takes {:.1f} % longer: {}\n",
-                        100 * json["plans"][1]["slower"].get<double>(), layout_text(json["plans"][1]));
+  for (const Json& sentence : json["answer"]) text += fmt::format("  {}\n", sentence.get<std::string>());
   text += "\n" + table_head();
   for (const Json& plan : json["plans"]) text += table_line(plan);
+  text += kLegend;
   if (json["pareto"].size() > 1) {
-    text += "\nless memory for more time\n" + table_head();
+    text += "\nless memory for more time (the Pareto front)\n" + table_head();
     for (const Json& plan : json["pareto"]) text += table_line(plan);
   }
   if (!json["sensitivity"].empty()) {
-    text += "\nthe best with another choice\n";
+    text += "\nhow much longer the best step is with another choice\n";
     std::string choice;
     for (const Json& one : json["sensitivity"]) {
       const bool is_new = one["choice"] != choice;

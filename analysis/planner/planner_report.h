@@ -14,6 +14,7 @@ namespace trine {
 struct RunWish {
   double tokens = 0;                           // 0: none are asked for, and days and USD are null
   std::optional<double> failure_device_hours;  // none: nothing ever fails
+  std::string failure_source = {};             // of these
   std::optional<double> recovery_min, checkpoint_min;
   std::optional<double> usd_per_device_hour;  // none: bought, and power
 };
@@ -21,10 +22,11 @@ struct RunWish {
 // The command that trains with this layout: "mpirun -np 32 train_llama --model ... ".
 std::string command_of(const PlanQuestion& question, const Layout& layout);
 
-// {cluster, devices, model, global_batch, seq, searched, simulated, seconds, left_out: {why: count}, plans: [{tp, pp,
-//  vpp, dp, micro_batch, schedule, recompute, zero, step_s, mfu, memory_bytes, tokens_per_s, days, usd, command,
-//  exposed_share, slower}], pareto: [the same], sensitivity: [{choice, value, step_s, slower}], certainty, nearest}.
-// `top` plans at most; `slower`: than the best, as a share of its step.
+// {cluster, devices, model, global_batch, seq, answer: [sentences], searched, simulated, seconds, left_out: {why:
+//  count}, plans: [{tp, pp, vpp, dp, micro_batch, schedule, recompute, zero, step_s, mfu, memory_bytes, tokens_per_s, days,
+//  usd, command, exposed_share, slower}], pareto: [the same], sensitivity: [{choice, value, step_s, slower}], certainty,
+//  run (null without tokens), nearest}. `top` plans at most; `slower`: than the best, as a share of its step. `run` is of
+// the best: {tokens, days, low_days, high_days, usd, usd_per_device_hour (null: bought), kwh, failures: {...} or null}.
 nlohmann::ordered_json planner_json(const PlanQuestion& question, const PlanAnswer& answer, const RunWish& wish,
                                     size_t top);
 std::string planner_text(const nlohmann::ordered_json& json);

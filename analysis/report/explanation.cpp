@@ -37,7 +37,7 @@ Explanation explain_run(const Config& config, const std::string& cluster) {
   Explanation explanation{.cluster = cluster, .prediction = predict(plan)};
   Prediction& prediction = explanation.prediction;
   explanation.peak_s = prediction.mfu * prediction.simulation.step_s;
-  prediction.outlook = outlook(plan, prediction.profile, prediction.simulation.step_s);
+  prediction.outlook = outlook(plan, prediction.profile, prediction.simulation);
   return explanation;
 }
 

@@ -9,6 +9,59 @@
 #include "base/text.h"
 
 namespace trine {
+namespace {
+
+// "--model=" and "--model ''", which a shell makes of a variable that is not set: CLI11 takes the next word instead, or a
+// name without letters.
+class EmptyValues {
+ public:
+  EmptyValues(const CLI::App& app, Problems& problems) : app_(app), problems_(problems) {}
+
+  void look_at(const std::string& word) {
+    if (word.size() > 2 && word.starts_with("--")) {
+      flag_ = word.substr(0, word.find('='));
+      option_ = app_.get_option_no_throw(flag_);
+      taken_ = flag_.size() < word.size() ? 1 : 0;
+      if (flag_.size() + 1 == word.size() && option_) complain();
+    } else if (!takes_another()) {
+      if (word.empty() && flag_.empty())
+        problems_.add("flags", "an argument is empty: is it a shell variable that is not set? Leave it out.");
+      else if (word.empty() && option_)
+        problems_.add(
+            "flags", "an argument after {} is empty: is it a shell variable that is not set? Leave it out.", flag_);
+    } else {
+      ++taken_;
+      if (word.empty()) complain();
+    }
+  }
+
+ private:
+  bool takes_another() const { return option_ && taken_ < option_->get_items_expected_max(); }
+  void complain() {
+    const std::string needs = option_->get_type_name();
+    if (option_->get_items_expected_max() == 0)
+      problems_.add("flags", "{}= has an empty value, and takes none. Write {}.", flag_, flag_);
+    else
+      problems_.add("flags",
+                    "{} has an empty value: is it a shell variable that is not set? It needs {}; or leave it out.",
+                    flag_, needs.empty() ? std::string("a value") : needs);
+  }
+
+  const CLI::App& app_;
+  Problems& problems_;
+  std::string flag_;  // the last one
+  const CLI::Option* option_ = nullptr;
+  int taken_ = 0;  // values of it
+};
+
+void refuse_empty_values(const CLI::App& app, int argc, const char* const* argv) {
+  Problems problems;
+  EmptyValues values(app, problems);
+  for (int i = 1; i < argc; ++i) values.look_at(argv[i]);
+  problems.throw_if_any();
+}
+
+}  // namespace
 
 Words parse_words(CLI::App& app, int argc, const char* const* argv, const std::string& version_text) {
   app.allow_extras();
@@ -16,6 +69,7 @@ Words parse_words(CLI::App& app, int argc, const char* const* argv, const std::s
   const CLI::Option* file = app.add_option("--config")
                                 ->description("flags from a file; those on the command line win")
                                 ->type_name("FILE.json");
+  refuse_empty_values(app, argc, argv);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

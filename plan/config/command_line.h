@@ -27,8 +27,8 @@ struct Words {
 };
 
 // Adds --version and --config FILE.json to `app` and parses. Words that no flag took stay in app.remaining().
-// ConfigError for a flag without its value, or with one that the flag itself refuses. REQUIRES: no option of `app`
-// is marked required, so that its absence does not hide a typo.
+// ConfigError for a flag without its value, with an empty one, or with one that the flag itself
+// refuses. REQUIRES: no option of `app` is marked required, so that its absence does not hide a typo.
 Words parse_words(CLI::App& app, int argc, const char* const* argv, const std::string& version_text);
 
 // The object {"flag": value, ...} of --config. DataError if the file cannot be read, or holds something else.

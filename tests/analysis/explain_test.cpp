@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "analysis/prediction_report.h"
+#include "base/text.h"
 #include "plan/config/flags.h"
 
 namespace trine {
@@ -101,18 +102,68 @@ TEST(WhatIf, LessRecomputationWhereItFits) {
   EXPECT_FALSE(find(listed(gib_for("full")), "recompute_selective"));
 }
 
+// Two hosts of eight RTX 4090: (8,000 + 8 x 1,600) USD and 8 x 450 + 800 W each, by hand from the profile.
+TEST(WhatIf, EachHasAPriceOrAReasonForNone) {
+  const Plan plan = plan_of(kFlags);
+  const Prediction p = predict(plan);
+  const std::vector<WhatIf> list = what_if(plan, p.profile, p.simulation.step_s);
+  for (const WhatIf& one : list) {
+    EXPECT_FALSE(one.price.source.empty()) << one.id;
+    EXPECT_EQ(one.price.usd.has_value(), one.kind != ChangeKind::kBound) << one.id;
+    EXPECT_EQ(one.token_cost_change.has_value(), one.price.usd.has_value()) << one.id;
+    if (one.price.usd == 0.0) {
+      EXPECT_DOUBLE_EQ(*one.token_cost_change, one.step_s / p.simulation.step_s - 1) << one.id;
+    }
+  }
+  const double hour = 2 * ((8000 + 8 * 1600) / (3 * 365 * 24.0) + (8 * 450 + 800) / 1e3 * 0.1);
+  const auto check = [&](const char* id, double usd, double more_an_hour) {
+    const WhatIf* one = find(list, id);
+    ASSERT_TRUE(one) << id;
+    ASSERT_TRUE(one->price.usd) << id;
+    EXPECT_DOUBLE_EQ(*one->price.usd, usd) << id;
+    EXPECT_NEAR(*one->token_cost_change, (hour + more_an_hour) / hour * one->step_s / p.simulation.step_s - 1,
+                1e-12)
+        << id;
+  };
+  // The article: 1,000 USD a NIC of 200 Gb/s, 4,000 a switch of eight ports.
+  check("network_x2", 2 * 1500, 2 * 1500 / (3 * 365 * 24.0));
+  check("network_8x200g", 2 * 8 * 1500, 2 * 8 * 1500 / (3 * 365 * 24.0));
+  const double a100 = 2 * (60000 + 8 * 15000 - 8000 - 8 * 1600), a100_watts = 2 * (8 * (400 - 450) + 1500 - 800);
+  check("cluster_a100-80-sxm", a100, a100 / (3 * 365 * 24.0) + a100_watts / 1e3 * 0.1);
+  check("p2p", 0, 0);
+  // Eight NICs are the cluster that has them, in time and in money.
+  const Profile many = load_profile("rtx4090-8x200g");
+  EXPECT_NEAR(find(list, "network_8x200g")->step_s, step_with("--cluster rtx4090-8x200g"), 1e-12);
+  EXPECT_DOUBLE_EQ(*find(list, "network_8x200g")->price.usd, *price_of_cluster(p.profile, many, 16).usd);
+  // The same layout on devices that can be bought.
+  EXPECT_NEAR(find(list, "cluster_h100-sxm")->step_s, step_with("--cluster h100-sxm"), 1e-12);
+}
+
+TEST(WhatIf, APriceThatIsNotKnownIsNone) {
+  Profile unknown = load_profile("rtx4090");
+  unknown.device_usd = 0;
+  EXPECT_FALSE(price_of_cluster(unknown, load_profile("h100-sxm"), 8).usd);
+  EXPECT_FALSE(price_of_nics(unknown, 16, 1, 50).usd);  // 400 Gb/s
+  const Price nics = price_of_nics(unknown, 16, 1, 25);
+  EXPECT_EQ(nics.usd, 2 * 1500);
+  EXPECT_FALSE(token_cost_change(unknown, unknown, 16, nics, 2, 1));
+  EXPECT_EQ(token_cost_change(unknown, unknown, 16, free_of_charge("a setting"), 2, 1), -0.5);
+  EXPECT_EQ(price_of_nics(unknown, 2, 1, 1.25).usd, 150 + 750 / 8.0);  // 10 Gb/s
+}
+
 TEST(WhatIf, OneDeviceGainsNothingFromLinks) {
   const Plan plan = plan_of("--model llama2-7b --layers 2 --ranks 1 --global-batch 2 --cluster rtx4090");
   const Prediction p = predict(plan);
   for (const WhatIf& one : what_if(plan, p.profile, p.simulation.step_s))
-    EXPECT_THAT(one.id, ::testing::AnyOf("peak_x2", "memory_x2", "host_x2", "f16_accumulation", "microbatches_x2"));
+    EXPECT_THAT(one.id, ::testing::AnyOf("peak_x2", "memory_x2", "host_x2", "f16_accumulation", "microbatches_x2",
+                                         ::testing::StartsWith("cluster_")));
 }
 
 // Points are predictions with --set; links are enough where nothing that is left to gain is worth 2 %.
 TEST(LinkCurve, PointsAreSimulations) {
   const Plan plan = plan_of(kFlags);
   const Prediction p = predict(plan);
-  const std::vector<LinkCurve> curves = link_curves(plan, p.profile);
+  const std::vector<LinkCurve> curves = link_curves(plan, p.profile, p.simulation);
   ASSERT_EQ(curves.size(), 2u);
   const LinkCurve& network = curves[1];
   EXPECT_EQ(network.now_gb_per_s, 12.5);  // one NIC of 100 Gb/s
@@ -138,7 +189,7 @@ TEST(LinkCurve, PointsAreSimulations) {
 TEST(LinkCurve, ThresholdsAreWhereAnAxisIsHidden) {
   const Plan plan = plan_of(kFlags);
   const Prediction p = predict(plan);
-  const std::vector<LinkThreshold> found = thresholds(link_curves(plan, p.profile));
+  const std::vector<LinkThreshold> found = thresholds(link_curves(plan, p.profile, p.simulation));
   const auto pp = std::ranges::find(found, Axis::kPp, &LinkThreshold::axis);
   ASSERT_NE(pp, found.end());
   EXPECT_EQ(pp->links, "between hosts");
@@ -158,22 +209,28 @@ TEST(LinkCurve, ThresholdsAreWhereAnAxisIsHidden) {
 
 TEST(LinkCurve, NoneOfOneDevice) {
   const Plan plan = plan_of("--model llama2-7b --layers 2 --ranks 1 --global-batch 2 --cluster rtx4090");
-  EXPECT_TRUE(link_curves(plan, load_profile("rtx4090")).empty());
+  EXPECT_TRUE(link_curves(plan, load_profile("rtx4090"), {}).empty());
 }
 
 TEST(PredictionReport, SaysWhatTheJsonHolds) {
   const Plan plan = plan_of(kFlags);
   Prediction p = predict(plan);
-  p.outlook = outlook(plan, p.profile, p.simulation.step_s);
+  p.outlook = outlook(plan, p.profile, p.simulation);
   const auto json = prediction_json(p);
   const std::string text = prediction_text(p);
   for (const auto& line : json["answer"]) EXPECT_THAT(text, ::testing::HasSubstr(line.get<std::string>()));
   for (const auto& line : json["link_sentences"]) EXPECT_THAT(text, ::testing::HasSubstr(line.get<std::string>()));
-  for (const auto& one : json["what_if"])
-    EXPECT_THAT(text,
-                ::testing::HasSubstr(fmt::format("{:.4f} s {:>6.1f} %  {}\n", one["gain_s"].get<double>(),
-                                                 100 * one["gain_s"].get<double>() / json["step_s"].get<double>(),
-                                                 one["change"].get<std::string>())));
+  for (const auto& one : json["what_if"]) {
+    const auto& usd = one["usd"];
+    const auto& cost = one["token_cost_change"];
+    EXPECT_THAT(text, ::testing::HasSubstr(
+                          fmt::format("{:.4f} s {:>6.1f} %  {:>12} {:>9}  {}\n", one["gain_s"].get<double>(),
+                                      100 * one["gain_s"].get<double>() / json["step_s"].get<double>(),
+                                      usd.is_null() ? "not sold" : format_count(std::llround(usd.get<double>())),
+                                      cost.is_null() ? "-" : fmt::format("{:+.1f} %", 100 * cost.get<double>()),
+                                      one["change"].get<std::string>())));
+    EXPECT_FALSE(one["price_source"].get<std::string>().empty());
+  }
   // The largest loss is named first, and advice is what can be had.
   EXPECT_THAT(text, ::testing::HasSubstr("mostly: tp communication, exposed"));
   EXPECT_THAT(json["answer"][1].get<std::string>(), ::testing::Not(::testing::HasSubstr("without limit")));

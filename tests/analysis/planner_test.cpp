@@ -103,7 +103,7 @@ TEST(Planner, FindsWhatBruteForceFinds) {
   for (const auto& [cluster, devices] : {std::pair{"rtx4090", 4}, {"h100-sxm", 4}, {"rtx4090-p2p", 8}}) {
     PlanQuestion q = small(cluster, devices);
     if (devices == 8) q.fixed.micro_batch = 1;
-    const PlanAnswer quick = plan(q), all = plan(q, 0);
+    const PlanAnswer quick = plan(q), all = plan(q, {.slack = 0});
     EXPECT_LT(quick.simulated, all.simulated);
     EXPECT_EQ(all.left_out.count("estimated to be slower"), 0u);
     ASSERT_FALSE(quick.plans.empty());

@@ -28,6 +28,16 @@ TEST(Profile, AllBuiltInOnesLoadAndComeBackWhole) {
   }
 }
 
+// A price means little without its year. The article's are of 2023.
+TEST(Profile, PricesHaveAYear) {
+  for (const std::string& name : built_in_profiles())
+    for (const char* path : {"price.device_usd", "host.usd", "price.hour_usd"}) {
+      const std::string& source = load_profile(name).sources.at(path).source;
+      EXPECT_TRUE(source.find(" 20") != source.npos || source.find("(20") != source.npos || source == "not used")
+          << name << " " << path << ": " << source;
+    }
+}
+
 // NVIDIA's white papers: dense, f32 accumulation.
 TEST(Profile, RatesAreDenseAndOfOneDirection) {
   EXPECT_NEAR(load_profile("rtx4090").device.bf16_tflops, 165.2, 0.1);

@@ -265,7 +265,7 @@ TEST(Config, EachProblemIsFound) {
       {{"--trace-limit", "0"}, "--trace-limit is 0"},
       {{"--shuffle", "maybe"}, "--shuffle got 'maybe' but needs on or off"},
       {{"--lr-schedule", "step"}, "--lr-schedule got 'step' but needs one of cosine, linear, constant."},
-      {{"--out", ""}, "--out is empty"},
+      {{"--out", ""}, "--out has an empty value"},
       {{"--dp", "2"}, "--dp 2 but 1 rank / (tp 1 * pp 1) = 1. Start 2 ranks"},
       {{"--lr"}, "--lr"},
       {{"--lr", "--steps", "5"}, "--lr got '--steps' but needs a number"},

@@ -50,6 +50,31 @@ TEST_F(CommandLines, SayTheSameOfFlags) {
   }
 }
 
+// As a shell makes them of a variable that is not set.
+TEST_F(CommandLines, EmptyValuesAreRefused) {
+  for (const Program& p : programs_) {
+    const std::string flag = "--" + p.integer, says = flag + " has an empty value";
+    expect(p.command + " " + flag + " \"\" " + p.needs, 2, {says, "It needs "});
+    expect(p.command + " " + flag + "= " + p.needs, 2, {says});
+    expect(p.command + " --config \"\" " + p.needs, 2, {"--config has an empty value", "FILE.json"});
+  }
+  for (const char* command :
+       {"plan_llama --devices 2 --model \"\"", "plan_llama --cluster= --devices 2",
+        "plan_llama --devices 2 --fix \"\"", "train_llama --dry-run --num-layers \"\"",
+        "train_llama --dry-run --data text \"\"", "train_llama --resume= --dry-run",
+        "train_llama --dry-run --load-weights \"\"", "train_llama --dry-run --rotary-base \"\"",
+        "trace_report --html \"\" run", "plan_llama inference --split \"\"", "plan_llama failures --failures \"\"",
+        "prepare_data text --out \"\"", "checkpoint_tool export-hf run to --max-shard \"\"",
+        "generate_llama --model \"\"", "generate_llama --model none --prompt \"\""})
+    expect(command, 2, {" has an empty value: is it a shell variable that is not set?"});
+  for (const char* command : {"trace_report \"\"", "plan_llama clusters \"\"", "prepare_data \"\" --out data",
+                              "checkpoint_tool ls \"\"", "train_llama \"\" --dry-run"})
+    expect(command, 2, {"an argument is empty"});
+  expect("trace_report --top 3 \"\"", 2, {"an argument after --top is empty"});
+  expect("plan_llama failures --json=", 2, {"--json= has an empty value, and takes none"});
+  expect("plan_llama --modle \"\" --devices 2", 2, {"--modle is not a flag. Did you mean --model?"});
+}
+
 TEST_F(CommandLines, TheFileGivesWhatTheLineDoesNot) {
   write("flags.json", R"({"devices": 1e3, "tokens": 3e12, "json": true, "failures": ["720", "llama3"]})");
   const Ran both = in_folder("plan_llama failures --config flags.json --devices 64");

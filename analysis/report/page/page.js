@@ -64,7 +64,9 @@ function table(into, rows, columns) {
 function showAnswer() {
   const mesh = report.mesh, steps = report.steps;
   byId('name').textContent = report.name;
-  byId('read').textContent = `Steps ${steps[0].step} to ${steps[steps.length - 1].step} (${steps.length}) of ` +
+  if (report.planner) byId('heading').textContent = report.name;
+  for (const sentence of report.planner ? report.planner.answer : []) byId('plan-answer').append(element('p', {}, sentence));
+  byId('read').textContent = report.planner ? 'The best layout, and where its predicted step goes.' : `Steps ${steps[0].step} to ${steps[steps.length - 1].step} (${steps.length}) of ` +
     `${report.ranks.length} of ${mesh.pp * mesh.dp * mesh.tp} ranks: pp ${mesh.pp}, dp ${mesh.dp}, tp ${mesh.tp}.`;
   const mean = report.mean;
   const stalled = mean.comm_tp_s + mean.comm_pp_s + mean.comm_dp_s + mean.wait_s + mean.bubble_s + mean.idle_s;
@@ -113,7 +115,8 @@ function showPlans() {
     ['micro-batch', (p) => p.micro_batch], ['schedule', (p) => p.schedule, 'word'], ['recompute', (p) => p.recompute, 'word'],
     ['zero', (p) => p.zero], ['step', (p) => seconds(p.step_s)], ['slower', (p) => (100 * p.slower).toFixed(1) + ' %'],
     ['MFU', (p) => (100 * p.mfu).toFixed(1) + ' %'], ['exposed', (p) => (100 * p.exposed_share).toFixed(1) + ' %'],
-    ['GiB', (p) => (p.memory_bytes / 2 ** 30).toFixed(1)], ['days', (p) => or(p.days, 1)], ['USD', (p) => or(p.usd, 0)]];
+    ['GiB', (p) => (p.memory_bytes / 2 ** 30).toFixed(1)], ['days', (p) => or(p.days, 1)],
+    ['USD', (p) => (p.usd === null ? '-' : Math.round(p.usd).toLocaleString('en-US'))]];
   const left = Object.entries(planner.left_out).map(([why, count]) => `${count}: ${why}`).join('; ');
   byId('plans-text').textContent = `${planner.global_batch} sequences of ${planner.seq} tokens a step. ${planner.searched} layouts ` +
     `looked at, ${planner.simulated} simulated; ${left}.`;
@@ -158,6 +161,7 @@ function curveOf(curve) {
   write(svg, left, height - 8, `GB/s of ${curve.unit}`, {class: 'soft'});
   return svg;
 }
+const signed = (value) => (value < 0 ? '' : '+') + value.toFixed(1);
 function showPredicted() {
   const p = report.predicted;
   if (!p) {
@@ -165,11 +169,15 @@ function showPredicted() {
     return;
   }
   const change = 100 * (report.step_s / p.step_s - 1);
-  byId('predicted-text').textContent = `The same plan simulated on ${p.cluster} takes ${seconds(p.step_s)} a step ` +
-    `(${seconds(p.certainty.low_s)} to ${seconds(p.certainty.high_s)}); this trace ${change < 0 ? '' : '+'}${change.toFixed(1)} %. ` +
-    'Each change was simulated anew.';
-  table('what-if', p.what_if, [['change', (w) => w.change, 'word'], ['step', (w) => seconds(w.step_s)],
-    ['gain', (w) => seconds(w.gain_s)], ['of the step', (w) => percent(w.gain_s, p.step_s)]]);
+  const against = Math.abs(change) < 0.005 ? 'which is this page\'s step' : `this trace ${signed(change)} %`;
+  byId('predicted-text').textContent = `The plan simulated on ${p.cluster} takes ${seconds(p.step_s)} a step ` +
+    `(${seconds(p.certainty.low_s)} to ${seconds(p.certainty.high_s)}), ${against}. ${p.answer.join(' ')} ` +
+    'Each change was simulated anew. USD/token: hosts and change written off over 3 years, and power, against now.';
+  table('what-if', p.what_if, [['gain', (w) => seconds(w.gain_s)], ['of the step', (w) => percent(w.gain_s, p.step_s)],
+    ['step', (w) => seconds(w.step_s)],
+    ['to buy, USD', (w) => (w.usd === null ? 'not sold' : Math.round(w.usd).toLocaleString('en-US'))],
+    ['USD/token', (w) => (w.token_cost_change === null ? '-' : signed(100 * w.token_cost_change) + ' %')],
+    ['change', (w) => w.change, 'word'], ['price', (w) => w.price_source, 'word']]);
   for (const sentence of p.link_sentences) byId('link-sentences').append(element('li', {}, sentence));
   for (const curve of p.link_curves)
     byId('curves').append(element('h3', {}, `links ${curve.links}: the step over their bandwidth`), element('div', {class: 'chart'}, curveOf(curve)));

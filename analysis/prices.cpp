@@ -1,0 +1,74 @@
+#include "analysis/prices.h"
+
+#include <fmt/format.h>
+
+#include "analysis/article/inputs.h"
+#include "analysis/machine.h"
+#include "base/text.h"
+
+namespace trine {
+namespace {
+
+struct Nic {
+  double gb_per_s, usd, port_usd;
+  const char* words;
+};
+
+std::vector<Nic> nics_for_sale() {
+  const ArticleInputs article;
+  constexpr double kPorts = 8;  // of the switches that it prices
+  return {{1.25, article.nic_10g_usd, article.switch_10g_usd / kPorts, "10 Gb/s"},
+          {25, article.nic_200g_usd, article.switch_200g_usd / kPorts, "200 Gb/s"}};
+}
+
+bool has_price(const Profile& profile) { return profile.device_usd > 0; }
+
+double purchase_usd(const Profile& profile, int devices) {
+  const Machine machine(profile);
+  return machine.host_cost(devices).usd() * machine.hosts(devices);
+}
+
+double watts(const Profile& profile, int devices) {
+  const Machine machine(profile);
+  return machine.host_cost(devices).watts() * machine.hosts(devices);
+}
+
+std::string source_of(const Profile& profile, const char* path) {
+  const auto found = profile.sources.find(path);
+  return found == profile.sources.end() ? std::string("as given") : found->second.source;
+}
+
+}  // namespace
+
+Price price_of_nics(const Profile& profile, int devices, double nics, double gb_per_s) {
+  const int hosts = Machine(profile).hosts(devices);
+  for (const Nic& nic : nics_for_sale())
+    if (gb_per_s <= nic.gb_per_s)
+      return {hosts * nics * (nic.usd + nic.port_usd),
+              fmt::format("{} NICs of {} at {:.0f} USD, each with a switch's port at {:.0f} (Bojie Li, 2023)",
+                          format_count(static_cast<int64_t>(hosts * nics)), nic.words, nic.usd, nic.port_usd)};
+  return not_for_sale("no price is known of NICs beyond 200 Gb/s");
+}
+
+Price price_of_cluster(const Profile& now, const Profile& other, int devices) {
+  if (!has_price(now)) return not_for_sale(fmt::format("what {} cost is not known", now.name));
+  if (!has_price(other)) return not_for_sale(fmt::format("what {} cost is not known", other.name));
+  return {purchase_usd(other, devices) - purchase_usd(now, devices),
+          fmt::format("{} at {} USD ({}) instead of {} ({}), with their hosts", other.device.name,
+                      format_count(static_cast<int64_t>(other.device_usd)), source_of(other, "price.device_usd"),
+                      format_count(static_cast<int64_t>(now.device_usd)), source_of(now, "price.device_usd"))};
+}
+
+std::optional<double> token_cost_change(const Profile& now, const Profile& then, int devices, const Price& price,
+                                        double step_s_now, double step_s_then) {
+  if (!price.usd) return std::nullopt;
+  if (*price.usd == 0) return step_s_then / step_s_now - 1;
+  if (!has_price(now)) return std::nullopt;
+  const double hour_now =
+                   purchase_usd_per_hour(purchase_usd(now, devices)) + energy_usd_per_hour(watts(now, devices)),
+               hour_then = purchase_usd_per_hour(purchase_usd(now, devices) + *price.usd) +
+                           energy_usd_per_hour(watts(then, devices));
+  return hour_then * step_s_then / (hour_now * step_s_now) - 1;
+}
+
+}  // namespace trine
