@@ -303,7 +303,7 @@ std::optional<double> first_below(const LinkCurve& curve,
 LinkCurve curve_of(const Plan& plan, const Profile& profile, const Simulation& now, void (*scale)(Profile&, double),
                    LinkCurve curve) {
   const SimulationOptions options{.slow = slow_ranks_of(plan.config),
-                                .detail = plan.config.detail.value_or(Detail::kAction)};
+                                  .detail = plan.config.detail.value_or(Detail::kAction)};
   for (int k = -kHalvings; k <= kDoublings; ++k) {
     Profile changed = profile;
     const double by = std::exp2(k);
