@@ -3,6 +3,7 @@
 #include <cudnn_version.h>
 
 #include "bench/gpu_probe/probe.h"
+#include "kernels/cuda/compiler.h"
 #include "kernels/cuda/sdpa.h"
 
 namespace trine::probe {
@@ -68,6 +69,11 @@ void probe_attention(Report& report, const cuda::ContextPtr& context) {
   if (!context) {
     report.row("cuDNN", [] { return place_of(fmt::format("libcudnn.so.{}", CUDNN_MAJOR)); });
     report.row("NVRTC", [] { return place_of(fmt::format("libnvrtc.so.{}", CUDART_VERSION / 1000)); });
+    report.row("NVRTC's kernel of one line", [] {
+      const cuda::Compiler compiler;
+      return fmt::format("{} bytes for sm_90",
+                         compiler.compile("extern \"C\" __global__ void f(float* x) { *x = 1; }", "sm_90"));
+    });
     return;
   }
   // Of both kinds, because determinism is asked of the handle.

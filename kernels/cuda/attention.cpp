@@ -51,9 +51,7 @@ SdpaGraph* fused_graph(CudaContext& c, int64_t scratch, Find&& find) {
   if (scratch < 0)
     why_not = "the plan has no workspace for it";
   else if (Sdpa* const sdpa = c.sdpa(why_not)) {
-    const Sdpa::Answer& answer = find(*sdpa);
-    if (answer.graph) return answer.graph.get();
-    why_not = answer.why_not;
+    if (SdpaGraph* const graph = usable(find(*sdpa), scratch, why_not)) return graph;
   }
   if (c.options.attention == AttentionKind::kCudnn)
     throw ConfigError(fmt::format(

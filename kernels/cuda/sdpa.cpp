@@ -9,8 +9,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "kernels/cuda/compiler.h"
 #include "kernels/cuda/context.h"
-#include "kernels/cuda/library.h"
 
 namespace trine::cuda {
 namespace {
@@ -141,9 +141,6 @@ Sdpa::Answer build(cudnnHandle_t handle, Problem problem, int64_t workspace_byte
   if (refused(graph.check_support()) || refused(graph.build_plans(fe::BuildPlanPolicy_t::HEURISTICS_CHOICE)) ||
       refused(graph.get_workspace_size(needed)))
     return {nullptr, why};
-  // What the frontend itself needs comes on top of what the filter saw.
-  if (needed > workspace_bytes)
-    return {nullptr, fmt::format("it needs {} bytes of workspace, the plan has {}", needed, workspace_bytes)};
   return {std::make_unique<Graph>(handle, std::move(problem), needed), {}};
 } catch (const Error& error) {  // a library that the frontend wanted
   return {nullptr, error.what()};
@@ -153,20 +150,12 @@ float score_scale(const AttentionShape& shape) { return 1 / std::sqrt(static_cas
 
 }  // namespace
 
-// cuDNN compiles some of its kernels when they are first needed. It looks for the compiler, and that for its
-// builtins, only where the loader looks, so both are opened beforehand from where CUDA is.
+// cuDNN compiles some of its kernels when they are first needed.
 struct Sdpa::Handle {
-  Library compiler{fmt::format("libnvrtc.so.{}", CUDART_VERSION / 1000)};
-  Library builtins{builtins_of(compiler)};
+  Compiler compiler;
   cudnnHandle_t cudnn = nullptr;
   Handle() { check(cudnnCreate(&cudnn), "cudnnCreate"); }
   ~Handle() { cudnnDestroy(cudnn); }
-
-  static std::string builtins_of(const Library& compiler) {
-    int major = 0, minor = 0;
-    compiler.function<int (*)(int*, int*)>("nvrtcVersion")(&major, &minor);
-    return fmt::format("libnvrtc-builtins.so.{}.{}", major, minor);
-  }
 };
 
 Sdpa::Sdpa(bool deterministic) : deterministic_(deterministic), handle_(std::make_unique<Handle>()) {}

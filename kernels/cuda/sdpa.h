@@ -51,4 +51,14 @@ class Sdpa {
   std::map<std::vector<int64_t>, Answer> answers_;
 };
 
+// The answer's graph, if what it needs is there: cuDNN's frontend may need workspace on top of what its own filter
+// of plans has seen. Else null, and `why_not` says what is missing.
+inline SdpaGraph* usable(const Sdpa::Answer& answer, int64_t workspace_bytes, std::string& why_not) {
+  why_not = answer.why_not;
+  if (!answer.graph || answer.graph->workspace_bytes() <= workspace_bytes) return answer.graph.get();
+  why_not = "it needs " + std::to_string(answer.graph->workspace_bytes()) + " bytes of workspace, the plan has " +
+            std::to_string(workspace_bytes);
+  return nullptr;
+}
+
 }  // namespace trine::cuda

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/context.h"
+#include "kernels/cuda/sdpa.h"
 #include "ops/attention.h"
 
 namespace trine {
@@ -38,6 +39,25 @@ TEST(AttentionChoice, PlainIsSilent) {
 
 TEST(AttentionChoice, ADemandThatCannotBeIsAnError) {
   EXPECT_THROW(prepare_attention({.attention = AttentionKind::kCudnn}), ConfigError);
+}
+
+struct FakeGraph final : cuda::SdpaGraph {
+  explicit FakeGraph(int64_t bytes) : needed(bytes) {}
+  int64_t workspace_bytes() const override { return needed; }
+  std::string plan() const override { return "fake"; }
+  void run(cudaStream_t, std::span<std::byte* const>, std::byte*) override {}
+  int64_t needed;
+};
+
+TEST(AttentionChoice, AGraphThatNeedsMoreWorkspaceThanThePlanHasIsRefused) {
+  std::string why_not;
+  const cuda::Sdpa::Answer answer{std::make_unique<FakeGraph>(4096), {}};
+  EXPECT_EQ(cuda::usable(answer, 4096, why_not), answer.graph.get());
+  EXPECT_EQ(why_not, "");
+  EXPECT_EQ(cuda::usable(answer, 4095, why_not), nullptr);
+  EXPECT_EQ(why_not, "it needs 4096 bytes of workspace, the plan has 4095");
+  EXPECT_EQ(cuda::usable({nullptr, "it refuses"}, 4096, why_not), nullptr);
+  EXPECT_EQ(why_not, "it refuses");
 }
 
 }  // namespace

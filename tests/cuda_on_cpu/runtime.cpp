@@ -38,7 +38,7 @@ namespace {
 
 thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
-std::atomic<int64_t> wrong_device = 0, graphs = 0;
+std::atomic<int64_t> wrong_device = 0, graphs = 0, launches = 0;
 
 cudaError_t done_on(int device) {
   if (device != current_device) ++wrong_device;
@@ -63,7 +63,15 @@ cudaError_t enqueue(cudaStream_t stream, Work work) {
 }  // namespace
 
 int64_t trine::on_cpu::calls_on_wrong_device() { return wrong_device; }
+std::string trine::on_cpu::connections_at_first_call() {
+  static const std::string connections = [] {
+    const char* const value = std::getenv("CUDA_DEVICE_MAX_CONNECTIONS");
+    return std::string(value == nullptr ? "" : value);
+  }();
+  return connections;
+}
 int64_t trine::on_cpu::num_graphs() { return graphs; }
+int64_t trine::on_cpu::graphs_launched() { return launches; }
 
 bool trine::on_cpu::captured(cudaStream_t stream, Work work) {
   if (stream == nullptr || !stream->capture) return false;
@@ -74,10 +82,12 @@ bool trine::on_cpu::captured(cudaStream_t stream, Work work) {
 extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
+  trine::on_cpu::connections_at_first_call();
   *count = trine::on_cpu::kNumDevices;
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
+  trine::on_cpu::connections_at_first_call();
   current_device = device;
   return cudaSuccess;
 }
@@ -154,6 +164,7 @@ cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t stream) {
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   if (exec->device != stream->device) return cudaErrorInvalidResourceHandle;
+  ++launches;
   for (const Work& work : exec->work) work();
   return done_in(stream);
 }

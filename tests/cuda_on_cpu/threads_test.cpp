@@ -16,6 +16,12 @@ constexpr int kSecondDevice = on_cpu::kNumDevices - 1;
 
 void on_fresh_thread(const std::function<void()>& call) { std::thread(call).join(); }
 
+// More queues than the 8 that share connections by default, and wait for each other then.
+TEST(CudaThreads, QueuesHaveConnectionsOfTheirOwn) {
+  const auto backend = make_cuda_backend(0);
+  EXPECT_EQ(on_cpu::connections_at_first_call(), "32");
+}
+
 TEST(CudaThreads, ACallOnTheWrongDeviceIsSeen) {
   const auto backend = make_cuda_backend(kSecondDevice);
   auto* const stream = backend->native(Lane::kCompute);

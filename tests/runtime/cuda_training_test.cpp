@@ -68,6 +68,15 @@ TEST_F(CudaTraining, TheSameTrainingTwiceGivesTheSameBits) {
   EXPECT_TRUE(train_on_gpu(config, 5) == train_on_gpu(config, 5));
 }
 
+TEST_F(CudaTraining, GraphsGiveTheSameBits) {
+  for (const char* dtype : {"f32", "bf16"}) {
+    const std::string flags = std::string(kTiny) + "--device cuda --deterministic on --dtype " + dtype;
+    EXPECT_TRUE(train_on_gpu(config_of(1, flags + " --cuda-graphs on"), 6) ==
+                train_on_gpu(config_of(1, flags + " --cuda-graphs off"), 6))
+        << dtype;
+  }
+}
+
 // Four ranks on one GPU, staged through the host.
 TEST_F(CudaTraining, TensorAndPipelineRanksOnOneGpuEqualOneRank) {
   for (const auto& [dtype, tolerance] : {std::pair{"f32", 1e-5}, {"bf16", 2e-3}}) {
