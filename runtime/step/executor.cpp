@@ -78,6 +78,10 @@ void Executor::warm_up() {
 }
 
 void Executor::begin(const HostStep& host, int step) {
+  graphs_.record([&](const Command& command) {
+    run_kernel(instructions_.bind(static_cast<size_t>(command.node), command.microbatch), command.microbatch,
+               /*host=*/nullptr);
+  });
   timeline_.begin_step();
   host_ = timeline_.asynchronous() ? &stage_host(host) : &host;
   step_ = step;
@@ -85,10 +89,6 @@ void Executor::begin(const HostStep& host, int step) {
   clock_ = timeline_.mark(Lane::kCompute);
   posted_.clear(), sent_.clear(), pending_.clear(), pieces_.clear();
   found_.reset();
-  graphs_.record([&](const Command& command) {
-    run_kernel(instructions_.bind(static_cast<size_t>(command.node), command.microbatch), command.microbatch,
-               /*host=*/nullptr);
-  });
 }
 
 // A copy in memory that the device reads when it comes to it. The step before has ended, and with it its readers.

@@ -488,7 +488,12 @@ int64_t Trainer::memory_at(int step) {
 
 void Trainer::report_graphs() {
   const KernelGraphs::News news = executor_->graphs().take_news();
-  if (!news.info.empty()) log_.info(news.info);
+  if (!news.info.empty()) {
+    const int64_t before = outside_.total_bytes();
+    outside_.note(*backend_, "graphs");
+    log_.info(fmt::format("{}; they take {} of the GPU's memory", news.info,
+                          format_bytes(std::max<int64_t>(outside_.total_bytes() - before, 0))));
+  }
   if (!news.warning.empty()) log_.warn(news.warning);
 }
 

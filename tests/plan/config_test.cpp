@@ -384,6 +384,9 @@ TEST(Config, DevicesAndTheirLibraries) {
   EXPECT_EQ(parse({"--device", "cuda", "--comm", "nccl"}).comm, CommKind::kNccl);
   EXPECT_EQ(parse({"--device", "cuda"}).comm, CommKind::kAuto);
   EXPECT_HAS(config_error({"--comm", "nccl"}), "--comm nccl is for --device cuda");
+  EXPECT_HAS(config_error({"--attention", "cudnn"}), "--attention cudnn is for --device cuda");
+  EXPECT_HAS(config_error({"--cuda-graphs", "on"}), "--cuda-graphs on is for --device cuda");
+  EXPECT_HAS(config_error({"--cuda-graphs", "yes"}), "--cuda-graphs");
 }
 
 TEST(Config, BareSwitchesAndLists) {
