@@ -92,6 +92,8 @@ Trace predicted_trace(const Plan& plan, const Prediction& prediction) {
   const int devices = static_cast<int>(prediction.profile.host.devices);
   const bool all = mesh.num_ranks() <= kMostTracedRanks;
   Trace trace = prediction.simulation.trace;
+  if (!prediction.emulated_links.empty())
+    trace.modelled = {.cluster = prediction.emulated_links, .links_only = true, .times = prediction.dilation};
   const std::vector<RankTrace> of_stage = std::move(trace.ranks);
   trace.ranks.clear();
   for (int rank = 0; rank < mesh.num_ranks(); ++rank) {

@@ -37,6 +37,7 @@
 #include "runtime/job/run_start.h"
 #include "runtime/measure/doctor.h"
 #include "runtime/training/job_peak.h"
+#include "runtime/training/rehearsed.h"
 #include "runtime/training/saver.h"
 #include "runtime/training/trainer.h"
 
@@ -146,9 +147,7 @@ ExitCode train(Trainer& trainer, const Plan& plan, Surroundings& around, Communi
   if (first) stop.watch_file(folder.stop_file());
   MetricsHeader header{version_number(), version_commit(), plan.config.mesh, plan.config.model_name,
                        parameter_count(plan.config.model)};
-  if (plan.config.rehearsal) header.rehearsal = plan.config.cluster, header.speed_up = plan.config.speed_up;
-  if (!plan.config.emulate_links.empty())
-    header.emulate_links = plan.config.emulate_links, header.dilation = plan.config.dilation.value_or(1);
+  header.modelled = modelled_time(plan.config);
   if (first) header.peak = told_peak(plan, folder, trainer.device(), log);
   const TrainingEnd end = trainer.train(folder, header, &stop, around.status());
   if (first) stop.hold();

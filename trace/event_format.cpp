@@ -103,11 +103,15 @@ std::string EventFormat::header() const {
   Json nodes = Json::array();
   for (const NodeLabel& n : header_.nodes)
     nodes.push_back({n.op, n.scope, n.phase, n.dtype, n.in_elements, n.out_elements});
-  const Json own = {{"format", 1},
-                    {"rank", header_.rank},
-                    {"mesh", {{"pp", mesh.pp}, {"dp", mesh.dp}, {"tp", mesh.tp}}},
-                    {"host", header_.host},
-                    {"nodes", nodes}};
+  Json own = {{"format", 1},
+              {"rank", header_.rank},
+              {"mesh", {{"pp", mesh.pp}, {"dp", mesh.dp}, {"tp", mesh.tp}}},
+              {"host", header_.host},
+              {"nodes", nodes}};
+  if (const ModelledTime& modelled = header_.modelled; !modelled.cluster.empty()) {
+    own[modelled.links_only ? "emulate_links" : "rehearsal"] = modelled.cluster;
+    own[modelled.links_only ? "dilation" : "speed_up"] = modelled.times;
+  }
   // "rank": 3 with the space, as Python's json writes it: Holistic Trace Analysis looks for this text.
   std::string text = fmt::format(
       "{{\"schemaVersion\": 1,\n\"distributedInfo\": {{\"rank\": {}, {},\n\"deviceProperties\": [{{\"id\": {}, \"name\": {}}}],\n"

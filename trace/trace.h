@@ -35,6 +35,17 @@ struct StepTrace {
   bool operator==(const StepTrace&) const = default;
 };
 
+// Where times are not this machine's own: those of a rehearsal, or of emulated links.
+struct ModelledTime {
+  std::string cluster;      // whose; empty: all is this machine's
+  bool links_only = false;  // kernels are this machine's
+  double times = 1;         // emulated links are so many times slower (--dilation), a rehearsal faster (--speed-up)
+
+  // Of this clock, for a second there.
+  double s_per_second() const { return links_only ? times : 1 / times; }
+  bool operator==(const ModelledTime&) const = default;
+};
+
 struct RankTrace {
   int rank = 0;
   Coordinate coordinate;
@@ -45,7 +56,8 @@ struct RankTrace {
 
 struct Trace {
   Mesh mesh;
-  std::string backend;         // what carries messages: "mpi", "local", "nccl"; of a prediction "model"
+  std::string backend;  // what carries messages: "mpi", "local", "nccl"; of a prediction "model"
+  ModelledTime modelled;
   int64_t origin_unix_ns = 0;  // wall clock at time 0
   std::vector<std::vector<NodeLabel>>
       nodes;                     // by pp coordinate, then by TraceEvent::node; empty: no such rank read

@@ -141,6 +141,7 @@ class FileReader {
   Mesh mesh_;
   RankTrace rank_;
   std::string backend_;
+  ModelledTime modelled_;
   int64_t origin_unix_ns_ = 0;
   std::vector<NodeLabel> nodes_;
   bool in_selected_step_ = false;
@@ -191,6 +192,13 @@ void FileReader::read_own_header() {
         const int size = static_cast<int>(integer(number(), 1, 1 << 20));
         (pp ? mesh_.pp : dp ? mesh_.dp : mesh_.tp) = size;
       });
+    } else if (key == "emulate_links" || key == "rehearsal") {
+      modelled_.links_only = key == "emulate_links";
+      modelled_.cluster = string();
+    } else if (key == "dilation" || key == "speed_up") {
+      modelled_.times = real(number());
+      if (!(modelled_.times > 0))
+        throw Contradiction(fmt::format("a clock that goes {} times slower", modelled_.times));
     } else if (key == "nodes") {
       each_element([&](Token first) { read_node(first, nodes_); });
     } else {
@@ -329,7 +337,8 @@ StepTrace* FileReader::step(int32_t number) {
 void FileReader::finish() {
   if (!wanted_) return;
   if (trace_.ranks.empty()) {
-    trace_.mesh = mesh_, trace_.backend = backend_, trace_.origin_unix_ns = origin_unix_ns_;
+    trace_.mesh = mesh_, trace_.backend = backend_, trace_.modelled = modelled_,
+    trace_.origin_unix_ns = origin_unix_ns_;
     trace_.nodes.resize(static_cast<size_t>(mesh_.pp));
   } else if (!(trace_.mesh == mesh_)) {
     throw Contradiction(fmt::format("a layout of pp {} dp {} tp {}, and other files have pp {} dp {} tp {}",

@@ -44,6 +44,7 @@ TraceHeader header_of(const Trace& trace, const RankTrace& rank) {
   return {.mesh = trace.mesh,
           .rank = rank.rank,
           .backend = trace.backend,
+          .modelled = trace.modelled,
           .host = rank.host,
           .device = rank.device,
           .clock = rank.steps.empty() ? ClockOffset{} : rank.steps.front().clock,

@@ -22,6 +22,7 @@ struct TraceHeader {
   Mesh mesh;
   int rank = 0;
   std::string backend = "mpi";  // see Trace
+  ModelledTime modelled;
   std::string host, device;
   ClockOffset clock;           // at the start
   int64_t origin_unix_ns = 0;  // see Trace

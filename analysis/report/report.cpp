@@ -102,7 +102,7 @@ const std::string& Report::host(int rank) const {
 
 Report analyse(const Trace& trace) {
   Report report;
-  report.mesh = trace.mesh, report.backend = trace.backend;
+  report.mesh = trace.mesh, report.backend = trace.backend, report.modelled = trace.modelled;
   for (const RankTrace& rank : trace.ranks) {
     report.ranks.push_back(rank.rank), report.hosts.push_back(rank.host);
     if (!rank.device.empty() && !rank.device.starts_with("cpu")) report.cpu = false;

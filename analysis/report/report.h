@@ -114,6 +114,7 @@ struct Finding {
 struct Report {
   Mesh mesh;
   std::string backend;
+  ModelledTime modelled;
   std::vector<std::string> hosts;  // by index of `ranks`
   std::vector<int> ranks;          // that were read
   bool cpu = true;

@@ -96,6 +96,11 @@ Json report_json(const Report& report) {
   Json json;
   json["mesh"] = {{"pp", report.mesh.pp}, {"dp", report.mesh.dp}, {"tp", report.mesh.tp}};
   json["backend"] = report.backend;
+  if (const ModelledTime& modelled = report.modelled; !modelled.cluster.empty()) {
+    json[modelled.links_only ? "emulate_links" : "rehearsal"] = modelled.cluster;
+    json[modelled.links_only ? "dilation" : "speed_up"] = modelled.times;
+    json["clocks"] = clocks_text(report);
+  }
   json["ranks"] = report.ranks;
   json["step_s"] = report.mean.step_s;
   json["mean"] = breakdown_json(report.mean);

@@ -94,6 +94,7 @@ void Text::what_was_read(const std::string& name) {
                      : fmt::format("{} steps ({} to {})", report_.steps.size(), first, last),
        ranks, mesh.num_ranks() == 1 ? "" : "s", mesh.pp, mesh.dp, mesh.tp, hosts.size(),
        hosts.size() == 1 ? "" : "s");
+  if (const std::string clocks = clocks_text(report_); !clocks.empty()) line("{}", clocks);
 }
 
 void Text::categories() {

@@ -23,6 +23,20 @@ std::string rank_text(const Report& report, int rank) {
                      host.empty() ? "" : ", host " + host);
 }
 
+std::string clocks_text(const Report& report) {
+  const auto& [cluster, links_only, times] = report.modelled;
+  if (cluster.empty()) return "";
+  const std::string there = fmt::format("a step of {} stands for {}", seconds_text(report.mean.step_s),
+                                        seconds_text(report.mean.step_s / report.modelled.s_per_second()));
+  if (links_only)
+    return fmt::format(
+        "Links are emulated: those of {}, {:.4g} times slower, as this machine's kernels are; {} there.", cluster,
+        times, there);
+  if (times == 1) return fmt::format("A rehearsal: kernels and links are modelled, of {}.", cluster);
+  return fmt::format("A rehearsal: kernels and links are modelled, of {}, {:.4g} times faster; {} there.", cluster,
+                     times, there);
+}
+
 std::string_view kind_text(EventKind kind) {
   switch (kind) {
     case EventKind::kCompute:

@@ -98,10 +98,10 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& path, const MetricsHea
                {"parameters", header.num_parameters}};
   if (header.peak)
     line["peak_tflops"] = header.peak->flops_per_s * 1e-12, line["peak_source"] = header.peak->source;
-  if (!header.rehearsal.empty()) line["rehearsal"] = header.rehearsal;
-  if (header.speed_up != 1) line["speed_up"] = header.speed_up;
-  if (!header.emulate_links.empty())
-    line["emulate_links"] = header.emulate_links, line["dilation"] = header.dilation;
+  if (const auto& [cluster, links_only, times] = header.modelled; !cluster.empty()) {
+    line[links_only ? "emulate_links" : "rehearsal"] = cluster;
+    line[links_only ? "dilation" : "speed_up"] = times;
+  }
   unwritten_header_ = line.dump() + "\n";
   write_text("");
 }

@@ -12,7 +12,7 @@
 #include "base/output_file.h"
 #include "runtime/training/event_file.h"
 #include "runtime/training/job_peak.h"
-#include "trace/accounting.h"
+#include "trace/trace.h"
 
 namespace trine {
 
@@ -22,10 +22,7 @@ struct MetricsHeader {
   std::string model;
   int64_t num_parameters = 0;
   std::optional<JobPeak> peak = {};  // what the MFU is a share of
-  std::string rehearsal = {};        // of a rehearsal, the cluster
-  double speed_up = 1;               // by which its times are divided
-  std::string emulate_links = {};    // of emulated links, the cluster
-  double dilation = 1;               // by which they are slower than there
+  ModelledTime modelled = {};
 };
 
 struct StepMetrics {

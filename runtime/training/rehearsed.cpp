@@ -8,6 +8,13 @@
 
 namespace trine {
 
+ModelledTime modelled_time(const Config& config) {
+  if (config.rehearsal) return {.cluster = config.cluster, .links_only = false, .times = config.speed_up};
+  if (!config.emulate_links.empty())
+    return {.cluster = config.emulate_links, .links_only = true, .times = config.dilation.value()};
+  return {};
+}
+
 void write_rehearsed_scalars(Executor& executor, const Config& config) {
   const auto write = [&]<typename T>(std::string_view state, T value) {
     executor.backend().write(std::as_bytes(std::span(&value, 1)), executor.view(state).data);

@@ -1,5 +1,5 @@
-// What stands in for numbers in a rehearsal, whose kernels compute none: what the host reads of a step, and what its
-// checkpoints say of data that nobody reads.
+// What a run says of times that are not this machine's; and what stands in for numbers in a rehearsal, whose kernels
+// compute none: what the host reads of a step, and what its checkpoints say of data that nobody reads.
 #pragma once
 
 #include <optional>
@@ -8,8 +8,12 @@
 #include "checkpoint/manifest.h"
 #include "plan/config/config.h"
 #include "runtime/step/executor.h"
+#include "trace/trace.h"
 
 namespace trine {
+
+// As traces and metrics.jsonl say it. REQUIRES: a dilation that is found, of emulated links.
+ModelledTime modelled_time(const Config& config);
 
 // The identity of its data and of its tokenizer.
 inline constexpr const char* kRehearsed = "rehearsal";

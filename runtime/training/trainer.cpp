@@ -283,6 +283,7 @@ void Trainer::open(RunOutputs& outputs, const RunFolder& folder, const MetricsHe
                                    : lanes_ && lanes_->on_device() ? "nccl"
                                    : config_.local_ranks > 1       ? "local"
                                                                    : "mpi",
+                        .modelled = modelled_time(config_),
                         .host = host_name(),
                         .device = backend_->describe(),
                         .clock = lanes_ ? lanes_->clock() : ClockOffset{},

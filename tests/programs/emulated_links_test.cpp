@@ -42,7 +42,7 @@ TEST_F(EmulatedLinks, TakeTheirTimeAndChangeNoBit) {
   for (const auto& [layout, axis] : {std::pair{"--tp 2 ", "tp"}, std::pair{"--pp 2 ", "pp"}}) {
     const std::string name = axis, local = "", two = std::string(layout) + "--local-ranks 2 ";
     const Told plain = train(local, two, "plain-" + name, axis);
-    const Told once = train(local, two + "--emulate-links rtx4090 --dilation 300", "once-" + name, axis);
+    const Told once = train(local, two + "--emulate-links rtx4090 --dilation 300 --trace on", "once-" + name, axis);
     const Told twice =
         train(mpirun(2), std::string(layout) + "--emulate-links rtx4090 --dilation 600", "twice-" + name, axis);
     EXPECT_EQ(once.losses, plain.losses) << axis;
@@ -53,6 +53,13 @@ TEST_F(EmulatedLinks, TakeTheirTimeAndChangeNoBit) {
     const json header = json_lines(folder_ / ("once-" + name) / "metrics.jsonl")[0];
     EXPECT_EQ(header["emulate_links"], "rtx4090");
     EXPECT_EQ(header["dilation"], 300);
+    // Its trace says so too, and the report tells both clocks.
+    const Ran report = in_folder("trace_report once-" + name + " --json");
+    ASSERT_EQ(report.code, 0) << report.text;
+    const json told = json::parse(report.text);
+    EXPECT_EQ(told["emulate_links"], "rtx4090");
+    EXPECT_EQ(told["dilation"], 300);
+    EXPECT_NE(in_folder("trace_report once-" + name).text.find(std::string(told["clocks"])), std::string::npos);
   }
 }
 

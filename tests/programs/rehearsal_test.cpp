@@ -48,6 +48,7 @@ TEST_F(Rehearsal, WritesARunFolderWithoutALoss) {
   const Ran report = in_folder("trace_report out --json");
   ASSERT_EQ(report.code, 0) << report.text;
   EXPECT_EQ(json::parse(report.text)["steps"].size(), 3u);
+  EXPECT_EQ(json::parse(report.text)["rehearsal"], "rtx4090");
 }
 
 TEST_F(Rehearsal, ProcessesSaveManifestsAndGoOn) {

@@ -25,7 +25,8 @@ TEST(TraceReader, ReadsWhatWasWritten) {
   for (const bool compressed : {true, false}) {
     for (const Mesh mesh : {Mesh{}, Mesh{.pp = 2, .dp = 2, .tp = 2}, Mesh{.pp = 3}, Mesh{.tp = 4}}) {
       const ScratchFolder folder;
-      const Trace trace = sample_trace(mesh);
+      Trace trace = sample_trace(mesh);
+      if (mesh.tp > 1) trace.modelled = {.cluster = "my \"cluster\"", .links_only = mesh.pp > 1, .times = 284.7};
       write_trace(trace, folder.path(), compressed);
       const Trace read = read_trace(folder.path());
       EXPECT_TRUE(read == trace);

@@ -66,8 +66,9 @@ function showAnswer() {
   byId('name').textContent = report.name;
   if (report.planner) byId('heading').textContent = report.name;
   for (const sentence of report.planner ? report.planner.answer : []) byId('plan-answer').append(element('p', {}, sentence));
-  byId('read').textContent = report.planner ? 'The best layout, and where its predicted step goes.' : `Steps ${steps[0].step} to ${steps[steps.length - 1].step} (${steps.length}) of ` +
-    `${report.ranks.length} of ${mesh.pp * mesh.dp * mesh.tp} ranks: pp ${mesh.pp}, dp ${mesh.dp}, tp ${mesh.tp}.`;
+  byId('read').textContent = report.planner ? 'The best layout, and where its predicted step goes.' :
+    `Steps ${steps[0].step} to ${steps[steps.length - 1].step} (${steps.length}) of ${report.ranks.length} of ` +
+    `${mesh.pp * mesh.dp * mesh.tp} ranks: pp ${mesh.pp}, dp ${mesh.dp}, tp ${mesh.tp}.${report.clocks ? ` ${report.clocks}` : ''}`;
   const mean = report.mean;
   const stalled = mean.comm_tp_s + mean.comm_pp_s + mean.comm_dp_s + mean.wait_s + mean.bubble_s + mean.idle_s;
   byId('answer').textContent = `A step takes ${seconds(report.step_s)}. In ${percent(stalled, report.step_s)} of it a ` +
