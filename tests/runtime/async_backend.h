@@ -3,6 +3,7 @@
 // because nothing else does.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "comm/device_group.h"
@@ -10,10 +11,11 @@
 
 namespace trine {
 
-// What a test sees of a backend that it has made.
+// What a test sees of a backend that it has made. Lanes have threads of their own.
 struct AsyncSeen {
-  int copies = 0, kernels_tried = 0;
-  int kernels_recorded = 0, replays = 0, kernels_enqueued = 0;  // enqueued: one by one
+  std::atomic<int> copies = 0, kernels_tried = 0;
+  std::atomic<int> kernels_recorded = 0, replays = 0, kernels_enqueued = 0;  // enqueued: one by one
+  void reset() { copies = kernels_tried = kernels_recorded = replays = kernels_enqueued = 0; }
 };
 
 struct AsyncOptions {

@@ -96,7 +96,7 @@ class OneRankGraphs : public testing::Test {
   }
   // The loss; counts what this step alone did.
   double step(int number) {
-    seen_ = {};
+    seen_.reset();
     const Batch batch = changing_batches(config_)(number);
     return executor_->train_step({.ids = batch.ids, .labels = batch.labels, .lr = batch.lr}, number).loss;
   }
@@ -152,10 +152,10 @@ TEST_F(OneRankGraphs, ValidationAndTheSearchForNonFiniteValuesGiveTheSameNumbers
   for (int number = 1; number <= 3; ++number) step(number);
   const Batch batch = random_batches(config_)(9);
   const HostStep host{.ids = batch.ids, .labels = batch.labels};
-  seen_ = {};
+  seen_.reset();
   const double replayed = executor_->evaluate(host, 0).loss;
   EXPECT_EQ(seen_.replays, 12 * 2);
-  seen_ = {};
+  seen_.reset();
   EXPECT_FALSE(executor_->find_non_finite(host, 4));
   EXPECT_EQ(seen_.replays, 0) << "each node is looked at";
   config_.kernels.graphs = GraphKind::kOff;
