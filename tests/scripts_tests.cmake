@@ -2,7 +2,8 @@
 find_program(PYTHON python3 REQUIRED)
 add_test(NAME layers COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/scripts/check_layers.py ${PROJECT_SOURCE_DIR})
 add_test(NAME folders_picture COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/scripts/folders_picture.py --check)
-foreach(script check_layers doc_paths folders_picture install_packages gpu_table cuda_rewrite update_docs)
+foreach(script check_layers doc_paths folders_picture install_packages gpu_table cuda_rewrite cudnn_frontend
+        update_docs)
   add_test(NAME scripts.${script} COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/${script}_test.py)
 endforeach()
 # What explains and predicts needs no library of ranks, devices or checkpoints: so it runs on a laptop.
