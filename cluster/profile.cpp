@@ -1,6 +1,7 @@
 #include "cluster/profile.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <fmt/format.h>
@@ -17,6 +18,11 @@ namespace trine {
 namespace {
 
 using nlohmann::json;
+
+std::string lower_case(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
 
 const ProfileField* find_field(std::string_view path) {
   for (const auto fields : {profile_fields(), cpu_fields()})
@@ -282,7 +288,7 @@ Profile load_profile(const std::string& name_or_file) {
     if (built_in.name == name_or_file) return parse_profile(built_in.text, std::string(built_in.name));
   if (!is_taken(name_or_file)) {
     const std::vector<std::string> names = built_in_profiles();
-    const auto guess = nearest(name_or_file, names);
+    const auto guess = nearest(lower_case(name_or_file), names);
     throw ConfigError(fmt::format("[cluster] {} is no built-in profile and no file.{} There are: {}.", name_or_file,
                                   guess ? fmt::format(" Did you mean {}?", *guess) : "", fmt::join(names, ", ")));
   }

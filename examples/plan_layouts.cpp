@@ -1,16 +1,20 @@
 // plan_llama --model M --cluster C --devices N: which layout trains fastest, and what it takes.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <fmt/format.h>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "analysis/machine.h"
+#include "analysis/planner/fixed_choices.h"
 #include "analysis/planner/planner_report.h"
 #include "analysis/prediction_report.h"
 #include "analysis/report/html.h"
 #include "base/program.h"
 #include "base/text.h"
 #include "examples/plan_commands.h"
+#include "plan/config/flag_table.h"
 #include "plan/config/flag_values.h"
 #include "plan/config/flags.h"
 
@@ -71,6 +75,18 @@ bool take_choice(const std::string& key, const std::string& value, FixedChoices&
   return true;
 }
 
+// Why a flag of train_llama is not one that a layout may fix; empty: it is.
+std::string not_to_fix(const std::string& key) {
+  for (const char* own : {"model", "cluster", "set", "seq", "global-batch"})
+    if (key == own) return fmt::format("give --{} itself.", own);
+  if (key == "ranks" || key == "local-ranks") return "give --devices.";
+  if (key == "device") return "it follows from --cluster.";
+  const Flag* flag = find_flag(key);
+  constexpr std::array kOfNoLayout = {"Data", "Run folder", "Observe", "Look, don't train"};
+  const bool other = flag && std::ranges::find(kOfNoLayout, flag->group) != kOfNoLayout.end();
+  return other ? "no layout depends on it. Leave it out." : "";
+}
+
 PlanQuestion question_of(const Request& request, const std::string& model, const std::string& cluster) {
   PlanQuestion question{.base = {}, .devices = request.devices, .profile = load_profile(cluster, request.changes)};
   std::vector<std::string> words = {
@@ -82,13 +98,19 @@ PlanQuestion question_of(const Request& request, const std::string& model, const
   if (request.seq > 0) words.insert(words.end(), {"--seq", fmt::format("{}", request.seq)});
   for (const std::string& change : request.changes) words.insert(words.end(), {"--set", change});
   Problems problems;
+  std::map<std::string, std::string> seen;
   for (const std::string& fix : parts_of(fmt::format("{}", fmt::join(request.fixes, ",")))) {
     const size_t equal = fix.find('=');
     std::string key = fix.substr(0, equal);
     std::ranges::replace(key, '_', '-');
+    if (const Flag* flag = find_flag(key)) key = flag->name;
     const std::string value = equal == fix.npos ? "" : fix.substr(equal + 1);
     if (value.empty()) {
       problems.add("--fix", "got {} and needs NAME=VALUE, such as tp=2,schedule=1f1b.", fix);
+    } else if (const auto [place, is_new] = seen.try_emplace(key, value); !is_new) {
+      problems.add("--fix", "{} is given twice, as {} and {}. Keep one.", key, place->second, value);
+    } else if (const std::string why = not_to_fix(key); !why.empty()) {
+      problems.add("--fix", "{}: {}", key, why);
     } else if (!take_choice(key, value, question.fixed, problems)) {
       question.fixed.threads |= key == "threads";
       question.fixed.sequence_parallel |= key == "sp";
@@ -100,24 +122,25 @@ PlanQuestion question_of(const Request& request, const std::string& model, const
   std::vector<const char*> argv;
   for (const std::string& word : words) argv.push_back(word.c_str());
   question.base = std::get<Config>(parse_train_flags(static_cast<int>(argv.size()), argv.data(), {}, ""));
+  check_fixed_choices(question, problems);
+  problems.throw_if_any();
   return question;
 }
 
-// ConfigError that says what is nearest, where nothing fits.
-[[noreturn]] void refuse(const PlanQuestion& question, const PlanAnswer& answer) {
+// What is nearest, where nothing fits.
+std::string why_nothing(const PlanQuestion& question, const PlanAnswer& answer) {
   std::string why = fmt::format("[plan] no layout of {} on {} x {} is possible", question.base.model_name,
                                 question.devices, question.profile.device.name);
   for (const auto& [reason, count] : answer.left_out) why += fmt::format("; {}: {}", format_count(count), reason);
   if (answer.nearest.memory_bytes == 0)
-    throw ConfigError(why + ". Change --devices, --global-batch or --fix so that heads, layers and batch divide.");
+    return why + ". Change --devices, --global-batch or --fix so that heads, layers and batch divide.";
   const double gib = static_cast<double>(answer.nearest.memory_bytes) / (1 << 30),
-               has = question.profile.device.plannable_bytes() / (1 << 30);
-  throw ConfigError(fmt::format(
-      "{}. The nearest is {}: it needs {:.1f} GiB of a device that leaves {:.1f} to a plan. Take {:.1f} times the "
+               has = question.profile.device.plannable_bytes() / (1 << 30),
+               card = std::ceil(gib + question.profile.device.reserved_gib);
+  return fmt::format(
+      "{}. The nearest is {}: it needs {:.1f} GiB of a device that leaves {:.1f} to a plan. Take {:g} times the "
       "devices, cards of {:.0f} GiB (--set device.memory_gib={:.0f}), a shorter --seq, or fix less.",
-      why, to_string(answer.nearest.layout), gib, has, std::ceil(gib / has * 2) / 2,
-      std::ceil(gib + question.profile.device.reserved_gib),
-      std::ceil(gib + question.profile.device.reserved_gib)));
+      why, to_string(answer.nearest.layout), gib, has, std::ceil(gib / has * 2) / 2, card, card);
 }
 
 Plan plan_of_best(const PlanQuestion& question, const PlanAnswer& answer, bool every_node) {
@@ -249,6 +272,8 @@ ExitCode plan_layouts(int argc, const char* const* argv) {
     problems.add("flags", "--html shows one plan: name one --model and one --cluster.");
   if (request.top < 1) problems.add("flags", "--top is {}, need 1 or more.", request.top);
   const RunWish wish = wish_of(app, request, problems);
+  for (const auto& [flag, value] : {std::pair{"--global-batch", request.global_batch}, {"--seq", request.seq}})
+    if (app.count(flag) > 0 && value < 1) problems.add("flags", "{} is {}; it needs 1 or more.", flag, value);
   problems.throw_if_any();
 
   const std::vector<std::string> models = parts_of(request.models), clusters = parts_of(request.clusters);
@@ -257,12 +282,15 @@ ExitCode plan_layouts(int argc, const char* const* argv) {
   const bool compares = models.size() * clusters.size() > 1;
   Json all = Json::array();
   std::string text;
+  std::vector<std::string> nothing;
   for (const std::string& model : models) {
     Json of_model = Json::array();
     for (const std::string& cluster : clusters) {
       const PlanQuestion question = question_of(request, model, cluster);
       const PlanAnswer answer = plan(question);
-      if (answer.plans.empty() && !compares) refuse(question, answer);
+      if (answer.plans.empty()) nothing.push_back(why_nothing(question, answer));
+      if (nothing.size() == models.size() * clusters.size())
+        throw ConfigError(fmt::format("{}", fmt::join(nothing, "\n")));
       Json json = planner_json(question, answer, wish, static_cast<size_t>(request.top));
       if (!answer.plans.empty()) {
         const double rate = tokens_for_money(question, wish, answer.plans[0].tokens_per_s);

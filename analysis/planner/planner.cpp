@@ -17,6 +17,8 @@ constexpr SearchEffort kOfOtherHardware{.most_simulated = 12, .other_choices = f
 // What an estimate of memory may be too high by.
 constexpr double kSurelyTooMuch = 1.1;
 constexpr size_t kNearestTried = 6;
+// Of what is so many times too large one is enough: the estimate's order is right there, and its plan takes long.
+constexpr double kFarTooMuch = 4;
 constexpr int kTriesOfAChoice = 2;
 
 struct Candidate {
@@ -104,8 +106,10 @@ class Search {
   // Of layouts that cannot fit, those that need least.
   void find_nearest(std::vector<Candidate> too_large) {
     std::ranges::stable_sort(too_large, {}, [](const Candidate& c) { return c.estimate.bytes; });
-    for (size_t i = 0; i < std::min(kNearestTried, too_large.size()) && now_ns() <= end_ns_; ++i)
+    for (size_t i = 0; i < std::min(kNearestTried, too_large.size()) && now_ns() <= end_ns_; ++i) {
+      if (i > 0 && too_large[i].estimate.bytes > kFarTooMuch * question_.profile.device.plannable_bytes()) break;
       try_one(too_large[i]);
+    }
   }
 
   PlanAnswer answer;

@@ -1,5 +1,6 @@
 #include "analysis/planner/planner_report.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -114,7 +115,7 @@ std::string number_or_dash(const Json& value, const char* format) {
 std::string tokens_text(double tokens) {
   if (tokens >= 1e12) return short_number(tokens / 1e12) + " trillion tokens";
   if (tokens >= 1e9) return short_number(tokens / 1e9) + " billion tokens";
-  return format_count(std::llround(tokens)) + " tokens";
+  return format_count(std::llround(tokens)) + (tokens == 1 ? " token" : " tokens");
 }
 
 std::string money(const Json& usd) {
@@ -250,10 +251,10 @@ Json planner_json(const PlanQuestion& question, const PlanAnswer& answer, const 
 
 std::string planner_text(const Json& json) {
   std::string text =
-      fmt::format("{} on {} x {} ({}): {} sequences of {} tokens a step\n", json["model"].get<std::string>(),
+      fmt::format("{} on {} x {} ({}): {} sequence{} of {} tokens a step\n", json["model"].get<std::string>(),
                   format_count(json["devices"].get<int64_t>()), json["device"].get<std::string>(),
                   json["cluster"].get<std::string>(), format_count(json["global_batch"].get<int64_t>()),
-                  format_count(json["seq"].get<int64_t>()));
+                  json["global_batch"] == 1 ? "" : "s", format_count(json["seq"].get<int64_t>()));
   for (const Json& sentence : json["answer"]) text += fmt::format("  {}\n", sentence.get<std::string>());
   text += "\n" + table_head();
   for (const Json& plan : json["plans"]) text += table_line(plan);
@@ -286,22 +287,30 @@ std::string planner_text(const Json& json) {
 }
 
 std::string comparison_text(const Json& clusters) {
+  const auto layout_of = [](const Json& json) {
+    if (!json["plans"].empty()) return layout_text(json["plans"][0]);
+    if (json["nearest"].is_null()) return std::string("no layout: heads, layers or batch do not divide");
+    return fmt::format("does not fit: the nearest needs {:.1f} of {:.1f} GiB",
+                       json["nearest"]["memory_bytes"].get<double>() / (1 << 30),
+                       json["plannable_bytes"].get<double>() / (1 << 30));
+  };
+  size_t width = 0;
+  for (const Json& json : clusters) width = std::max(width, layout_of(json).size());
   std::string text =
-      fmt::format("  {:<18} {:<52} {:>9} {:>7} {:>11} {:>9} {:>9} {:>14} {:>14}\n", "cluster", "best layout",
+      fmt::format("  {:<18} {:<{}} {:>9} {:>7} {:>11} {:>9} {:>9} {:>14} {:>14}\n", "cluster", "best layout", width,
                   "step, s", "MFU", "tokens/s", "exposed", "days", "USD", "Mtokens/USD");
   for (const Json& json : clusters) {
-    if (json["plans"].empty()) {
-      text += fmt::format("  {:<18} {}\n", json["cluster"].get<std::string>(), "does not fit");
-      continue;
+    text += fmt::format("  {:<18} {:<{}}", json["cluster"].get<std::string>(), layout_of(json), width);
+    if (!json["plans"].empty()) {
+      const Json& best = json["plans"][0];
+      text += fmt::format(" {:>9.4g} {:>5.1f} % {:>11} {:>7.1f} % {:>9} {:>14} {:>14}",
+                          best["step_s"].get<double>(), 100 * best["mfu"].get<double>(),
+                          format_count(static_cast<int64_t>(best["tokens_per_s"].get<double>())),
+                          100 * best["exposed_share"].get<double>(), number_or_dash(best["days"], "{:.1f}"),
+                          money(best["usd"]), number_or_dash(json["million_tokens_per_usd"], "{:.3g}"));
     }
-    const Json& best = json["plans"][0];
-    const Json& rate = json["million_tokens_per_usd"];
-    text += fmt::format("  {:<18} {:<52} {:>9.4g} {:>5.1f} % {:>11} {:>7.1f} % {:>9} {:>14} {:>14}\n",
-                        json["cluster"].get<std::string>(), layout_text(best), best["step_s"].get<double>(),
-                        100 * best["mfu"].get<double>(),
-                        format_count(static_cast<int64_t>(best["tokens_per_s"].get<double>())),
-                        100 * best["exposed_share"].get<double>(), number_or_dash(best["days"], "{:.1f}"),
-                        money(best["usd"]), number_or_dash(rate, "{:.3g}"));
+    while (text.ends_with(' ')) text.pop_back();
+    text += '\n';
   }
   return text;
 }

@@ -65,9 +65,19 @@ TEST_F(PlanLayouts, SaysWhatIsNearestWhereNothingFits) {
   EXPECT_THAT(ran.text, HasSubstr("The nearest is tp"));
   EXPECT_THAT(ran.text, HasSubstr("--set device.memory_gib="));
   const Ran odd =
-      in_folder("plan_llama --model llama2-7b --cluster rtx4090 --devices 7 --global-batch 8 --fix tp=7");
+      in_folder("plan_llama --model llama2-7b --cluster rtx4090 --devices 7 --global-batch 8 --fix pp=1");
   EXPECT_EQ(odd.code, 2);
   EXPECT_THAT(odd.text, HasSubstr("heads, layers or batch do not divide"));
+}
+
+// Of several, the one that does not fit says by how much.
+TEST_F(PlanLayouts, AClusterTooSmallStandsBesideOneThatIsNot) {
+  const Ran ran = in_folder(
+      "plan_llama --model llama2-7b --devices 2 --cluster rtx4090,h100-sxm --global-batch 8 --fix "
+      "micro-batch=1,tp=2");
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_THAT(ran.text, HasSubstr("does not fit: the nearest needs "));
+  EXPECT_THAT(ran.text, HasSubstr("h100-sxm           tp 2"));
 }
 
 TEST_F(PlanLayouts, RefusesWhatItCannotPlan) {
@@ -84,7 +94,28 @@ TEST_F(PlanLayouts, RefusesWhatItCannotPlan) {
         {"plan_llama --devices 2 --cluster ,", "need a name"},
         {"plan_llama --model tiny,small --devices 2 --html x", "name one --model"},
         {"plan_llama --model tiny --devices 32769", "1 to 32,768"},
-        {"plan_llama --model tiny --devices 2 --top 0", "--top"}}) {
+        {"plan_llama --model tiny --devices 2 --top 0", "--top"},
+        {"plan_llama --model tiny --devices 2 --seq 0", "--seq is 0"},
+        {"plan_llama --model tiny --devices 2 --global-batch -4", "--global-batch is -4"},
+        {"plan_llama --model tiny --devices 2 --fix tp=0", "tp=0: it needs 1 or more"},
+        {"plan_llama --model tiny --devices 2 --fix pp=-2", "pp=-2: it needs 1 or more"},
+        {"plan_llama --model tiny --devices 2 --fix micro-batch=0", "micro-batch=0: it needs 1"},
+        {"plan_llama --model tiny --devices 2 --fix zero=4", "zero=4: it needs 0, 1, 2 or 3"},
+        {"plan_llama --model tiny --devices 8 --fix tp=2,tp=4", "tp is given twice, as 2 and 4"},
+        {"plan_llama --model tiny --devices 8 --fix tp=4,pp=4", "which does not divide 8 devices"},
+        {"plan_llama --model tiny --devices 8 --fix tp=2,pp=2,dp=1", "which is not the 8 devices"},
+        {"plan_llama --model tiny --devices 8 --fix tp=8", "does not divide the model"},
+        {"plan_llama --model tiny --devices 8 --fix dp=2,micro-batch=5", "does not divide the global batch of 32"},
+        {"plan_llama --model tiny --devices 8 --fix vpp=40", "more than the model"},
+        {"plan_llama --model tiny --devices 8 --fix schedule=interleaved,vpp=1", "vpp=1 is given"},
+        {"plan_llama --model tiny --devices 8 --fix schedule=1f1b,vpp=2", "schedule=1f1b is given"},
+        {"plan_llama --model tiny --devices 8 --fix pp=1,schedule=zero-bubble", "pp=1 is given"},
+        {"plan_llama --model tiny --devices 8 --fix cluster=h100-sxm", "give --cluster itself"},
+        {"plan_llama --model tiny --devices 8 --fix ranks=4", "give --devices"},
+        {"plan_llama --model tiny --devices 8 --fix out=here", "no layout depends on it"},
+        {"plan_llama --model tiny --devices 8 --cluster RTX4090", "Did you mean rtx4090?"},
+        {"plan_llama --model llama2-7b --devices 1 --cluster rtx4090,rtx5090 --global-batch 8",
+         "on 1 x RTX 5090"}}) {
     const Ran ran = in_folder(flags);
     EXPECT_EQ(ran.code, 2) << flags << "\n" << ran.text;
     EXPECT_THAT(ran.text, HasSubstr(words)) << flags;
