@@ -174,21 +174,23 @@ std::string stall_sentence(const Json& json) {
 std::string run_sentence(const Json& json) {
   const Json& run = json["run"];
   const std::string tokens = tokens_text(run["tokens"].get<double>());
-  std::string text = run["ends"].get<bool>() ? "" : fmt::format("The run of {} never ends: ", tokens);
-  if (text.empty()) {
-    text = fmt::format("{} take {:.1f} days ({:.3g} to {:.3g}) and {} MWh", tokens, run["days"].get<double>(),
-                       run["low_days"].get<double>(), run["high_days"].get<double>(),
-                       short_number(run["kwh"].get<double>() / 1e3));
-    if (!run["usd"].is_null())
-      text += fmt::format(
-          ", {} USD: {}", money(run["usd"]),
-          run["usd_per_device_hour"].is_null()
-              ? std::string("purchase over 3 years, and power")
-              : fmt::format("rent at {:g} USD a device and hour", run["usd_per_device_hour"].get<double>()));
-    text += run["failures"].is_null() ? "; nothing fails (--failures says more)." : ". With failures: ";
-  }
-  if (run["failures"].is_null()) return text;
   const Json& f = run["failures"];
+  if (!run["ends"].get<bool>())
+    return fmt::format("The run of {} never ends: a failure comes every {} h, sooner than it recovers ({} min).",
+                       tokens, short_number(f["hours_between_failures"].get<double>()),
+                       short_number(f["recovery_min"].get<double>()));
+  std::string text = fmt::format("{} take {} days ({:.3g} to {:.3g}) and {} MWh", tokens,
+                                 short_number(run["days"].get<double>()), run["low_days"].get<double>(),
+                                 run["high_days"].get<double>(), short_number(run["kwh"].get<double>() / 1e3));
+  if (!run["usd"].is_null()) {
+    const Json& rent = run["usd_per_device_hour"];
+    text += fmt::format(
+        ", {} USD: {}", money(run["usd"]),
+        rent.is_null() ? fmt::format("purchase over 3 years{}, and power", f.is_null() ? "" : ", spare hosts too")
+                       : fmt::format("rent at {:g} USD a device and hour", rent.get<double>()));
+  }
+  if (f.is_null()) return text + "; nothing fails (--failures says more).";
+  text += ". With failures: ";
   text += fmt::format(
       "one every {} h (a failure in {} device-hours), {} min to recover, checkpoints of {} min: {:.1f} % of the time is "
       "progress at best, with a checkpoint every {} min and {} spare hosts.",
