@@ -99,7 +99,10 @@ std::vector<std::string> SimulatedCosts::not_measured() const {
 double SimulatedCosts::kernel_seconds(const Graph& graph, const Node& node, const Cost& cost, bool& guessed) const {
   const Config& config = plan_.config;
   if (!profile_.is_cpu()) {
-    const std::vector<Shape> in = shapes_of(graph, node.inputs), out = shapes_of(graph, node.outputs);
+    const std::vector<Shape> in = shapes_of(graph, node.inputs);
+    std::vector<Shape> out = shapes_of(graph, node.outputs);
+    for (const auto& written : node.writes)
+      out.push_back(local_shape(graph[graph[written].value].type, graph.mesh()));
     return kernel_s(profile_.device, *node.op, in, out, cost, config.dtype);
   }
   if (node.op->is_view()) return 0;
@@ -164,18 +167,30 @@ double SimulatedCosts::collective_s(int pp, int index) {
   const auto [op, bytes] = size_of(graph, node);
   if (profile_.is_cpu())
     return known = cpu_collective_s(pp, *collective, graph[node.inputs[0]].type.dtype, op, bytes);
-  const Mesh& mesh = graph.mesh();
+  return known = group_s(pp, collective->axis, op, bytes);
+}
+
+double SimulatedCosts::group_s(int pp, Axis axis, CollectiveOp op, double bytes) {
+  const Mesh& mesh = plan_.config.mesh;
   const bool alike = mesh.tp * mesh.dp % static_cast<int>(profile_.host.devices) == 0;
-  double& of_size =
-      by_size_.try_emplace({alike ? -1 : pp, collective->axis, static_cast<int>(op), bytes}, -1).first->second;
+  double& of_size = by_size_.try_emplace({alike ? -1 : pp, axis, static_cast<int>(op), bytes}, -1).first->second;
   if (of_size < 0) {
     Topology topology(profile_);
     std::vector<Transfer> transfers;
-    for (const std::vector<int>& ranks : groups_beside(pp, collective->axis))
+    for (const std::vector<int>& ranks : groups_beside(pp, axis))
       transfers.push_back(topology.collective(op, bytes, ranks));
     of_size = together_s(topology.links(), transfers);
   }
-  return known = of_size;
+  return of_size;
+}
+
+double SimulatedCosts::activation_s(int from, int to, int64_t bytes) {
+  const Config& config = plan_.config;
+  if (profile_.is_cpu() || profile_.device.scattered_messages == 0 || config.mesh.tp == 1 ||
+      config.sequence_parallel)
+    return message_s(from, to, bytes);
+  return message_s(from, to, (bytes + config.mesh.tp - 1) / config.mesh.tp) +
+         group_s(to, Axis::kTp, CollectiveOp::kAllGather, static_cast<double>(bytes));
 }
 
 double SimulatedCosts::message_s(int from, int to, int64_t bytes) {

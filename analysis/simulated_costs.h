@@ -60,10 +60,15 @@ class SimulatedCosts {
   std::vector<std::string> not_measured() const;
   // From one pipeline rank to another, while all their tp and dp ranks on the same hosts do the same.
   double message_s(int from, int to, int64_t bytes);
+  // The same of an activation or its gradient, which all ranks of a tp group hold unless sequence parallelism has
+  // split it. With device.scattered_messages each sends a part, and they gather it behind (Narayanan et al., SC'21,
+  // section 4.1).
+  double activation_s(int from, int to, int64_t bytes);
 
  private:
   double kernel_seconds(const Graph& graph, const Node& node, const Cost& cost, bool& guessed) const;
   double cpu_collective_s(int pp, const Collective& collective, DType dtype, CollectiveOp op, double bytes) const;
+  double group_s(int pp, Axis axis, CollectiveOp op, double bytes);  // of GPUs
   std::vector<std::vector<int>> groups_beside(int pp, Axis axis) const;
 
   const Plan& plan_;

@@ -61,8 +61,13 @@ class SimulatedPipeline {
     return links_ ? std::max(exchange, options_.links->dilation * links_->collective_s(pp, node)) : exchange;
   }
   double message_s(int from, int to, int64_t bytes) {
-    const double exchange = costs_.message_s(from, to, bytes);
+    const double exchange = costs_.activation_s(from, to, bytes);
     return links_ ? std::max(exchange, options_.links->dilation * links_->message_s(from, to, bytes)) : exchange;
+  }
+  // Kernels wait for what that lane does (DeviceProfile::serial_collectives, host_waits).
+  bool in_line(Lane lane) const {
+    const DeviceProfile& device = profile_.device;
+    return !is_cpu() && (device.host_waits >= 2 || device.serial_collectives >= (lane == Lane::kTp ? 1 : 2));
   }
   // The slowest of the ranks that one stands for: they wait for each other.
   double slowness(int pp) const {

@@ -39,6 +39,7 @@ RankSimulation::RankSimulation(SimulatedPipeline& engine, const StagePlan& stage
       pp_(pp),
       program_(step_program(stage, StepMode::kTrain, /*device_to_device=*/!engine.is_cpu())),
       node_end_(stage.graph.nodes().size(), -1),
+      host_waits_(engine.is_cpu() ? 0 : static_cast<int>(engine.profile().device.host_waits)),
       lanes_take_turns_(engine.is_cpu() && !engine.costs().cpu().lanes_have_cores && !engine.emulates()) {
   if (!engine.is_cpu()) return;
   const CpuProfile& cpu = engine.profile().cpu;
@@ -52,6 +53,8 @@ bool RankSimulation::run() {
       ++action_;
       TRINE_CHECK(action_ < static_cast<int>(program_.actions().size()) + 1, "pp {}: no end", pp_);
       commands_.clear(), next_ = 0;
+      if (action_ == static_cast<int>(program_.actions().size()))
+        for (const Command& command : std::exchange(deferred_, {})) enqueue(command);
       program_.for_each_of(action_, [&](const Command& command) { commands_.push_back(command); });
       continue;
     }
@@ -154,6 +157,7 @@ bool RankSimulation::carry_out(const Command& command) {
       compute_ = std::max(compute_, launched) + cost.seconds * engine_.slowness(pp_);
       TraceEvent ran = event(command, clock_, compute_, kind_of(stage_.graph[NodeId{command.node}]));
       ran.flops = cost.flops, ran.bytes = cost.bytes;
+      if (host_waits_ >= 2) host_ = compute_;
       events_.push_back(ran);
       node_end_[static_cast<size_t>(command.node)] = clock_ = compute_;
       return true;
@@ -227,6 +231,11 @@ bool RankSimulation::enqueue(const Command& command) {
     compute_ = clock_ = compute_ + post_s_;
     return true;
   }
+  if (command.lane == Lane::kDp && engine_.profile().device.serial_collectives >= 2 && !engine_.is_cpu() &&
+      action_ < static_cast<int>(program_.actions().size())) {
+    deferred_.push_back(command);
+    return true;
+  }
   const double lane_end = lane_end_[static_cast<size_t>(command.lane)];
   double ready = std::max(compute_, lane_end);
   host_slack_ = std::min(host_slack_, ready - host_);
@@ -242,6 +251,8 @@ bool RankSimulation::enqueue(const Command& command) {
   if (engine_.emulates() && !engine_.costs().cpu().lanes_have_cores)
     compute_ += engine_.costs().collective_s(pp_, command.node);
   launch();
+  if (engine_.in_line(command.lane)) compute_ = std::max(compute_, node_end_[static_cast<size_t>(command.node)]);
+  if (host_waits_ >= 2) host_ = compute_;
   clock_ = std::max(clock_, compute_);
   return true;
 }
@@ -302,13 +313,24 @@ void RankSimulation::post(const Command& command, bool sends) {
     sent_[{command.node, command.slot}] = index;
   else
     received_[{command.node, command.microbatch}] = index;
+  const double seconds = engine_.message_s(sends ? pp_ : other, sends ? other : pp_,
+                                           engine_.costs().node(pp_, command.node).message_bytes);
   // Both ends are known: it runs behind the one before.
   if (message.sent && message.received) {
-    message.end = std::max({*message.sent, *message.received, edge.end}) +
-                  engine_.message_s(sends ? pp_ : other, sends ? other : pp_,
-                                    engine_.costs().node(pp_, command.node).message_bytes);
+    message.end = std::max({*message.sent, *message.received, edge.end}) + seconds;
     edge.end = *message.end;
   }
+  if (sends && host_waits_ >= 1) send_in_line(command, *message.sent, seconds);
+}
+
+// The thread that launches stands still until the device has sent it. That is when a receiver that is ready has it:
+// how long a late one is waited for is seen at what comes back from it.
+void RankSimulation::send_in_line(const Command& command, double begin, double seconds) {
+  host_ = compute_ = clock_ = begin + seconds;
+  TraceEvent sent = event(command, begin, compute_, EventKind::kCommPp);
+  sent.lane = Lane::kPp;
+  sent.bytes = engine_.costs().node(pp_, command.node).message_bytes;
+  events_.push_back(sent);
 }
 
 bool RankSimulation::wait_receive(const Command& command) {
@@ -328,6 +350,7 @@ bool RankSimulation::wait_receive(const Command& command) {
   waited.bytes = engine_.costs().node(pp_, command.node).message_bytes;
   classify_reception(waited, nanoseconds(*message.sent), nanoseconds(*message.end), events_);
   node_end_[static_cast<size_t>(command.node)] = compute_;
+  if (host_waits_ >= 1) host_ = std::max(host_, compute_);
   return true;
 }
 

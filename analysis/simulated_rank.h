@@ -46,6 +46,7 @@ class RankSimulation {
   std::optional<double> meet_all(double ready);
   std::optional<double> meet_peer(const Node& node, double ready);
   void post(const Command& command, bool sends);
+  void send_in_line(const Command& command, double begin, double seconds);
   double launch();
   TraceEvent event(const Command& command, double begin_s, double end_s, EventKind kind) const;
 
@@ -63,6 +64,7 @@ class RankSimulation {
   // Seconds from the step's begin.
   double host_ = 0, compute_ = 0, clock_ = 0, end_ = 0;
   std::array<double, kLanes.size()> lane_end_{};
+  std::vector<Command> deferred_;                   // collectives of dp that wait for the last action
   std::vector<double> node_end_;                    // of the last execution; -1: none
   std::map<std::pair<int, int>, size_t> received_;  // message of (node, microbatch)
   std::map<std::pair<int, int>, size_t> sent_;      // message of (node, slot)
@@ -79,6 +81,7 @@ class RankSimulation {
     double last = 0;              // when the last of its group was ready
     double left_s = 0;
   };
+  const int host_waits_;  // DeviceProfile::host_waits
   const bool lanes_take_turns_;
   // Of CPUs: to hand work over or post it, and until the one who waits for it, lane or rank, is awake.
   double post_s_ = 0, wake_s_ = 0;

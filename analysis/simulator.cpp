@@ -90,7 +90,7 @@ PredictionCertainty certainty_of(const Profile& profile) {
   const bool changed = std::ranges::any_of(
       profile.sources, [](const auto& source) { return source.second.certainty == Certainty::kGiven; });
   const bool published = !changed && std::ranges::count(kPublished, profile.device.name) > 0;
-  return published ? PredictionCertainty{"published", 0.85, 1.1} : PredictionCertainty{"unseen", 0.75, 1.4};
+  return published ? PredictionCertainty{"published", 0.95, 1.1} : PredictionCertainty{"unseen", 0.75, 1.4};
 }
 
 PredictionCertainty certainty_of(const Profile& profile, const Simulation& simulation) {

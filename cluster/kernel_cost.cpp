@@ -41,6 +41,39 @@ double unfused_attention_s(DeviceProfile device, DType dtype, const Shape& q, do
          (backward ? 6 : 4) * device.launch_us * 1e-6;
 }
 
+// Of a weight's gradient that is made by itself first and then added to those of earlier microbatches.
+double accumulate_s(const DeviceProfile& device, double weights) {
+  if (device.accumulate_bytes == 0) return 0;
+  return device.launch_us * 1e-6 +
+         weights * device.accumulate_bytes / (device.memory_gb_per_s * 1e9 * device.memory_share);
+}
+
+// What kernels of their own move beside what the fused ones do, for each number of the first operand, and how many
+// they are. Forward of a norm: the sum with bias and dropout is written, with a mask of a byte, and read again.
+// Backward: gradients of the norm's weights and of the bias, the sum of both ways, the dropout. Loss: logits in f32;
+// their maximum, difference, exponential, sum and quotient, each a pass (Megatron-LM 2021, vocab_parallel_cross_entropy).
+// Optimizer: f16 gradients copied to f32, unscaled, clipped, and the weights read once more to be rounded.
+struct Passes {
+  std::string_view op;
+  double numbers, bytes, kernels;
+};
+constexpr auto kPasses = std::to_array<Passes>({{"add_rms_norm", 1, 1, 1},
+                                                {"rms_norm_grad", 2, 0, 1},
+                                                {"rms_norm_grad_add", 7, 1, 4},
+                                                {"vocab_stats", 1, 36, 6},
+                                                {"cross_entropy", 1, 36, 6},
+                                                {"vocab_stats_grad", 0, 12, 1},
+                                                {"cross_entropy_grad", 0, 12, 1},
+                                                {"adamw", 0, 26, 4}});
+
+double unfused_passes_s(const DeviceProfile& device, const Op& op, const Shape& first, DType dtype) {
+  const auto* const found = std::ranges::find(kPasses, op.name(), &Passes::op);
+  if (device.unfused_passes == 0 || found == kPasses.end()) return 0;
+  const double bytes = found->numbers * static_cast<double>(size_bytes(dtype)) + found->bytes;
+  return found->kernels * device.launch_us * 1e-6 +
+         static_cast<double>(first.num_elements()) * bytes / (device.memory_gb_per_s * 1e9 * device.memory_share);
+}
+
 }  // namespace
 
 double product_s(const DeviceProfile& device, DType dtype, double m, double n, double k, double batch) {
@@ -71,23 +104,29 @@ double kernel_s(const DeviceProfile& device, const Op& op, std::span<const Shape
     const Shape& known = op.name() == "linear_dx" ? out[0] : in[0];
     const auto rows = static_cast<double>(known.num_rows()), columns = static_cast<double>(known.num_columns());
     const double other = cost.flops / (2 * rows * columns);
-    return launch + (op.name() == "linear"      ? product_s(device, dtype, rows, other, columns)
-                     : op.name() == "linear_dx" ? product_s(device, dtype, rows, columns, other)
-                                                : product_s(device, dtype, columns, other, rows));
+    if (op.name() == "linear") return launch + product_s(device, dtype, rows, other, columns);
+    if (op.name() == "linear_dx") return launch + product_s(device, dtype, rows, columns, other);
+    return launch + product_s(device, dtype, columns, other, rows) + accumulate_s(device, columns * other);
   }
   if (device.unfused_attention > 0) {
     if (const auto* const forward = dynamic_cast<const Attention*>(&op))
       return unfused_attention_s(device, dtype, in[0], static_cast<double>(forward->seq),
                                  static_cast<double>(forward->head_dim), false);
-    if (const auto* const grad = dynamic_cast<const AttentionGrad*>(&op))
-      return unfused_attention_s(device, dtype, in[0], static_cast<double>(grad->seq),
-                                 static_cast<double>(grad->head_dim), true);
+    if (const auto* const grad = dynamic_cast<const AttentionGrad*>(&op)) {
+      const auto seconds = [&](bool backward) {
+        return unfused_attention_s(device, dtype, in[0], static_cast<double>(grad->seq),
+                                   static_cast<double>(grad->head_dim), backward);
+      };
+      return seconds(true) + (device.unfused_attention >= 2 ? seconds(false) : 0);
+    }
   }
   if (op.name().starts_with("attention")) {
     const double share = op.name() == "attention" ? device.attention_share : device.attention_grad_share;
     return launch + std::max(streamed, cost.flops / (device.peak_flops(dtype) * share));
   }
-  return launch + streamed;
+  if (op.name() == "embedding_grad" && !out.empty())
+    return launch + streamed + accumulate_s(device, static_cast<double>(out[0].num_elements()));
+  return launch + streamed + (in.empty() ? 0 : unfused_passes_s(device, op, in[0], dtype));
 }
 
 }  // namespace trine

@@ -35,8 +35,14 @@ struct DeviceProfile {
   double launch_us = 0, host_us = 0;  // of a kernel: on the device, and of the thread that launches it
   // Shares of the peaks that kernels of a family reach at their best.
   double product_share = 0, attention_share = 0, attention_grad_share = 0, memory_share = 0;
-  double unfused_attention = 0;  // 1: scores of all pairs go through memory
-  double link_gb_per_s = 0;      // to the host
+  double link_gb_per_s = 0;  // to the host
+  // What other programs do otherwise than this one, for which all of these are 0 (docs/clusters.md).
+  double unfused_attention = 0;   // 1: scores of all pairs go through memory; 2: and are made again backward
+  double unfused_passes = 0;      // 1: sums, dropout, gradients of norms and the f32 loss are kernels of their own
+  double serial_collectives = 0;  // 1: kernels wait for those of tensor parallelism; 2: for all, and gradients wait
+  double host_waits = 0;          // 1: for the device, at each pipeline message; 2: at each kernel
+  double accumulate_bytes = 0;  // moved for each weight and microbatch, beside the product that makes its gradient
+  double scattered_messages = 0;  // 1: what a tp group holds as one is sent in parts, and gathered behind
   double power_w = 0;
 
   double peak_flops(DType dtype) const;  // per second, of products

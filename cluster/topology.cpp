@@ -9,13 +9,16 @@
 namespace trine {
 namespace {
 
-// Of the time of the faster levels of a hierarchical collective, what is not hidden behind the slowest. 0 is a
-// perfect pipeline, 1 none. Measured rows of 32 to 8,192 H100 want 0.1 to 0.35.
-constexpr double kLevelOverlap = 0.13;
-
 // Between hosts: messages for each doubling of the hosts, and the share of the bandwidth that
-// the quick protocol has.
-constexpr double kLowMessages = 3.4, kBulkMessages = 5.7, kLowShareBetweenHosts = 0.25;
+// the quick protocol has. Fits to all-reduces of 32 to 8,192 H100.
+constexpr double kLowMessages = 4.4, kBulkMessages = 7.3, kLowShareBetweenHosts = 0.33;
+
+// What leaves the host that sends most, of the bytes that go around once. A ring passes each host's border with all
+// but one part of n. In NCCL's double binary tree (Sanders, Speck and Traeff, 2009) a host is within one tree and a
+// leaf of the other, and sends half of the bytes up in both and to two hosts down: all of them from four hosts on,
+// however many there are.
+double share_of_ring(double ranks) { return (ranks - 1) / ranks; }
+double share_of_tree(size_t hosts) { return hosts == 2 ? 0.5 : hosts == 3 ? 0.75 : 1; }
 
 }  // namespace
 
@@ -102,71 +105,82 @@ Topology::Load Topology::in_switch(std::span<const int> ranks, double times) {
   return load;
 }
 
-double Topology::seconds_a_byte(const Load& load) const {
-  double most = 0;
-  for (const auto& [resource, weight] : load) most = std::max(most, weight / links_.bytes_per_s(resource));
-  return most;
+Topology::Latency Topology::inside(double hops) const {
+  const CollectiveProfile& c = profile_.collective;
+  return {c.low_us + c.hop_us * hops, c.bulk_us + c.bulk_hop_us * hops};
 }
 
-Transfer Topology::two_protocols(double bytes, double hops, double hosts, const Load& load) const {
-  const CollectiveProfile& c = profile_.collective;
-  const double doublings = std::log2(hosts) * profile_.network.latency_us;
+Topology::Latency Topology::between(size_t hosts) const {
+  const double doublings = std::log2(static_cast<double>(hosts)) * profile_.network.latency_us;
+  return {kLowMessages * doublings, kBulkMessages * doublings};
+}
+
+Transfer Topology::two_protocols(double bytes, const Latency& latency, double low_share, const Load& load) const {
   const auto transfer = [&](double us, double share) {
     Transfer t{.latency_s = us * 1e-6, .bytes = bytes, .uses = {}};
     for (const auto& [resource, weight] : load) t.uses.push_back({resource, weight / share});
     return t;
   };
-  const Transfer low = transfer(c.low_us + c.hop_us * hops + kLowMessages * doublings,
-                                hosts > 1 ? std::min(c.low_share, kLowShareBetweenHosts) : c.low_share);
-  const Transfer bulk = transfer(c.bulk_us + c.bulk_hop_us * hops + kBulkMessages * doublings, 1);
+  const Transfer low = transfer(latency.low_us, low_share), bulk = transfer(latency.bulk_us, 1);
   return low.seconds_alone(links_) <= bulk.seconds_alone(links_) ? low : bulk;
 }
 
 Transfer Topology::collective(CollectiveOp op, double bytes, std::span<const int> ranks) {
   if (ranks.size() < 2 || bytes <= 0) return {};
-  const double times = op == CollectiveOp::kAllReduce ? 2 : 1;
   std::map<int, std::vector<int>> by_host;
   for (const int rank : ranks) by_host[host_of(rank)].push_back(rank);
-  const auto hosts = static_cast<double>(by_host.size());
-  const double hops = static_cast<double>(ranks.size()) / hosts - 2;
-  const bool can_sum = op == CollectiveOp::kAllReduce;
-  if (by_host.size() == 1) {
-    const Transfer around = two_protocols(bytes, hops, 1, ring(ranks, times));
-    if (!can_sum || !sums_in_switch(ranks)) return around;
-    Transfer summed{.latency_s = (profile_.collective.bulk_us + profile_.collective.bulk_hop_us * hops) * 1e-6,
-                    .bytes = bytes,
-                    .uses = {}};
-    for (const auto& [resource, weight] : in_switch(ranks, times)) summed.uses.push_back({resource, weight});
-    return summed.seconds_alone(links_) < around.seconds_alone(links_) ? summed : around;
-  }
-  Load inside, between;
+  if (by_host.size() == 1) return inside_host(op, bytes, ranks);
+
+  const bool sums = op == CollectiveOp::kAllReduce;
+  const double times = sums ? 2 : 1;
   std::vector<std::vector<int>> members;
+  bool in_switches = sums;
   for (const auto& [host, ranks_of_host] : by_host) {
     members.push_back(ranks_of_host);
-    inside.merge(can_sum && sums_in_switch(ranks_of_host) ? in_switch(ranks_of_host, times)
-                                                          : ring(ranks_of_host, times));
+    in_switches = in_switches && sums_in_switch(ranks_of_host);
   }
+  const double of_ring = share_of_ring(static_cast<double>(ranks.size())), of_tree = share_of_tree(members.size());
+  const double crosses = times * (in_switches ? of_tree : sums ? std::min(of_ring, of_tree) : of_ring);
+  // What is under way in the hosts is so between them at the same time.
+  Load load;
   for (size_t h = 0; h < members.size(); ++h) {
     const auto &from = members[h], &to = members[(h + 1) % members.size()];
-    const double share = times * (hosts - 1) / hosts / static_cast<double>(from.size());
+    for (const auto& [resource, weight] : in_switches ? in_switch(from, times) : ring(from, times))
+      load[resource] += weight;
     for (size_t i = 0; i < from.size(); ++i)
-      hop(from[i], to[i % to.size()], share / profile_.collective.network_efficiency, between);
+      hop(from[i], to[i % to.size()],
+          crosses / static_cast<double>(from.size()) / profile_.collective.network_efficiency, load);
   }
-  // Both levels are under way at once; a link that both cross does so at different times.
-  const double in_s = seconds_a_byte(inside), out_s = seconds_a_byte(between), slowest = std::max(in_s, out_s);
-  const double longer = slowest > 0 ? 1 + kLevelOverlap * (in_s + out_s - slowest) / slowest : 1;
-  Load load = inside;
-  for (const auto& [resource, weight] : between) load[resource] = std::max(load[resource], weight);
-  for (auto& [resource, weight] : load) weight *= longer;
-  return two_protocols(bytes, std::max(0.0, hops), hosts, load);
+
+  Latency latency = between(members.size());
+  const double hops = static_cast<double>(ranks.size()) / static_cast<double>(members.size()) - 2;
+  if (hops > -1 && !in_switches) {  // of a tree it is hidden behind the messages between hosts
+    const Latency of_hosts = inside(std::max(0.0, hops));
+    latency.low_us += of_hosts.low_us, latency.bulk_us += of_hosts.bulk_us;
+  }
+  return two_protocols(bytes, latency, std::min(profile_.collective.low_share, kLowShareBetweenHosts), load);
 }
 
+Transfer Topology::inside_host(CollectiveOp op, double bytes, std::span<const int> ranks) {
+  const double times = op == CollectiveOp::kAllReduce ? 2 : 1;
+  const Latency latency = inside(static_cast<double>(ranks.size()) - 2);
+  const Transfer around = two_protocols(bytes, latency, profile_.collective.low_share, ring(ranks, times));
+  if (op != CollectiveOp::kAllReduce || !sums_in_switch(ranks)) return around;
+  Transfer summed{.latency_s = latency.bulk_us * 1e-6, .bytes = bytes, .uses = {}};
+  for (const auto& [resource, weight] : in_switch(ranks, times)) summed.uses.push_back({resource, weight});
+  return summed.seconds_alone(links_) < around.seconds_alone(links_) ? summed : around;
+}
+
+// A send goes one way where a collective of two goes twice.
 Transfer Topology::message(double bytes, int from, int to) {
   if (from == to || bytes <= 0) return {};
+  const bool same_host = host_of(from) == host_of(to);
   Load load;
   hop(from, to, 1, load);
-  // A send goes one way where a collective of two goes twice.
-  Transfer transfer = two_protocols(bytes, 0, host_of(from) == host_of(to) ? 1 : 2, load);
+  const double low_share = profile_.collective.low_share;
+  Transfer transfer = same_host
+                          ? two_protocols(bytes, inside(0), low_share, load)
+                          : two_protocols(bytes, between(2), std::min(low_share, kLowShareBetweenHosts), load);
   transfer.latency_s /= 2;
   return transfer;
 }

@@ -42,8 +42,9 @@ class Topology {
   // A ring moves 2 (n - 1) / n of the bytes over each link for an all-reduce, half of that for the others
   // (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms", JPDC 2009; nccl-tests/doc/PERFORMANCE.md), at a
   // share efficiency (1 - group_loss / n) of the link; an all-reduce of more than four devices at one NVSwitch may
-  // be summed there (NVLS). Between hosts it is hierarchical: a ring in each host, and one between hosts for each
-  // place in them; what hides of the faster level is all but kLevelOverlap.
+  // be summed there (NVLS). Between hosts a ring of all ranks crosses each host's NICs once; an all-reduce may take
+  // NCCL's double binary tree of hosts instead, and does so where each host sums in its switch (NVLSTree: S. Jeaugey,
+  // "NCCL: the inter-GPU communication library", GTC 2024, S62129). What hosts do inside goes on at the same time.
   //
   // Latency is that of the better of two protocols (as NCCL's LL128 and Simple): low_us + (n - 2) hop_us with
   // low_share of the bandwidth, or bulk_us + (n - 2) bulk_hop_us with all of it; between h hosts each gets longer
@@ -61,8 +62,14 @@ class Topology {
   Load ring(std::span<const int> ranks, double times);
   Load in_switch(std::span<const int> ranks, double times);
   bool sums_in_switch(std::span<const int> ranks) const;
-  double seconds_a_byte(const Load& load) const;
-  Transfer two_protocols(double bytes, double hops, double hosts, const Load& load) const;
+  // Of both protocols, before a transfer moves bytes.
+  struct Latency {
+    double low_us = 0, bulk_us = 0;
+  };
+  Latency inside(double hops) const;
+  Latency between(size_t hosts) const;
+  Transfer two_protocols(double bytes, const Latency& latency, double low_share, const Load& load) const;
+  Transfer inside_host(CollectiveOp op, double bytes, std::span<const int> ranks);
   bool by_nvlink(int a, int b) const;
   int socket_of(int rank) const { return rank % devices_ / per_socket_; }
 

@@ -40,6 +40,7 @@ def predict(grid, plan, program, changes):
              "global-batch": grid["global_batch"], "recompute": grid["recompute"], "dtype": grid["dtype"],
              "zero": grid["zero"] if grid["ranks"] > tp * pp else 0, "sp": "on" if grid["sp"] and tp > 1 else "off",
              "tie-embeddings": "on" if grid["tie"] else "off", "cluster": grid["cluster"]}
+    flags |= {"grad-reduce": grid["grad_reduce"]} if "grad_reduce" in grid else {}
     words = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
     words += [word for change in grid["set"] + changes for word in ("--set", change)]
     command = [program, "--dry-run", "--json"] + words

@@ -38,9 +38,8 @@ def predict(row, program):
              "tie-embeddings": "on" if row["tie"] else "off", "cluster": row["cluster"]}
     if row["vpp"] > 1:
         flags |= {"vpp": row["vpp"], "schedule": "interleaved"}
-    if "zero" in row:
-        flags["zero"] = row["zero"]
-    command = [program, "--dry-run", "--json"] + [word for k, v in flags.items() for word in (f"--{k}", str(v))]
+    flags |= {key: row[key] for key in ("zero", "grad_reduce") if key in row}
+    command = [program, "--dry-run", "--json"] + [word for k, v in flags.items() for word in (f"--{k.replace('_', '-')}", str(v))]
     command += ["--set", *row["set"]] if row.get("set") else []
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 #include <sstream>
 
 #include "analysis/prediction_report.h"
@@ -90,6 +91,83 @@ TEST(Simulator, IsMonotoneAndRepeats) {
   const Plan twice = plan_of(std::string(kModel) + "--layers 8 --ranks 32 --tp 2 --pp 4 --global-batch 32");
   EXPECT_GE(simulate(twice, profile).step_s, base / 2);
   EXPECT_LT(simulate(twice, profile).step_s, base);
+}
+
+int64_t num_launches(const StagePlan& stage, std::set<CommandKind> kinds, std::set<Region> regions) {
+  int64_t num = 0;
+  step_program(stage, StepMode::kTrain, /*device_to_device=*/true).for_each([&](const Command& command) {
+    num += kinds.contains(command.kind) && command.node >= 0 &&
+           regions.contains(stage.graph[NodeId{command.node}].region);
+  });
+  return num;
+}
+
+// One after another: what the kernels take with links that cost nothing, and what the links take.
+TEST(Simulator, SerialCollectivesHideBehindNothing) {
+  const Plan plan = plan_of(std::string(kModel) + "--layers 2 --ranks 4 --tp 2 --zero 0 --sp off --global-batch 4");
+  Profile profile = load_profile("a100-80-sxm");
+  const Simulation together = simulate(plan, profile);
+  EXPECT_GT(together.mean.hidden(Axis::kTp), 0);
+  profile.device.serial_collectives = 1;
+  const Simulation tp = simulate(plan, profile);
+  EXPECT_EQ(tp.mean.hidden(Axis::kTp), 0);
+  EXPECT_NEAR(tp.mean[EventKind::kCommTp], together.mean[EventKind::kCommTp] + together.mean.hidden(Axis::kTp),
+              1e-3 * tp.step_s);
+  EXPECT_GT(tp.mean.hidden(Axis::kDp), 0);
+  profile.device.serial_collectives = 2;
+  const Simulation all = simulate(plan, profile);
+  EXPECT_EQ(all.mean.hidden(Axis::kDp), 0);
+  EXPECT_GT(all.step_s, tp.step_s);
+}
+
+// With CUDA_LAUNCH_BLOCKING=1 kernels and launches take their time one after another.
+TEST(Simulator, AHostThatWaitsAtEachKernelAddsItsTime) {
+  const Plan plan = plan_of(std::string(kModel) + "--layers 2 --ranks 1 --global-batch 2");
+  Profile profile = load_profile("a100-80-sxm");
+  profile.device.host_us = 0;
+  const double kernels = simulate(plan, profile).step_s;
+  profile.device.host_us = 20;
+  EXPECT_LT(simulate(plan, profile).step_s, 1.1 * kernels);  // it launches ahead
+  profile.device.host_waits = 2;
+  const int64_t launches = num_launches(plan.stages[0], {CommandKind::kRun},
+                                        {Region::kPrologue, Region::kMicrobatch, Region::kEpilogue});
+  EXPECT_NEAR(simulate(plan, profile).step_s, kernels + static_cast<double>(launches) * 20e-6, 1e-9);
+}
+
+// Where launches take all the time, a stage that waits for its message launches what follows after it has come; one
+// that launches ahead has launched it by then.
+TEST(Simulator, AHostThatWaitsForMessagesLaunchesNothingMeanwhile) {
+  const Plan plan = plan_of(std::string(kModel) + "--layers 4 --ranks 2 --pp 2 --global-batch 1");
+  Profile profile = free_links();
+  profile.device.host_us = 1000;
+  const double ahead = simulate(plan, profile).step_s;
+  profile.device.host_waits = 1;
+  const Simulation waiting = simulate(plan, profile);
+  // Forward of the first stage, all of the second, backward of the first: no launch of a microbatch beside another.
+  const std::set<CommandKind> kinds = {CommandKind::kRun, CommandKind::kPostSend, CommandKind::kPostReceive};
+  const auto of = [&](size_t pp) {
+    return static_cast<double>(num_launches(plan.stages[pp], kinds, {Region::kMicrobatch})) * 1e-3;
+  };
+  const double in_turn = of(0) + of(1);
+  EXPECT_GT(waiting.step_s, in_turn);
+  EXPECT_LT(waiting.step_s, 1.15 * in_turn);  // and the prologue and epilogue
+  EXPECT_LT(ahead, 0.75 * in_turn);
+  EXPECT_NEAR(waiting.mean.step_s, waiting.step_s, 1e-6 * waiting.step_s);
+  // Walked by action it is the same.
+  EXPECT_NEAR(simulate(plan, profile, {.slow = {}, .detail = Detail::kAction}).step_s, waiting.step_s, 1e-9);
+}
+
+// 64 MB that four ranks hold as one: a quarter each crosses 10 GB/s, then each gathers three quarters over 20 GB/s.
+TEST(Simulator, MessagesSentInPartsAreGatheredBehind) {
+  const Plan plan = plan_of(std::string(kModel) + "--layers 4 --ranks 8 --tp 4 --pp 2 --sp off --global-batch 1");
+  Profile profile = load_profile("article-a100");
+  profile.host.devices = profile.host.devices_per_socket = profile.host.nvlink_devices = 4;
+  profile.host.nvlink_gb_per_s = 20;
+  profile.network = {.nics = 1, .nic_gb_per_s = 10, .latency_us = 0, .oversubscription = 1};
+  profile.device.link_gb_per_s = 1000;
+  EXPECT_NEAR(SimulatedCosts(plan, profile).activation_s(0, 1, 64'000'000), 4 * 64e6 / 10e9, 1e-6);
+  profile.device.scattered_messages = 1;
+  EXPECT_NEAR(SimulatedCosts(plan, profile).activation_s(0, 1, 64'000'000), 64e6 / 10e9 + 48e6 / 20e9, 1e-6);
 }
 
 TEST(Simulator, ASlowRankHoldsUpItsPipeline) {

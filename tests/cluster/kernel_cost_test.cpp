@@ -5,6 +5,11 @@
 #include <gtest/gtest.h>
 
 #include "ops/attention.h"
+#include "ops/cross_entropy.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "ops/optimizer.h"
+#include "ops/rms_norm.h"
 
 namespace trine {
 namespace {
@@ -70,6 +75,8 @@ TEST(KernelCost, UnfusedAttentionMovesItsScores) {
   // No more than at half of the peak and of the bandwidth.
   EXPECT_LT(forward, 2 * (9 * scores / bandwidth + 2 * product / peak));
   EXPECT_LT(grad, 2 * (11 * scores / bandwidth + 4 * product / peak));
+  device.unfused_attention = 2;
+  EXPECT_NEAR(seconds(AttentionGrad(kSeq, kHeadDim)), forward + grad, 1e-9);
   // Heads of 108 numbers are no multiples of 16 bytes: no tensor cores, a sixteenth of the rate.
   const Shape odd = {kSeq * kBatch, kHeads * 108};
   const double without = kernel_s(device, Attention(kSeq, 108), std::vector<Shape>(3, odd),
@@ -77,6 +84,40 @@ TEST(KernelCost, UnfusedAttentionMovesItsScores) {
   EXPECT_GT(without, 4 * scores * 108 / (device.f32_tflops * 1e12));
   EXPECT_GT(forward, 2 * fused);
   EXPECT_GT(grad, fused_grad);
+}
+
+// A gradient that is made by itself: 4,096 x 1,024 weights are read, read and written in f16, by a kernel of its own.
+TEST(KernelCost, GradientsThatAreAddedAfterwards) {
+  DeviceProfile device = load_profile("a100-80-sxm").device;
+  const std::vector<Shape> in = {{512, 1024}, {512, 4096}}, table = {{32000, 1024}};
+  const Cost product = {.flops = 2.0 * 512 * 1024 * 4096, .bytes_read = 1, .bytes_written = 1};
+  const auto seconds = [&](const Op& op, std::span<const Shape> out) {
+    return kernel_s(device, op, in, out, product, DType::kF16);
+  };
+  const double fused = seconds(LinearGradWeight(), {}), rows = seconds(EmbeddingGrad(32000), table);
+  device.accumulate_bytes = 6;
+  const double weight_s = 6 / (2039e9 * 0.774);
+  EXPECT_NEAR(seconds(LinearGradWeight(), {}) - fused, 7e-6 + 4096 * 1024 * weight_s, 1e-9);
+  EXPECT_NEAR(seconds(EmbeddingGrad(32000), table) - rows, 7e-6 + 32000 * 1024 * weight_s, 1e-9);
+}
+
+// Norms and losses as kernels of their own: by hand, of 1,024 x 4,096 numbers in f16 and 1,024 x 50,000 logits.
+TEST(KernelCost, UnfusedPassesMoveMore) {
+  DeviceProfile device = load_profile("a100-80-sxm").device;
+  const std::vector<Shape> x(5, Shape{1024, 4096}), logits(4, Shape{1024, 50000});
+  const auto seconds = [&](const Op& op, const std::vector<Shape>& in) {
+    return kernel_s(device, op, in, in, {.flops = 1, .bytes_read = 1, .bytes_written = 1}, DType::kF16);
+  };
+  const std::vector<double> fused = {seconds(AddRmsNorm(RmsNorm(1e-5f)), x), seconds(RmsNormGradAdd(), x),
+                                     seconds(CrossEntropy(), logits)};
+  const std::vector<Shape> gradients(5, Shape{1000000});
+  const double adamw = seconds(AdamW(), gradients);
+  device.unfused_passes = 1;
+  EXPECT_NEAR(seconds(AdamW(), gradients) - adamw, 4 * 7e-6 + 26e6 / (2039e9 * 0.774), 1e-9);
+  const double byte_s = 1 / (2039e9 * 0.774);
+  EXPECT_NEAR(seconds(AddRmsNorm(RmsNorm(1e-5f)), x) - fused[0], 7e-6 + 1024 * 4096 * 3 * byte_s, 1e-9);
+  EXPECT_NEAR(seconds(RmsNormGradAdd(), x) - fused[1], 4 * 7e-6 + 1024 * 4096 * 15 * byte_s, 1e-9);
+  EXPECT_NEAR(seconds(CrossEntropy(), logits) - fused[2], 6 * 7e-6 + 1024 * 50000 * 38 * byte_s, 1e-9);
 }
 
 TEST(KernelCost, NoProductBeatsThePeakOrTheMemory) {
