@@ -177,9 +177,11 @@ TEST_F(TraceReport, SlowData) {
       in_folder("export LD_PRELOAD=" TRINE_FAULTS " TRINE_FAULT=read:1:delay:on TRINE_FAULT_IN=text-train.bin; " +
                 mpirun(2) + kTrain + "--steps 4 --tp 2");
   ASSERT_EQ(ran.code, 0) << ran.text;
-  const nlohmann::json finding = report("--steps 2:")["findings"][0];
-  EXPECT_EQ(finding["kind"], "data") << finding;
-  EXPECT_THAT(std::string(finding["text"]), HasSubstr("data"));
+  // Not always the first: on a busy machine small kernels take longer than these reads.
+  const nlohmann::json findings = report("--steps 2:")["findings"];
+  const auto data = std::ranges::find(findings, "data", [](const auto& finding) { return finding["kind"]; });
+  ASSERT_NE(data, findings.end()) << findings;
+  EXPECT_THAT(std::string((*data)["text"]), HasSubstr("data"));
 }
 
 TEST_F(TraceReport, TinyMicrobatches) {
