@@ -28,7 +28,11 @@ struct Posted {
 
 class Run {
  public:
-  explicit Run(std::span<const StepProgram> programs) : programs_(programs), ranks_(programs.size()) {}
+  explicit Run(std::span<const StepProgram> programs) : programs_(programs), ranks_(programs.size()) {
+    for (size_t rank = 0; rank < programs.size(); ++rank)
+      ranks_[rank].splits_backward = std::ranges::any_of(
+          programs[rank].actions(), [](const Action& action) { return action.kind == ActionKind::kInputGrad; });
+  }
 
   void finish() {
     for (bool moved = true; moved;) {
@@ -46,6 +50,7 @@ class Run {
     std::vector<Command> commands;  // that have to do with messages
     size_t next = 0;
     bool done = false;
+    bool splits_backward = false;  // into the gradients of inputs, which are sent, and of weights
     std::map<std::pair<int, int>, Posted> receives, sends;  // by node and microbatch, by node and slot
   };
 
@@ -116,13 +121,10 @@ class Run {
   }
 
   Message message_from(int stage, bool backward, int microbatch) const {
-    ActionKind kind = ActionKind::kForward;
-    if (backward) {
-      const Schedule& actions = program(stage % static_cast<int>(programs_.size())).actions();
-      const bool split = std::any_of(actions.begin(), actions.end(),
-                                     [](const Action& action) { return action.kind == ActionKind::kInputGrad; });
-      kind = split ? ActionKind::kInputGrad : ActionKind::kBackward;
-    }
+    const size_t rank = static_cast<size_t>(stage) % ranks_.size();
+    const ActionKind kind = !backward                      ? ActionKind::kForward
+                            : ranks_[rank].splits_backward ? ActionKind::kInputGrad
+                                                           : ActionKind::kBackward;
     return {stage, kind, microbatch};
   }
 
