@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -14,6 +13,23 @@ struct HeldNumbers {
   std::vector<double> numbers;
   std::vector<std::string> strings;
 };
+
+// "2,048", "17.3", "7.28e+03", as they stand in a text.
+inline std::vector<std::string> numbers_in(const std::string& text) {
+  std::vector<std::string> words;
+  const auto is_digit = [&](size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (!is_digit(i)) continue;
+    const size_t begin = i;
+    while (is_digit(i) || (i < text.size() && text[i] == ',' && is_digit(i + 1))) ++i;
+    if (i < text.size() && text[i] == '.' && is_digit(i + 1))
+      for (++i; is_digit(i);) ++i;
+    if (i + 1 < text.size() && text[i] == 'e' && (text[i + 1] == '+' || text[i + 1] == '-') && is_digit(i + 2))
+      for (i += 2; is_digit(i);) ++i;
+    words.push_back(text.substr(begin, i - begin));
+  }
+  return words;
+}
 
 template <typename Json>
 void collect(const Json& json, HeldNumbers& held) {
@@ -35,10 +51,7 @@ std::vector<std::string> not_held(const std::string& text, const Json& json,
   // As shares in percent, in GiB, in MiB, in GB, in thousands, in trillions, in ms, in minutes of hours.
   constexpr double kUnits[] = {1, 100, 1.0 / (1 << 30), 1.0 / (1 << 20), 1e-9, 1e-3, 1e-12, 1e3, 60, 1e6, 1e-6};
   std::vector<std::string> missing;
-  const std::regex number(R"(\d[\d,]*(\.\d+)?(e[+-]\d+)?)");
-  for (auto at = std::sregex_iterator(text.begin(), text.end(), number); at != std::sregex_iterator(); ++at) {
-    std::string word = at->str();
-    while (word.ends_with(',')) word.pop_back();
+  for (const std::string& word : numbers_in(text)) {
     std::string digits = word;
     std::erase(digits, ',');
     const size_t point = digits.find('.'), exponent = digits.find('e');
