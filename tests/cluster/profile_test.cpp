@@ -32,7 +32,7 @@ TEST(Profile, AllBuiltInOnesLoadAndComeBackWhole) {
 TEST(Profile, PricesHaveAYear) {
   for (const std::string& name : built_in_profiles())
     for (const char* path : {"price.device_usd", "host.usd", "price.hour_usd"}) {
-      const std::string& source = load_profile(name).sources.at(path).source;
+      const std::string source = load_profile(name).sources.at(path).source;
       EXPECT_TRUE(source.find(" 20") != source.npos || source.find("(20") != source.npos || source == "not used")
           << name << " " << path << ": " << source;
     }
