@@ -305,10 +305,8 @@ void look(const Plan& plan, const Profile* cluster) {
   print_report(plan, std::cout);
   std::cout << prediction_text(prediction);
   if (!prediction.profile.is_cpu())
-    std::cout << fmt::format(
-        "of this layout alone; the best one, also after such changes: plan_llama --model {} --cluster {} --devices {} "
-        "--global-batch {} --seq {}\n",
-        config.model_name, config.cluster, config.mesh.num_ranks(), config.global_batch, config.seq);
+    std::cout << fmt::format("of this layout alone; the best one, also after such changes: {}\n",
+                             planner_command(config, config.cluster));
 }
 
 ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {

@@ -45,7 +45,7 @@ class KernelGraphs {
   // Of commands that follow one another in an action. Null: too few to be worth it.
   Piece* piece(std::span<const Command> commands);
   // Between steps: records what has run and is worth it. `run` enqueues a command's kernel. Where the device refuses,
-  // kAuto records no more and says so in news(); kOn throws.
+  // kAuto records no more and says so in take_news(); kOn throws.
   void record(const std::function<void(const Command&)>& run);
 
   // The step has ended. `events` are those of a piece's nodes, in order: of a run one by one, whose times are learnt,

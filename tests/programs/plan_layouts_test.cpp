@@ -122,5 +122,20 @@ TEST_F(PlanLayouts, RefusesWhatItCannotPlan) {
   }
 }
 
+// What a dry run names plans the same model and cluster, not the preset.
+TEST_F(PlanLayouts, TheCommandOfADryRunPlansWhatItPredicted) {
+  const Ran dry = in_folder(
+      "train_llama --layers 2 --hidden 512 --heads 8 --dtype fp16 --tp 2 --ranks 2 --global-batch 4 --seq 256 --dry-run "
+      "--cluster rtx4090 --set device.memory_gib=80");
+  ASSERT_EQ(dry.code, 0) << dry.text;
+  const size_t at = dry.text.find("plan_llama --model");
+  ASSERT_NE(at, dry.text.npos) << dry.text;
+  const std::string command = dry.text.substr(at, dry.text.find('\n', at) - at);
+  for (const char* part : {"layers=2", "hidden=512", "heads=8", "dtype=fp16", "--set device.memory_gib=80"})
+    EXPECT_NE(command.find(part), command.npos) << command;
+  const Ran planned = in_folder(command);
+  EXPECT_EQ(planned.code, 0) << command << "\n" << planned.text;
+}
+
 }  // namespace
 }  // namespace trine
