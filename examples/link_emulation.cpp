@@ -89,10 +89,10 @@ Profile emulated_cluster(const Config& config) {
 Profile emulating_cores(const Plan& plan, int cores) {
   const Config& config = plan.config;
   if (!config.cluster.empty()) return load_profile(config.cluster, config.cluster_changes);
-  Profile own = measured_cores().value_or(Profile());
-  if (!own.is_cpu()) own = measure_cores(config, cores);
-  set_values(own, config.cluster_changes);
-  return own;
+  std::optional<Profile> own = measured_cores();
+  if (!own) own = measure_cores(config, cores);
+  set_values(*own, config.cluster_changes);
+  return *own;
 }
 
 Dilation find_dilation(const Plan& plan, const Profile& cluster, const Connection& connection, int ranks_on_host,

@@ -109,6 +109,36 @@ TEST(CpuSimulation, PostsWakeUpsAndMessagesCostTheRank) {
   EXPECT_TRUE(simulate(plan, profile).trace == simulate(plan, profile).trace);
 }
 
+// wake_us is the whole way to a lane and back, the posting in it: a collective that is waited for at once costs no more.
+TEST(CpuSimulation, HandingOverIsCountedOnce) {
+  const Plan plan = plan_of(std::string(kOneThread) + "--ranks 2 --tp 2");
+  for (const double cores : {2.0, 16.0}) {
+    Profile profile = four_core_profile();
+    profile.cpu.cores = cores;
+    const double free_s = simulate(plan, profile).step_s;
+    profile.cpu.wake_us = 20, profile.cpu.post_us = 7;
+    int64_t handed_over = 0;
+    step_program(plan.stages[0], StepMode::kTrain, false).for_each([&](const Command& command) {
+      handed_over += command.kind == CommandKind::kEnqueue;
+    });
+    const double each_us = 1e6 * (simulate(plan, profile).step_s - free_s) / static_cast<double>(handed_over);
+    EXPECT_GT(each_us, 10) << cores;
+    EXPECT_LT(each_us, 20.01) << cores;
+  }
+}
+
+// Ranks that outnumber the cores share them for kernels, but sleep at emulated links.
+TEST(CpuSimulation, EmulatedLinksNeedNoCores) {
+  const Plan plan = plan_of(std::string(kOneThread) + "--ranks 4 --tp 2");
+  const Profile gpus = load_profile("rtx4090");
+  Profile few = four_core_profile(), many = few;
+  few.cpu.cores = 2, many.cpu.cores = 16;
+  const SimulationOptions options{.links = EmulatedCluster{&gpus, 1e5}};
+  const double wanted_s = simulate(plan, many, options).step_s;
+  EXPECT_GT(wanted_s, 10 * compute_s(plan, many, 0));
+  EXPECT_NEAR(simulate(plan, few, options).step_s, wanted_s, 0.1 * wanted_s);
+}
+
 TEST(CpuSimulation, AllSchedulesSumToTheirStep) {
   for (const char* flags : {"--pp 2 --schedule gpipe", "--pp 2", "--pp 2 --vpp 2 --schedule interleaved",
                             "--pp 2 --schedule zero-bubble", "--pp 2 --recompute full",
