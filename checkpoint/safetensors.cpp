@@ -98,7 +98,7 @@ SafeTensor parse_tensor(const std::filesystem::path& file, const std::string& na
     throw broken(file, "tensor {} holds {} bytes, but {} of type {} needs {}", name, *end - *begin,
                  to_string(Shape(extents)), type_name, bytes);
   }
-  return {.type = *type, .shape = Shape(std::move(extents)), .begin = data.begin + *begin};
+  return {.type = *type, .shape = Shape(extents), .begin = data.begin + *begin};
 }
 
 int64_t size_bytes(const SafeTensor& tensor) { return tensor.shape.num_elements() * size_bytes(tensor.type); }

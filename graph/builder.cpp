@@ -6,16 +6,16 @@
 namespace trine {
 
 Types infer_types(const Op& op, TypeSpan inputs, const Mesh& mesh) {
-  const IndexMap map = parse_index_map(op.index_map());
+  const IndexMap& map = known_index_map(op.index_map());
   require(inputs.size() == map.inputs.size(), "{} takes {} operands, got {}", op.name(), map.inputs.size(),
           inputs.size());
   Types types = op.infer(inputs);
   TRINE_CHECK(types.size() == map.outputs.size(), "{}: infer gives {} types, the index map has {} outputs",
               op.name(), types.size(), map.outputs.size());
+  std::vector<Placement> placements(inputs.size());
   for (Axis axis : kAxes) {
-    std::vector<Placement> placements;
-    for (const TensorType& type : inputs) placements.push_back(type.on(axis));
-    const auto derived = op.place(placements, axis, mesh);
+    for (size_t i = 0; i < inputs.size(); ++i) placements[i] = inputs[i].on(axis);
+    const auto derived = op.place(map, placements, axis, mesh);
     if (const auto* reason = std::get_if<std::string>(&derived))
       throw TypeError(fmt::format("placement on {}: {} (index map {})", name(axis), *reason, op.index_map()));
     const auto& outputs = std::get<std::vector<Placement>>(derived);

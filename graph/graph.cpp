@@ -38,12 +38,14 @@ StateId Graph::companion(StateId parameter, StateRole role) const {
 
 Types Graph::input_types(const Node& node) const {
   Types types;
+  types.reserve(node.inputs.size());
   for (ValueId id : node.inputs) types.push_back((*this)[id].type);
   return types;
 }
 
 Types Graph::output_types(const Node& node) const {
   Types types;
+  types.reserve(node.outputs.size() + node.writes.size());
   for (ValueId id : node.outputs) types.push_back((*this)[id].type);
   for (StateId id : node.writes) types.push_back((*this)[id].type);
   return types;

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <fmt/core.h>
 #include <optional>
+#include <unordered_map>
 
 #include "base/error.h"
 
@@ -98,6 +99,12 @@ bool partial_inputs_are_linear(const IndexMap& map, std::span<const Placement> i
 }  // namespace
 
 IndexMap parse_index_map(std::string_view text) { return Parser(text).parse(); }
+
+const IndexMap& known_index_map(const std::string& text) {
+  thread_local std::unordered_map<std::string, IndexMap> known;
+  const auto found = known.find(text);
+  return found != known.end() ? found->second : known.emplace(text, parse_index_map(text)).first->second;
+}
 
 std::variant<std::vector<Placement>, std::string> derive_placements(const IndexMap& map,
                                                                     std::span<const Placement> inputs, Axis axis) {

@@ -33,6 +33,8 @@ struct IndexMap {
 
 // REQUIRES: well-formed text; a CheckError names the place otherwise.
 IndexMap parse_index_map(std::string_view text);
+// The same, parsed once for each text and thread: a graph has thousands of nodes and a few dozen texts.
+const IndexMap& known_index_map(const std::string& text);
 
 // Placements of the outputs on `axis`, or why the inputs' placements are illegal together. The rule (per axis):
 //  (a) all differentiable inputs are I                         -> outputs I

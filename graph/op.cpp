@@ -4,9 +4,9 @@
 
 namespace trine {
 
-std::variant<std::vector<Placement>, std::string> Op::place(std::span<const Placement> inputs, Axis axis,
-                                                            const Mesh&) const {
-  return derive_placements(parse_index_map(index_map()), inputs, axis);
+std::variant<std::vector<Placement>, std::string> Op::place(const IndexMap& map, std::span<const Placement> inputs,
+                                                            Axis axis, const Mesh&) const {
+  return derive_placements(map, inputs, axis);
 }
 
 Cost streaming_cost(TypeSpan inputs, TypeSpan outputs, const Mesh& mesh, double flops_per_element) {

@@ -99,8 +99,9 @@ class Op {
   virtual std::vector<ValueId> decompose(Builder&, std::span<const ValueId> /*inputs*/) const { return {}; }
   // Upper bound of the scratch memory a kernel may use.
   virtual int64_t workspace_bytes(TypeSpan, TypeSpan, const Mesh&, const Target&) const { return 0; }
-  // Placements of the outputs on one axis. Only collectives, which change placements, override it.
-  virtual std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> inputs, Axis axis,
+  // Placements of the outputs on one axis; `map` is index_map(). Only collectives, which change placements, override it.
+  virtual std::variant<std::vector<Placement>, std::string> place(const IndexMap& map,
+                                                                  std::span<const Placement> inputs, Axis axis,
                                                                   const Mesh& mesh) const;
 };
 

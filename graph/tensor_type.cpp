@@ -29,3 +29,8 @@ std::string to_string(const TensorType& type) {
 }
 
 }  // namespace trine
+
+fmt::format_context::iterator fmt::formatter<trine::TensorType>::format(const trine::TensorType& type,
+                                                                        fmt::format_context& context) const {
+  return fmt::format_to(context.out(), "{}", trine::to_string(type));
+}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <fmt/core.h>
 #include <string>
 
 #include "base/dtype.h"
@@ -29,3 +30,10 @@ int64_t local_bytes(const TensorType& type, const Mesh& mesh);
 std::string to_string(const TensorType& type);  // "bf16[1024,256] @tp=S0"; invariant axes are left out
 
 }  // namespace trine
+
+// So that a message names a type that is put into words only if it is needed.
+template <>
+struct fmt::formatter<trine::TensorType> {
+  constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
+  fmt::format_context::iterator format(const trine::TensorType& type, fmt::format_context& context) const;
+};

@@ -55,8 +55,7 @@ class Verifier {
     require(have.size() == want.size(), "{} outputs and written states, the op has {}", have.size(), want.size());
     for (size_t i = 0; i < have.size(); ++i)
       if (have[i] != want[i])  // words are made only then: every node comes here after every pass
-        require(false, "operand {} of the result is {}, the op gives {}", i, to_string(have[i]),
-                to_string(want[i]));
+        require(false, "operand {} of the result is {}, the op gives {}", i, have[i], want[i]);
   }
 
   void check_in_place(const Node& node) const {

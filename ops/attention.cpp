@@ -44,11 +44,11 @@ constexpr int64_t kCudaForwardScratch = int64_t{16} << 20;
 
 Types Attention::infer(TypeSpan in) const {
   require(in[0].shape.num_dims() == 2 && in[0].shape[0] % seq == 0 && in[0].shape[1] % head_dim == 0,
-          "q {} must be [batch * {}, heads * {}]", to_string(in[0]), seq, head_dim);
+          "q {} must be [batch * {}, heads * {}]", in[0], seq, head_dim);
   require(in[1].shape == in[2].shape && in[1].shape[0] == in[0].shape[0],
-          "k {} and v {} must be alike, with q's rows", to_string(in[1]), to_string(in[2]));
+          "k {} and v {} must be alike, with q's rows", in[1], in[2]);
   require(in[1].shape[1] % head_dim == 0 && in[0].shape[1] % in[1].shape[1] == 0,
-          "q {} must have a multiple of the heads of k {}", to_string(in[0]), to_string(in[1]));
+          "q {} must have a multiple of the heads of k {}", in[0], in[1]);
   return {{in[0].dtype, in[0].shape}, {DType::kF32, {in[0].shape[0], in[0].shape[1] / head_dim}}};
 }
 
@@ -75,8 +75,8 @@ int64_t Attention::workspace_bytes(TypeSpan in, TypeSpan, const Mesh& mesh, cons
 }
 
 Types AttentionGrad::infer(TypeSpan in) const {
-  require(in[5].shape == in[0].shape && in[3].shape == in[0].shape, "o {} and do {} must be of q's shape {}",
-          to_string(in[3]), to_string(in[5]), to_string(in[0]));
+  require(in[5].shape == in[0].shape && in[3].shape == in[0].shape, "o {} and do {} must be of q's shape {}", in[3],
+          in[5], in[0]);
   return {{in[0].dtype, in[0].shape}, {in[1].dtype, in[1].shape}, {in[2].dtype, in[2].shape}};
 }
 

@@ -18,7 +18,7 @@ struct LoadBatch final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override { return streaming_cost(in, out, mesh, 0); }
   void describe(Attributes& a) const override { a("tokens", num_tokens); }
   int num_writes() const override { return 2; }
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis axis,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement> in, Axis axis,
                                                           const Mesh& mesh) const override;
 };
 
@@ -58,7 +58,7 @@ struct Clear final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override { return streaming_cost(in, out, mesh, 0); }
   void describe(Attributes&) const override {}
   int num_writes() const override { return 1; }
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement>, Axis axis,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement>, Axis axis,
                                                           const Mesh&) const override {
     return std::vector{type.on(axis)};
   }
@@ -85,7 +85,7 @@ struct LossSeed final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override { return streaming_cost(in, out, mesh, 1); }
   void describe(Attributes&) const override {}
   // The loss is a sum over dp and replicated work elsewhere; its seed is used by every rank for its own share.
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis axis,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement> in, Axis axis,
                                                           const Mesh& mesh) const override;
 };
 

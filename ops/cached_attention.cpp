@@ -4,13 +4,12 @@ namespace trine {
 
 Types CachedAttention::infer(TypeSpan in) const {
   require(in[0].shape.num_dims() == 2 && in[0].shape[0] <= max_seq && in[0].shape[1] % head_dim == 0,
-          "q {} must be [tokens <= {}, heads * {}]", to_string(in[0]), max_seq, head_dim);
+          "q {} must be [tokens <= {}, heads * {}]", in[0], max_seq, head_dim);
   require(in[1].shape == in[2].shape && in[1].shape[0] == in[0].shape[0],
-          "k {} and v {} must be alike, with q's rows", to_string(in[1]), to_string(in[2]));
+          "k {} and v {} must be alike, with q's rows", in[1], in[2]);
   require(in[1].shape[1] % head_dim == 0 && in[0].shape[1] % in[1].shape[1] == 0,
-          "q {} must have a multiple of the heads of k {}", to_string(in[0]), to_string(in[1]));
-  require(in[3].dtype == DType::kI32 && in[3].shape == Shape{1}, "the position must be i32[1], got {}",
-          to_string(in[3]));
+          "q {} must have a multiple of the heads of k {}", in[0], in[1]);
+  require(in[3].dtype == DType::kI32 && in[3].shape == Shape{1}, "the position must be i32[1], got {}", in[3]);
   const TensorType cache{in[1].dtype, {max_seq, in[1].shape[1]}};
   return {{in[0].dtype, in[0].shape}, cache, cache};
 }

@@ -88,8 +88,8 @@ Rebuild Collective::rebuild() const {
   return kind() == CollectiveKind::kEnter ? Rebuild::kCheap : Rebuild::kDear;
 }
 
-std::variant<std::vector<Placement>, std::string> Collective::place(std::span<const Placement> in, Axis on,
-                                                                    const Mesh&) const {
+std::variant<std::vector<Placement>, std::string> Collective::place(const IndexMap&, std::span<const Placement> in,
+                                                                    Axis on, const Mesh&) const {
   if (on != axis) return std::vector{in[0]};
   if (in[0] != change.from)
     return fmt::format("{} takes {} on {}, got {}", name(), to_string(change.from), trine::name(on),

@@ -29,7 +29,7 @@ struct Collective final : Op {
   std::vector<InPlace> in_place() const override;
   Rebuild rebuild() const override;
   bool is_view() const override { return kind() == CollectiveKind::kEnter && !into_state; }
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis on,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement> in, Axis on,
                                                           const Mesh& mesh) const override;
 };
 

@@ -21,7 +21,7 @@ struct VocabStats final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes&) const override {}
   // Split over the vocabulary, each rank gives its own row of stats.
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis axis,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement> in, Axis axis,
                                                           const Mesh& mesh) const override;
 };
 
@@ -36,7 +36,7 @@ struct VocabStatsGrad final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes&) const override {}
   std::vector<InPlace> in_place() const override { return {{0, 0}}; }
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis axis,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement> in, Axis axis,
                                                           const Mesh& mesh) const override;
 };
 

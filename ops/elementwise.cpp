@@ -5,15 +5,14 @@
 namespace trine {
 
 Types Add::infer(TypeSpan in) const {
-  require(in[0].shape == in[1].shape && in[0].dtype == in[1].dtype, "{} + {}: both must be alike", to_string(in[0]),
-          to_string(in[1]));
+  require(in[0].shape == in[1].shape && in[0].dtype == in[1].dtype, "{} + {}: both must be alike", in[0], in[1]);
   return {{in[0].dtype, in[0].shape}};
 }
 
 std::vector<ValueId> Add::vjp(Builder&, const Node&, std::span<const ValueId> dy) const { return {dy[0], dy[0]}; }
 
 Types Cast::infer(TypeSpan in) const {
-  require(is_float(in[0].dtype) && is_float(to), "cannot cast {} to {}", to_string(in[0]), trine::name(to));
+  require(is_float(in[0].dtype) && is_float(to), "cannot cast {} to {}", in[0], trine::name(to));
   return {{to, in[0].shape}};
 }
 
@@ -23,7 +22,7 @@ std::vector<ValueId> Cast::vjp(Builder& b, const Node& node, std::span<const Val
 
 Types Accumulate::infer(TypeSpan in) const {
   require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == num_dims, "accumulates f32 of {} dims, got {}",
-          num_dims, to_string(in[0]));
+          num_dims, in[0]);
   return {{DType::kF32, in[0].shape}};
 }
 

@@ -5,9 +5,8 @@
 namespace trine {
 
 Types Embedding::infer(TypeSpan in) const {
-  require(in[0].dtype == DType::kI32 && in[0].shape.num_dims() == 1, "ids must be i32[N], got {}",
-          to_string(in[0]));
-  require(in[1].shape.num_dims() == 2, "the table must be [V,D], got {}", to_string(in[1]));
+  require(in[0].dtype == DType::kI32 && in[0].shape.num_dims() == 1, "ids must be i32[N], got {}", in[0]);
+  require(in[1].shape.num_dims() == 2, "the table must be [V,D], got {}", in[1]);
   return {{in[1].dtype, {in[0].shape[0], in[1].shape[1]}}};
 }
 
@@ -25,7 +24,7 @@ Cost Embedding::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
 
 Types EmbeddingGrad::infer(TypeSpan in) const {
   require(in[1].shape.num_dims() == 2 && in[0].shape[0] == in[1].shape[0],
-          "ids {} and dy {} must have as many rows", to_string(in[0]), to_string(in[1]));
+          "ids {} and dy {} must have as many rows", in[0], in[1]);
   return {{DType::kF32, {vocab, in[1].shape[1]}}};
 }
 
@@ -39,10 +38,11 @@ Cost EmbeddingGrad::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const {
 
 // Over tp each rank adds the rows of its own part of the vocabulary from a dy that all have: the one op whose
 // output is split along an index that none of its inputs has.
-std::variant<std::vector<Placement>, std::string> EmbeddingGrad::place(std::span<const Placement> in, Axis axis,
+std::variant<std::vector<Placement>, std::string> EmbeddingGrad::place(const IndexMap& map,
+                                                                       std::span<const Placement> in, Axis axis,
                                                                        const Mesh& mesh) const {
   if (axis == Axis::kTp && in[1].is(PlacementKind::kReplicated)) return std::vector{Placement::split(0)};
-  return Op::place(in, axis, mesh);
+  return Op::place(map, in, axis, mesh);
 }
 
 }  // namespace trine

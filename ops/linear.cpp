@@ -56,11 +56,11 @@ std::string Linear::index_map() const {
 }
 
 Types Linear::infer(TypeSpan in) const {
-  require(in[0].shape.num_dims() == 2, "x must be [N,K], got {}", to_string(in[0]));
+  require(in[0].shape.num_dims() == 2, "x must be [N,K], got {}", in[0]);
   Types out;
   for (const TensorType& w : in.subspan(1)) {
     require(w.shape.num_dims() == 2 && w.shape[1] == in[0].shape[1] && w.dtype == in[0].dtype,
-            "x {} times W^T {}: the last dims and types must be equal", to_string(in[0]), to_string(w));
+            "x {} times W^T {}: the last dims and types must be equal", in[0], w);
     out.push_back({in[0].dtype, {in[0].shape[0], w.shape[0]}});
   }
   return out;
@@ -102,8 +102,7 @@ Types LinearGradInput::infer(TypeSpan in) const {
   const size_t count = static_cast<size_t>(num_weights);
   for (size_t i = 0; i < count; ++i)
     require(in[i].shape[1] == in[count + i].shape[0] && in[i].dtype == in[count + i].dtype,
-            "dy {} times W {}: the summed dims and types must be equal", to_string(in[i]),
-            to_string(in[count + i]));
+            "dy {} times W {}: the summed dims and types must be equal", in[i], in[count + i]);
   return {{in[0].dtype, {in[0].shape[0], in[count].shape[1]}}};
 }
 
@@ -129,7 +128,7 @@ Types LinearGradWeight::infer(TypeSpan in) const {
   Types out;
   for (const TensorType& dy : in.subspan(1)) {
     require(dy.shape[0] == in[0].shape[0] && dy.dtype == in[0].dtype, "x {} and dy {} must have as many rows",
-            to_string(in[0]), to_string(dy));
+            in[0], dy);
     out.push_back({DType::kF32, {dy.shape[1], in[0].shape[1]}});
   }
   return out;

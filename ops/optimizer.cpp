@@ -3,10 +3,9 @@
 namespace trine {
 
 Types SquaredNorm::infer(TypeSpan in) const {
-  require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == 1, "the bucket must be f32[E], got {}",
-          to_string(in[0]));
+  require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == 1, "the bucket must be f32[E], got {}", in[0]);
   require(in[0].shape.num_elements() / kBlock < kMaxBlocks, "the bucket {} is more than {} blocks of {} elements",
-          to_string(in[0]), kMaxBlocks, kBlock);
+          in[0], kMaxBlocks, kBlock);
   return {{DType::kI64, {kNumBins}}};
 }
 
@@ -16,8 +15,8 @@ Cost SquaredNorm::cost(TypeSpan in, TypeSpan, const Mesh& mesh) const {
 }
 
 // A bucket that is split gives each rank a part of the sum; one that is invariant gives all the same sum.
-std::variant<std::vector<Placement>, std::string> SquaredNorm::place(std::span<const Placement> in, Axis,
-                                                                     const Mesh&) const {
+std::variant<std::vector<Placement>, std::string> SquaredNorm::place(const IndexMap&, std::span<const Placement> in,
+                                                                     Axis, const Mesh&) const {
   if (in[0].is(PlacementKind::kPartial)) return std::string("the norm of a gradient that is not reduced yet");
   return std::vector{in[0].is(PlacementKind::kSplit) ? Placement::partial() : in[0]};
 }
@@ -31,13 +30,12 @@ std::string ClipGradients::index_map() const {
 Types ClipGradients::infer(TypeSpan in) const {
   for (const TensorType& bins : in.first(static_cast<size_t>(num_bins)))
     require(bins.dtype == DType::kI64 && bins.shape == Shape{SquaredNorm::kNumBins}, "bins must be i64[{}], got {}",
-            SquaredNorm::kNumBins, to_string(bins));
+            SquaredNorm::kNumBins, bins);
   return {{DType::kF32, {1}}, {DType::kF32, {1}}, {DType::kI32, {1}}, {DType::kI32, {1}}};
 }
 
 Types AdamW::infer(TypeSpan in) const {
-  require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == 1, "the bucket must be f32[E], got {}",
-          to_string(in[0]));
+  require(in[0].dtype == DType::kF32 && in[0].shape.num_dims() == 1, "the bucket must be f32[E], got {}", in[0]);
   const TensorType flat{DType::kF32, in[0].shape};
   return {flat, flat, flat, {compute_dtype, in[0].shape}};
 }

@@ -23,7 +23,7 @@ struct SquaredNorm final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes& a) const override { a("first", first); }
   int num_writes() const override { return 1; }
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis axis,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement> in, Axis axis,
                                                           const Mesh& mesh) const override;
 };
 

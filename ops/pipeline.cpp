@@ -36,7 +36,7 @@ std::vector<ValueId> Send::vjp(Builder& b, const Node& node, std::span<const Val
 Cost Send::cost(TypeSpan in, TypeSpan, const Mesh& mesh) const { return cost_of_sending(in, mesh); }
 
 // A gradient of a value that all ranks of an axis use alike (I) is I, of a replicated one it would be a sum.
-Placements Send::place(std::span<const Placement> in, Axis axis, const Mesh&) const {
+Placements Send::place(const IndexMap&, std::span<const Placement> in, Axis axis, const Mesh&) const {
   return nothing_unless_partial(name(), in[0], axis);
 }
 
@@ -53,19 +53,19 @@ std::shared_ptr<const Op> Receive::with_compute_type(DType dtype) const {
   return std::make_shared<const Receive>(std::move(other));
 }
 
-Placements Receive::place(std::span<const Placement>, Axis axis, const Mesh&) const {
+Placements Receive::place(const IndexMap&, std::span<const Placement>, Axis axis, const Mesh&) const {
   return std::vector{type.on(axis)};
 }
 
 Cost SendState::cost(TypeSpan in, TypeSpan, const Mesh& mesh) const { return cost_of_sending(in, mesh); }
 
-Placements SendState::place(std::span<const Placement> in, Axis axis, const Mesh&) const {
+Placements SendState::place(const IndexMap&, std::span<const Placement> in, Axis axis, const Mesh&) const {
   return nothing_unless_partial(name(), in[0], axis);
 }
 
 Cost ReceiveState::cost(TypeSpan, TypeSpan out, const Mesh& mesh) const { return cost_of_receiving(out, mesh); }
 
-Placements ReceiveState::place(std::span<const Placement>, Axis axis, const Mesh&) const {
+Placements ReceiveState::place(const IndexMap&, std::span<const Placement>, Axis axis, const Mesh&) const {
   return std::vector{type.on(axis)};
 }
 

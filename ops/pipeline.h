@@ -21,7 +21,7 @@ struct Send final : Op {
   void describe(Attributes& a) const override { a("to", to_stage); }
   bool is_transfer() const override { return true; }
   bool leaves_stage() const override { return !backward; }
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis axis,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement> in, Axis axis,
                                                           const Mesh& mesh) const override;
 };
 
@@ -42,7 +42,7 @@ struct Receive final : Op {
   void describe(Attributes& a) const override { a("from", from_stage); }
   bool is_transfer() const override { return true; }
   std::shared_ptr<const Op> with_compute_type(DType dtype) const override;
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis axis,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement> in, Axis axis,
                                                           const Mesh& mesh) const override;
 };
 
@@ -59,7 +59,7 @@ struct SendState final : Op {
   std::vector<ValueId> vjp(Builder&, const Node&, std::span<const ValueId>) const override { return no_vjp(*this); }
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes& a) const override { a("to", to_rank); }
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis axis,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement> in, Axis axis,
                                                           const Mesh& mesh) const override;
 };
 
@@ -76,7 +76,7 @@ struct ReceiveState final : Op {
   Cost cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const override;
   void describe(Attributes& a) const override { a("from", from_rank); }
   int num_writes() const override { return 1; }
-  std::variant<std::vector<Placement>, std::string> place(std::span<const Placement> in, Axis axis,
+  std::variant<std::vector<Placement>, std::string> place(const IndexMap&, std::span<const Placement> in, Axis axis,
                                                           const Mesh& mesh) const override;
 };
 

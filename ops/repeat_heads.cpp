@@ -6,8 +6,7 @@ namespace trine {
 
 Types RepeatHeads::infer(TypeSpan in) const {
   require(copies >= 1 && in[0].shape.num_dims() == 2 && in[0].shape[1] % head_dim == 0,
-          "x {} must be [tokens, heads * {}], copied once or more, not {} times", to_string(in[0]), head_dim,
-          copies);
+          "x {} must be [tokens, heads * {}], copied once or more, not {} times", in[0], head_dim, copies);
   return {{in[0].dtype, {in[0].shape[0], in[0].shape[1] * copies}}};
 }
 
@@ -22,7 +21,7 @@ void RepeatHeads::describe(Attributes& a) const {
 
 Types RepeatHeadsGrad::infer(TypeSpan in) const {
   require(copies >= 1 && in[0].shape.num_dims() == 2 && in[0].shape[1] % (head_dim * copies) == 0,
-          "dy {} must be [tokens, heads * {} * {}]: copies of each head", to_string(in[0]), copies, head_dim);
+          "dy {} must be [tokens, heads * {} * {}]: copies of each head", in[0], copies, head_dim);
   return {{in[0].dtype, {in[0].shape[0], in[0].shape[1] / copies}}};
 }
 

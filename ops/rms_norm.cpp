@@ -9,7 +9,7 @@ namespace trine {
 
 Types RmsNorm::infer(TypeSpan in) const {
   require(in[0].shape.num_dims() == 2 && in[1].shape == Shape{in[0].shape[1]} && in[0].dtype == in[1].dtype,
-          "x {} needs a weight of its last dim and type, got {}", to_string(in[0]), to_string(in[1]));
+          "x {} needs a weight of its last dim and type, got {}", in[0], in[1]);
   return {{in[0].dtype, in[0].shape}, {DType::kF32, {in[0].shape[0]}}};
 }
 
@@ -20,8 +20,7 @@ std::vector<ValueId> RmsNorm::vjp(Builder& b, const Node& node, std::span<const 
 Cost RmsNorm::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const { return streaming_cost(in, out, mesh, 4); }
 
 Types RmsNormGrad::infer(TypeSpan in) const {
-  require(in[3].shape == in[0].shape && in[3].dtype == in[0].dtype, "dy {} must be of x's type {}",
-          to_string(in[3]), to_string(in[0]));
+  require(in[3].shape == in[0].shape && in[3].dtype == in[0].dtype, "dy {} must be of x's type {}", in[3], in[0]);
   return {{in[0].dtype, in[0].shape}, {DType::kF32, in[1].shape}};
 }
 

@@ -5,8 +5,8 @@
 namespace trine {
 
 Types SwiGlu::infer(TypeSpan in) const {
-  require(in[0].shape == in[1].shape && in[0].dtype == in[1].dtype, "gate {} and up {} must be alike",
-          to_string(in[0]), to_string(in[1]));
+  require(in[0].shape == in[1].shape && in[0].dtype == in[1].dtype, "gate {} and up {} must be alike", in[0],
+          in[1]);
   return {{in[0].dtype, in[0].shape}};
 }
 
@@ -17,8 +17,8 @@ std::vector<ValueId> SwiGlu::vjp(Builder& b, const Node& node, std::span<const V
 Cost SwiGlu::cost(TypeSpan in, TypeSpan out, const Mesh& mesh) const { return streaming_cost(in, out, mesh, 5); }
 
 Types SwiGluGrad::infer(TypeSpan in) const {
-  require(in[2].shape == in[0].shape && in[2].dtype == in[0].dtype, "dh {} must be of gate's type {}",
-          to_string(in[2]), to_string(in[0]));
+  require(in[2].shape == in[0].shape && in[2].dtype == in[0].dtype, "dh {} must be of gate's type {}", in[2],
+          in[0]);
   return {{in[0].dtype, in[0].shape}, {in[1].dtype, in[1].shape}};
 }
 

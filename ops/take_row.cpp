@@ -3,9 +3,8 @@
 namespace trine {
 
 Types TakeRow::infer(TypeSpan in) const {
-  require(in[0].shape.num_dims() == 2, "x must be [N,D], got {}", to_string(in[0]));
-  require(in[1].dtype == DType::kI32 && in[1].shape == Shape{1}, "the row must be i32[1], got {}",
-          to_string(in[1]));
+  require(in[0].shape.num_dims() == 2, "x must be [N,D], got {}", in[0]);
+  require(in[1].dtype == DType::kI32 && in[1].shape == Shape{1}, "the row must be i32[1], got {}", in[1]);
   return {{in[0].dtype, {1, in[0].shape[1]}}};
 }
 

@@ -121,19 +121,16 @@ bool HappensBefore::before(NodeId a, NodeId b) const {
   return clock_[to][static_cast<size_t>(lane_[from])] >= sequence_[from];
 }
 
-bool HappensBefore::all_before(std::span<const NodeId> a, std::span<const NodeId> b) const {
-  Clock last_a = {}, first_b;
-  first_b.fill(INT32_MAX);
-  for (NodeId id : a) {
-    int& last = last_a[static_cast<size_t>(lane_[static_cast<size_t>(id.index)])];
-    last = std::max(last, sequence_[static_cast<size_t>(id.index)]);
+HappensBefore::Span HappensBefore::span(std::span<const NodeId> accesses) const {
+  Span span;
+  span.first.fill(INT32_MAX);
+  for (const NodeId id : accesses) {
+    const auto node = static_cast<size_t>(id.index);
+    int& last = span.last[static_cast<size_t>(lane_[node])];
+    last = std::max(last, sequence_[node]);
+    for (size_t l = 0; l < span.first.size(); ++l) span.first[l] = std::min(span.first[l], clock_[node][l]);
   }
-  for (NodeId id : b)
-    for (size_t l = 0; l < first_b.size(); ++l)
-      first_b[l] = std::min(first_b[l], clock_[static_cast<size_t>(id.index)][l]);
-  for (size_t l = 0; l < first_b.size(); ++l)
-    if (last_a[l] > first_b[l]) return false;
-  return true;
+  return span;
 }
 
 }  // namespace trine

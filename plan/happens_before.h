@@ -20,10 +20,22 @@ class HappensBefore {
   // True if node a has finished before node b starts, in every execution. REQUIRES: both in one region.
   bool before(NodeId a, NodeId b) const;
   // True if every access in `a` comes before every access in `b`: buffers with these accesses may share bytes.
-  bool all_before(std::span<const NodeId> a, std::span<const NodeId> b) const;
+  bool all_before(std::span<const NodeId> a, std::span<const NodeId> b) const { return before(span(a), span(b)); }
+
+  using Clock = std::array<int, kLanes.size()>;  // per lane, how many nodes have surely finished
+  // What all_before() asks of accesses, for who compares the same ones many times.
+  struct Span {
+    Clock first = {};  // when the first of them starts
+    Clock last = {};   // what must have finished for all of them to have
+  };
+  Span span(std::span<const NodeId> accesses) const;
+  static bool before(const Span& a, const Span& b) {
+    for (size_t l = 0; l < a.last.size(); ++l)
+      if (a.last[l] > b.first[l]) return false;
+    return true;
+  }
 
  private:
-  using Clock = std::array<int, kLanes.size()>;  // per lane, how many nodes have surely finished
   static constexpr int kNever = INT32_MAX;
   class Walk;
   std::vector<Clock> clock_;   // by node, at its start

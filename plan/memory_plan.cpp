@@ -48,6 +48,7 @@ class Planner {
     plan_.device = target.device;
     plan_.values.resize(graph.values().size());
     for (const Action& action : schedule) num_microbatches_ = std::max(num_microbatches_, action.microbatch + 1);
+    for (const Buffer& buffer : buffers_.all) spans_.push_back(order_.span(buffer.accesses));
     for (const Node& node : graph.nodes()) num_chunks_ = std::max(num_chunks_, node.chunk + 1);
   }
 
@@ -109,7 +110,7 @@ class Planner {
   bool conflict(size_t a, size_t b) const {
     const std::vector<NodeId>&x = buffers_.all[a].accesses, &y = buffers_.all[b].accesses;
     if (graph_[x[0]].region != graph_[y[0]].region) return false;
-    return !order_.all_before(x, y) && !order_.all_before(y, x);
+    return !HappensBefore::before(spans_[a], spans_[b]) && !HappensBefore::before(spans_[b], spans_[a]);
   }
 
   int chunk_of(const Buffer& buffer) const { return graph_[buffer.accesses[0]].chunk; }
@@ -249,6 +250,7 @@ class Planner {
   const Target target_;
   const int send_slots_;
   const Buffers buffers_;
+  std::vector<HappensBefore::Span> spans_;  // of the buffers' accesses
   int num_microbatches_ = 0, num_chunks_ = 1;
   MemoryPlan plan_;
 };

@@ -53,8 +53,8 @@ std::vector<Inside> inside_of(std::span<const TraceEvent> events, int64_t begin,
     const int64_t t0 = std::max(events[i].t0_ns, begin), t1 = std::min(events[i].t1_ns, end);
     if (t0 < t1) inside.push_back({t0, t1, i, events[i].lane, events[i].kind});
   }
-  std::stable_sort(inside.begin(), inside.end(),
-                   [](const Inside& a, const Inside& b) { return a.t0_ns < b.t0_ns; });
+  const auto earlier = [](const Inside& a, const Inside& b) { return a.t0_ns < b.t0_ns; };
+  if (!std::ranges::is_sorted(inside, earlier)) std::ranges::stable_sort(inside, earlier);
   return inside;
 }
 

@@ -1,5 +1,7 @@
 #include "trace/node_label.h"
 
+#include <typeinfo>
+
 #include "graph/placement.h"
 #include "ops/collective.h"
 #include "ops/pipeline.h"
@@ -36,11 +38,14 @@ std::vector<NodeLabel> node_labels(const Graph& graph) {
   return labels;
 }
 
+// Asked for each message of a step: these types are final, and comparing one is much faster than a dynamic_cast.
 int32_t peer_of(const Node& node, int pp) {
-  if (const auto* send = dynamic_cast<const Send*>(node.op.get())) return send->to_stage % pp;
-  if (const auto* receive = dynamic_cast<const Receive*>(node.op.get())) return receive->from_stage % pp;
-  if (const auto* send = dynamic_cast<const SendState*>(node.op.get())) return send->to_rank;
-  if (const auto* receive = dynamic_cast<const ReceiveState*>(node.op.get())) return receive->from_rank;
+  const Op& op = *node.op;
+  const std::type_info& type = typeid(op);
+  if (type == typeid(Send)) return static_cast<const Send&>(op).to_stage % pp;
+  if (type == typeid(Receive)) return static_cast<const Receive&>(op).from_stage % pp;
+  if (type == typeid(SendState)) return static_cast<const SendState&>(op).to_rank;
+  if (type == typeid(ReceiveState)) return static_cast<const ReceiveState&>(op).from_rank;
   return -1;
 }
 

@@ -19,6 +19,22 @@ TEST(Shape, CountsElementsRowsAndColumns) {
   EXPECT_THROW((void)shape[3], std::out_of_range);
 }
 
+TEST(Shape, HasAsManyDimsAsAFileMayName) {
+  Shape many({2, 1, 3, 1, 5, 7});
+  EXPECT_EQ(many.num_dims(), 6);
+  EXPECT_EQ(many.num_elements(), 210);
+  EXPECT_EQ(many.num_columns(), 7);
+  const Shape copy = many;
+  many[5] = 8;
+  EXPECT_EQ(to_string(many), "[2,1,3,1,5,8]");
+  EXPECT_EQ(to_string(copy), "[2,1,3,1,5,7]");
+  EXPECT_NE(many, copy);
+  EXPECT_NE(Shape({2, 1, 3, 1}), Shape({2, 1, 3, 1, 1}));
+  EXPECT_EQ(Shape(std::vector<int64_t>{2, 3}), (Shape{2, 3}));
+  EXPECT_THROW((void)copy[-1], std::out_of_range);
+  EXPECT_THROW((void)copy[6], std::out_of_range);
+}
+
 TEST(Split, CoversEverythingOnceInOrder) {
   for (int64_t n = 1; n <= 40; ++n)
     for (int64_t k = 1; k <= 12; ++k) {

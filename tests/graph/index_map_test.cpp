@@ -40,6 +40,14 @@ TEST(ParseIndexMap, NamesWhatIsMalformed) {
   EXPECT_THROW(parse_index_map("x[n]"), CheckError);
 }
 
+TEST(KnownIndexMap, IsParsedOnceForEachText) {
+  const std::string text = "x[n,k] w[m,k] -> y[n,m] : x, w";
+  const IndexMap& first = known_index_map(text);
+  EXPECT_THAT(first.linear_in, ElementsAre(ElementsAre(0), ElementsAre(1)));
+  EXPECT_TRUE(known_index_map("x[n] -> y[n]").linear_in.empty());
+  EXPECT_EQ(&known_index_map(std::string(text)), &first);
+}
+
 constexpr auto I = Placement::invariant(), R = Placement::replicated(), P = Placement::partial();
 constexpr auto S0 = Placement::split(0), S1 = Placement::split(1), S2 = Placement::split(2);
 constexpr auto B0 = Placement::batch_split();
