@@ -50,9 +50,11 @@ int64_t largest_plan_bytes(const Plan& plan) {
   return most;
 }
 
-bool fits(const Plan& plan, const Profile& profile) {
-  const int ranks = profile.is_cpu() ? cpu_layout(plan.config, profile.cpu).ranks_a_host : 1;
-  return static_cast<double>(largest_plan_bytes(plan)) * ranks <= profile.device.plannable_bytes();
+bool fits(const Plan& plan, const Profile& profile) { return fits(largest_plan_bytes(plan), plan.config, profile); }
+
+bool fits(int64_t largest_plan_bytes, const Config& config, const Profile& profile) {
+  const int ranks = profile.is_cpu() ? cpu_layout(config, profile.cpu).ranks_a_host : 1;
+  return static_cast<double>(largest_plan_bytes) * ranks <= profile.device.plannable_bytes();
 }
 
 SimulationOptions options_of(const Config& config) {

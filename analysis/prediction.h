@@ -33,6 +33,7 @@ struct Prediction {
 int64_t largest_plan_bytes(const Plan& plan);
 // Whether it fits in what the device leaves to a plan; CPU ranks share their host's memory.
 bool fits(const Plan& plan, const Profile& profile);
+bool fits(int64_t largest_plan_bytes, const Config& config, const Profile& profile);
 
 // On the cluster of the plan's configuration (--cluster). REQUIRES: the plan is one for the cluster's device.
 Prediction predict(const Plan& plan);

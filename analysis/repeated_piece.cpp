@@ -1,6 +1,7 @@
 #include "analysis/repeated_piece.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace trine {
@@ -82,15 +83,18 @@ void append_events(const RepeatedPiece& piece, int64_t since_ns, int64_t begin_n
   };
   const auto nanoseconds = [&](EventKind kind) -> int64_t { return std::llround(piece.time[kind] * 1e9); };
   // What computes comes first, such that what it hides lies beneath it, and of that what was first.
-  std::vector<EventKind> kinds;
+  std::array<EventKind, kNumEventKinds> all;
+  size_t num_kinds = 0;
+  const auto is_there = [&](EventKind kind) { return kind != EventKind::kIdle && piece.time[kind] > 0; };
+  const bool computes_first = lane_of(piece.first_kind) == Lane::kCompute && is_there(piece.first_kind);
+  if (computes_first) all[num_kinds++] = piece.first_kind;
   for (const bool computes : {true, false})
     for (int k = 0; k < kNumEventKinds; ++k) {
       const auto kind = static_cast<EventKind>(k);
-      if (kind != EventKind::kIdle && piece.time[kind] > 0 && (lane_of(kind) == Lane::kCompute) == computes)
-        kinds.push_back(kind);
+      if (!is_there(kind) || (lane_of(kind) == Lane::kCompute) != computes) continue;
+      if (!computes_first || kind != piece.first_kind) all[num_kinds++] = kind;
     }
-  std::ranges::stable_partition(
-      kinds, [&](EventKind kind) { return kind == piece.first_kind && lane_of(kind) == Lane::kCompute; });
+  const std::span kinds = std::span(all).first(num_kinds);
   if (kinds.empty() || kinds[0] != piece.first_kind) begin = begin_ns;
   for (const EventKind kind : kinds) add(kind, std::min(end_ns, now + nanoseconds(kind)));
   if (piece.time[EventKind::kIdle] <= 0 && !kinds.empty() && now < end_ns) events.back().t1_ns = end_ns;

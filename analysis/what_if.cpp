@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <functional>
+#include <map>
 
 #include "analysis/prediction.h"
 #include "base/error.h"
@@ -166,10 +167,12 @@ std::vector<ProfileChange> core_changes() {
 
 class Changes {
  public:
-  Changes(const Plan& plan, const Profile& profile, double step_s)
+  // `known`: steps that were simulated already, by change.
+  Changes(const Plan& plan, const Profile& profile, double step_s, std::map<std::string, double> known)
       : plan_(plan),
         profile_(profile),
         step_s_(step_s),
+        known_(std::move(known)),
         options_{.slow = slow_ranks_of(plan.config),
                  .detail = plan.config.detail.value_or(Detail::kAction),
                  .step_only = true} {}
@@ -179,8 +182,9 @@ class Changes {
       if (!change.applies(profile_, plan_.config)) continue;
       Profile changed = profile_;
       change.make(changed);
-      add(change.id, change.words, simulate(plan_, changed, options_).step_s, change.kind,
-          change.price(profile_, devices()), changed);
+      const auto known = known_.find(change.id);
+      const double step_s = known != known_.end() ? known->second : simulate(plan_, changed, options_).step_s;
+      add(change.id, change.words, step_s, change.kind, change.price(profile_, devices()), changed);
     }
   }
 
@@ -204,15 +208,17 @@ class Changes {
       if (kind == config.recompute.kind) return;
       Config other = config;
       other.recompute = {.kind = kind};
-      const Plan plan = build_plan_to_compare(other);
-      const bool here = fits(plan, profile_);
-      if (!here && (on_large || profile_.is_cpu() || !fits(plan, large))) continue;
+      const bool only_here = on_large || profile_.is_cpu();
+      const std::optional<Plan> plan = build_plan_to_compare(
+          other, [&](int64_t bytes) { return fits(bytes, other, only_here ? profile_ : large); });
+      if (!plan) continue;
+      const bool here = fits(*plan, profile_);
       on_large |= !here;
       const bool none = kind == Recompute::Kind::kNone;
       const std::string how = none ? "--recompute none" : "--recompute selective";
       add(fmt::format("recompute_{}{}", none ? "none" : "selective", here ? "" : "_80gib"),
           here ? how + ", which fits" : "80 GiB of memory, and then " + how,
-          simulate(plan, profile_, options_).step_s, here ? ChangeKind::kSetting : ChangeKind::kBound,
+          simulate(*plan, profile_, options_).step_s, here ? ChangeKind::kSetting : ChangeKind::kBound,
           here ? free_of_charge("a setting") : not_for_sale(no_large_card(profile_)), profile_);
       if (here) return;
     }
@@ -268,15 +274,17 @@ class Changes {
     Problems problems;
     validate_layout(config, config.mesh.num_ranks(), problems);
     if (!problems.empty()) return;
-    const Plan plan = build_plan_to_compare(config);
-    if (fits(plan, profile_))
-      add(id, words, simulate(plan, profile_, options_).step_s / times, ChangeKind::kSetting,
+    const std::optional<Plan> plan =
+        build_plan_to_compare(config, [&](int64_t bytes) { return fits(bytes, config, profile_); });
+    if (plan)
+      add(id, words, simulate(*plan, profile_, options_).step_s / times, ChangeKind::kSetting,
           free_of_charge("a setting"), profile_);
   }
 
   const Plan& plan_;
   const Profile& profile_;
   const double step_s_;
+  const std::map<std::string, double> known_;
   const SimulationOptions options_;
   std::vector<WhatIf> list_;
 };
@@ -322,6 +330,24 @@ LinkCurve curve_of(const Plan& plan, const Profile& profile, const Simulation& n
 double link_of(const Profile& profile) {
   return profile.host.nvlink_devices > 1 ? profile.host.nvlink_gb_per_s : profile.device.link_gb_per_s;
 }
+
+std::vector<WhatIf> most_first(Changes changes) {
+  changes.of_profile();
+  changes.other_devices();
+  changes.recompute_less();
+  changes.other_schedules();
+  changes.more_microbatches();
+  return changes.most_first();
+}
+
+// The points of curves where links are twice as fast.
+std::map<std::string, double> known_of(const std::vector<LinkCurve>& curves) {
+  std::map<std::string, double> known;
+  for (size_t i = 0; i < curves.size(); ++i)
+    known[i == 0 ? "links_x2" : "network_x2"] = curves[i].points[kHalvings + 1].step_s;
+  return known;
+}
+
 }  // namespace
 
 std::string_view name(ChangeKind kind) {
@@ -329,13 +355,7 @@ std::string_view name(ChangeKind kind) {
 }
 
 std::vector<WhatIf> what_if(const Plan& plan, const Profile& profile, double step_s) {
-  Changes changes(plan, profile, step_s);
-  changes.of_profile();
-  changes.other_devices();
-  changes.recompute_less();
-  changes.other_schedules();
-  changes.more_microbatches();
-  return changes.most_first();
+  return most_first({plan, profile, step_s, {}});
 }
 
 std::vector<NewHardware> new_hardware(const Profile& profile, int devices) {
@@ -401,8 +421,8 @@ std::vector<LinkThreshold> thresholds(const std::vector<LinkCurve>& curves) {
 }
 
 Outlook outlook(const Plan& plan, const Profile& profile, const Simulation& now) {
-  Outlook outlook{
-      .what_if = what_if(plan, profile, now.step_s), .curves = link_curves(plan, profile, now), .thresholds = {}};
+  Outlook outlook{.what_if = {}, .curves = link_curves(plan, profile, now), .thresholds = {}};
+  outlook.what_if = most_first({plan, profile, now.step_s, known_of(outlook.curves)});
   outlook.thresholds = thresholds(outlook.curves);
   return outlook;
 }

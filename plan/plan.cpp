@@ -2,6 +2,7 @@
 #include "plan/plan.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "graph/autodiff.h"
 #include "graph/passes/in_place.h"
@@ -114,18 +115,24 @@ void check_programs_of_all(const Plan& plan, PlanUse use) {
     }
 }
 
-// The memory of all ranks, with as few buffers for sent values as the schedule needs to get to its end.
-void plan_memory_of_all(Plan& plan, PlanUse use) {
+constexpr int kFewestSendSlots = 2;
+
+MemoryPlan memory_of(const StagePlan& stage, const Config& config, int send_slots) {
+  return plan_memory(stage.graph, stage.schedule, {config.device, config.threads}, send_slots);
+}
+
+// Gives all ranks as many buffers for sent values as the schedule needs to get to its end.
+// REQUIRES: they have the fewest.
+void widen_memory_of_all(Plan& plan, PlanUse use) {
   const int microbatches = static_cast<int>(plan.config.num_microbatches());
-  for (int send_slots = 2;; ++send_slots) {
-    for (StagePlan& stage : plan.stages)
-      stage.memory =
-          plan_memory(stage.graph, stage.schedule, {plan.config.device, plan.config.threads}, send_slots);
+  for (int send_slots = kFewestSendSlots;;) {
     try {
       return check_programs_of_all(plan, use);
     } catch (const ConfigError&) {
       if (send_slots >= microbatches) throw;
     }
+    ++send_slots;
+    for (StagePlan& stage : plan.stages) stage.memory = memory_of(stage, plan.config, send_slots);
   }
 }
 
@@ -149,28 +156,46 @@ bool alike(const std::vector<Stage>& a, const std::vector<Stage>& b) {
   });
 }
 
-Plan build_all(const Config& config, PlanUse use, std::ostream* dump) {
+// All ranks; the ends first, one of which mostly needs most memory, where that may be too much.
+std::vector<size_t> order_of_ranks(size_t num_ranks, bool ends_first) {
+  std::vector<size_t> order(num_ranks);
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (ends_first && num_ranks > 2) std::rotate(order.begin() + 1, order.end() - 1, order.end());
+  return order;
+}
+
+using MayNeed = std::function<bool(int64_t bytes)>;
+
+// nullopt as soon as a rank needs more bytes than it may.
+std::optional<Plan> build_all(const Config& config, PlanUse use, std::ostream* dump, const MayNeed& may_need) {
   const Mesh& mesh = config.mesh;
   const std::vector<Stage> stages =
       split_layers(config.model.layers, mesh.pp * config.vpp, layer_costs(config.model, config.seq));
   const std::vector<Schedule> schedules =
       make_schedules(config.schedule, mesh.pp, config.vpp, static_cast<int>(config.num_microbatches()));
   check_schedules(schedules, mesh.pp * config.vpp, static_cast<int>(config.num_microbatches()));
-  Plan plan{.config = config, .stages = {}, .warnings = {}};
-  for (int rank = 0; rank < mesh.pp; ++rank) {
-    const std::vector<Stage> chunks = chunks_of(stages, rank, mesh.pp);
+  Plan plan{.config = config, .stages = std::vector<StagePlan>(schedules.size()), .warnings = {}};
+  std::vector<size_t> built;
+  for (const size_t rank : order_of_ranks(schedules.size(), may_need != nullptr)) {
+    StagePlan& stage = plan.stages[rank];
+    const std::vector<Stage> chunks = chunks_of(stages, static_cast<int>(rank), mesh.pp);
     const auto same =
-        std::ranges::find_if(plan.stages, [&](const StagePlan& of) { return alike(of.chunks, chunks); });
-    if (use == PlanUse::kCompare && same != plan.stages.end()) {
-      StagePlan stage{.chunks = chunks, .logits = same->logits, .loss = same->loss};
-      stage.graph = moved(same->graph, rank - same->chunks.front().index);
-      plan.stages.push_back(std::move(stage));
+        std::ranges::find_if(built, [&](size_t other) { return alike(plan.stages[other].chunks, chunks); });
+    if (use == PlanUse::kCompare && same != built.end()) {
+      const StagePlan& of = plan.stages[*same];
+      stage = {.chunks = chunks, .logits = of.logits, .loss = of.loss};
+      stage.graph = moved(of.graph, static_cast<int>(rank) - of.chunks.front().index);
     } else {
-      plan.stages.push_back(build_stage(config, chunks, use, dump));
+      stage = build_stage(config, chunks, use, dump);
     }
-    plan.stages.back().schedule = schedules[static_cast<size_t>(rank)];
+    built.push_back(rank);
+    stage.schedule = schedules[rank];
+    stage.memory = memory_of(stage, config, kFewestSendSlots);
+    if (may_need && !may_need(stage.memory.total_bytes())) return std::nullopt;
   }
-  plan_memory_of_all(plan, use);
+  widen_memory_of_all(plan, use);
+  for (const StagePlan& stage : plan.stages)
+    if (may_need && !may_need(stage.memory.total_bytes())) return std::nullopt;
   return plan;
 }
 
@@ -181,11 +206,24 @@ bool may_talk_on_device(const Config& config) {
 }
 
 Plan build_plan(const Config& config, std::ostream* dump) {
-  return build_within_budget(config, [dump](const Config& c) { return build_all(c, PlanUse::kRun, dump); });
+  return build_within_budget(config,
+                             [dump](const Config& c) { return *build_all(c, PlanUse::kRun, dump, nullptr); });
 }
 
 Plan build_plan_to_compare(const Config& config) {
-  return build_within_budget(config, [](const Config& c) { return build_all(c, PlanUse::kCompare, nullptr); });
+  return build_within_budget(config,
+                             [](const Config& c) { return *build_all(c, PlanUse::kCompare, nullptr, nullptr); });
+}
+
+std::optional<Plan> build_plan_to_compare(const Config& config, const std::function<bool(int64_t)>& may_need) {
+  // What chooses a recomputation looks at plans that need more, too.
+  if (config.memory_budget) {
+    Plan plan = build_plan_to_compare(config);
+    for (const StagePlan& stage : plan.stages)
+      if (!may_need(stage.memory.total_bytes())) return std::nullopt;
+    return plan;
+  }
+  return build_all(config, PlanUse::kCompare, nullptr, may_need);
 }
 
 }  // namespace trine

@@ -2,6 +2,8 @@
 // planner compares many. Start reading at build_plan() in plan.cpp.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <ostream>
 #include <vector>
 
@@ -45,5 +47,7 @@ Plan build_plan(const Config& config, std::ostream* dump = nullptr);
 // ranks with as many layers have the graph of the first of them, the names of its layers too; graphs are not
 // verified, and the only program that is checked is that of training through the host.
 Plan build_plan_to_compare(const Config& config);
+// The same if the bytes of the largest rank may be so many; nullopt as soon as one needs more.
+std::optional<Plan> build_plan_to_compare(const Config& config, const std::function<bool(int64_t)>& may_need);
 
 }  // namespace trine

@@ -27,21 +27,31 @@ double in_flight(const Layout& layout, int64_t microbatches) {
 
 }  // namespace
 
-Estimator::Estimator(const PlanQuestion& question) : question_(question) {}
-
-Estimator::Measured Estimator::small_model(const Layout& layout, int64_t layers, int64_t microbatches) const {
-  PlanQuestion small = question_;
-  small.devices = layout.tp;
-  Layout alone = layout;
-  alone.pp = alone.dp = alone.vpp = 1, alone.zero = 0, alone.schedule = ScheduleKind::kGpipe;
-  Config config = config_of(small, alone);
+const SmallModels::Small& SmallModels::of(const PlanQuestion& question, const Layout& layout, int64_t layers,
+                                          int64_t microbatches) {
+  const auto [place, is_new] =
+      known_.try_emplace({layout.tp, layout.micro_batch, static_cast<int>(layout.recompute.kind),
+                          layout.recompute.group, layers, microbatches});
+  Small& small = place->second;
+  if (!is_new) return small;
+  PlanQuestion alone = question;
+  alone.devices = layout.tp;
+  Layout one = layout;
+  one.pp = one.dp = one.vpp = 1, one.zero = 0, one.schedule = ScheduleKind::kGpipe;
+  Config config = config_of(alone, one);
   config.model.layers = layers, config.global_batch = layout.micro_batch * microbatches;
-  const Plan plan = build_plan_to_compare(config);
-  const Simulation simulation = simulate(plan, question_.profile, {{}, Detail::kAction});
+  small.plan = build_plan_to_compare(config);
+  small.bytes = static_cast<double>(small.plan.stages[0].memory.total_bytes());
+  return small;
+}
+
+// With two microbatches.
+Estimator::Measured Estimator::small_model(const Layout& layout, int64_t layers) const {
+  const SmallModels::Small& small = models_.of(question_, layout, layers, 2);
+  const Simulation simulation = simulate(small.plan, question_.profile, {{}, Detail::kAction});
   const double optimizer_s = simulation.mean[EventKind::kOptimizer] + simulation.mean[EventKind::kData] +
                              simulation.mean[EventKind::kHost];
-  return {simulation.step_s - optimizer_s, simulation.mean[EventKind::kOptimizer],
-          static_cast<double>(plan.stages[0].memory.total_bytes())};
+  return {simulation.step_s - optimizer_s, simulation.mean[EventKind::kOptimizer], small.bytes};
 }
 
 const Estimator::Costs& Estimator::costs(const Layout& layout) {
@@ -49,12 +59,13 @@ const Estimator::Costs& Estimator::costs(const Layout& layout) {
       {layout.tp, layout.micro_batch, static_cast<int>(layout.recompute.kind), layout.recompute.group});
   Costs& c = place->second;
   if (!is_new) return c;
-  const Measured few = small_model(layout, 2, 2), many = small_model(layout, 4, 2);
-  const Measured few_one = small_model(layout, 2, 1), many_one = small_model(layout, 4, 1);
+  const Measured few = small_model(layout, 2), many = small_model(layout, 4);
+  const double few_one_bytes = models_.of(question_, layout, 2, 1).bytes,
+               many_one_bytes = models_.of(question_, layout, 4, 1).bytes;
   c.layer_s = (many.compute_s - few.compute_s) / 4;
   c.ends_s = std::max(0.0, few.compute_s / 2 - 2 * c.layer_s);
   c.layer_optimizer_s = (many.optimizer_s - few.optimizer_s) / 2;
-  const double kept_few = few.bytes - few_one.bytes, kept_many = many.bytes - many_one.bytes;
+  const double kept_few = few.bytes - few_one_bytes, kept_many = many.bytes - many_one_bytes;
   c.layer_kept_bytes = std::max(0.0, (kept_many - kept_few) / 2);
   c.ends_kept_bytes = std::max(0.0, kept_few - 2 * c.layer_kept_bytes);
   const LlamaConfig& model = question_.base.model;
@@ -66,7 +77,7 @@ const Estimator::Costs& Estimator::costs(const Layout& layout) {
   c.layer_state_bytes = kStates * layer_parameters / layout.tp;
   c.ends_state_bytes = kStates * (one - layer_parameters) / layout.tp;
   c.other_bytes = std::max(
-      0.0, few_one.bytes - 2 * (c.layer_state_bytes + c.layer_kept_bytes) - c.ends_state_bytes - c.ends_kept_bytes);
+      0.0, few_one_bytes - 2 * (c.layer_state_bytes + c.layer_kept_bytes) - c.ends_state_bytes - c.ends_kept_bytes);
   return c;
 }
 

@@ -10,6 +10,7 @@
 #include "analysis/planner/layout.h"
 #include "cluster/topology.h"
 #include "parallel/stages.h"
+#include "plan/plan.h"
 
 namespace trine {
 
@@ -18,9 +19,24 @@ struct LayoutEstimate {
   double bytes = 0;  // of the largest rank's plan
 };
 
+// Plans of a few layers on one tp group. They know nothing of a cluster: searches for the same training on other
+// devices of the same kind share them.
+class SmallModels {
+ public:
+  struct Small {
+    Plan plan;
+    double bytes = 0;
+  };
+  const Small& of(const PlanQuestion& question, const Layout& layout, int64_t layers, int64_t microbatches);
+
+ private:
+  // By tp, microbatch, recomputation, layers and microbatches.
+  std::map<std::tuple<int, int64_t, int, int64_t, int64_t, int64_t>, Small> known_;
+};
+
 class Estimator {
  public:
-  explicit Estimator(const PlanQuestion& question);
+  Estimator(const PlanQuestion& question, SmallModels& models) : question_(question), models_(models) {}
   LayoutEstimate of(const Layout& layout);
 
  private:
@@ -39,12 +55,13 @@ class Estimator {
     double reduce_s = 0, gather_s = 0;
   };
   const Costs& costs(const Layout& layout);
-  Measured small_model(const Layout& layout, int64_t layers, int64_t microbatches) const;
+  Measured small_model(const Layout& layout, int64_t layers) const;
   const std::vector<Stage>& stages(int count);
   double message_s(const Layout& layout);
   DpCosts dp_costs(const Layout& layout);
 
   const PlanQuestion& question_;
+  SmallModels& models_;
   std::map<std::tuple<int, int64_t, int, int64_t>, Costs> costs_;  // by tp, microbatch, recomputation
   std::map<int, std::vector<Stage>> stages_;
   std::map<std::pair<int, double>, double> messages_;  // by ranks of a pipeline rank, and bytes

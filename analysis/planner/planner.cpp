@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "analysis/planner/estimate.h"
 #include "base/clock.h"
@@ -26,24 +28,18 @@ struct Candidate {
   LayoutEstimate estimate;
 };
 
-struct Planned {
-  PlannedLayout layout;
-  bool fits = false;
-};
+int ranks_of_a_memory(const PlanQuestion& question) { return question.profile.is_cpu() ? question.devices : 1; }
 
-Planned simulated(const PlanQuestion& question, const Candidate& candidate) {
-  const Config config = config_of(question, candidate.layout);
-  const Plan plan = build_plan_to_compare(config);
-  Planned planned{.layout = {.layout = candidate.layout, .estimate_s = candidate.estimate.step_s}};
-  PlannedLayout& of = planned.layout;
+// A layout whose largest rank needs so many bytes; its times, if they fit.
+PlannedLayout planned(const PlanQuestion& question, const Candidate& candidate, const Plan& plan) {
+  PlannedLayout of{.layout = candidate.layout, .estimate_s = candidate.estimate.step_s};
   of.memory_bytes = largest_plan_bytes(plan);
-  planned.fits = fits(plan, question.profile);
-  if (!planned.fits) return planned;
+  if (!fits(plan, question.profile)) return of;
   const Simulation simulation = simulate(plan, question.profile, {{}, Detail::kAction});
   of.step_s = simulation.step_s, of.mean = simulation.mean;
-  of.tokens_per_s = static_cast<double>(config.tokens_per_step()) / of.step_s;
-  of.mfu = mfu(config, question.profile, of.step_s);
-  return planned;
+  of.tokens_per_s = static_cast<double>(plan.config.tokens_per_step()) / of.step_s;
+  of.mfu = mfu(plan.config, question.profile, of.step_s);
+  return of;
 }
 
 using Choice = std::pair<std::string, std::string>;  // "tp", "4"
@@ -99,6 +95,8 @@ class Search {
       if (now_ns() > end_ns_) return;
       try_one(candidate);
     }
+    if (answer.plans.empty())
+      for (const Candidate& candidate : std::exchange(too_large_, {})) look_again(candidate);
     if (!answer.plans.empty() && effort_.other_choices)
       simulate_others({candidates.begin() + static_cast<ptrdiff_t>(next), candidates.end()});
   }
@@ -108,7 +106,8 @@ class Search {
     std::ranges::stable_sort(too_large, {}, [](const Candidate& c) { return c.estimate.bytes; });
     for (size_t i = 0; i < std::min(kNearestTried, too_large.size()) && now_ns() <= end_ns_; ++i) {
       if (i > 0 && too_large[i].estimate.bytes > kFarTooMuch * question_.profile.device.plannable_bytes()) break;
-      try_one(too_large[i]);
+      ++found_too_large;
+      look_again(too_large[i]);
     }
   }
 
@@ -133,32 +132,56 @@ class Search {
   }
 
   bool try_one(const Candidate& candidate) {
-    Planned planned = simulated(question_, candidate);
-    if (!planned.fits) {
+    const Config config = config_of(question_, candidate.layout);
+    const std::optional<Plan> plan =
+        build_plan_to_compare(config, [&](int64_t bytes) { return fits(bytes, config, question_.profile); });
+    if (plan) {
+      add(planned(question_, candidate, *plan));
+    } else {
       ++found_too_large;
-      if (answer.nearest.memory_bytes == 0 || planned.layout.memory_bytes < answer.nearest.memory_bytes)
-        answer.nearest = planned.layout;
-      return false;
+      too_large_.push_back(candidate);
     }
-    best_s_ = best_s_ > 0 ? std::min(best_s_, planned.layout.step_s) : planned.layout.step_s;
-    answer.plans.push_back(std::move(planned.layout));
-    return true;
+    return plan.has_value();
+  }
+
+  // At one that was found too large, and is planned only as far as it may be the nearest.
+  void look_again(const Candidate& candidate) {
+    const Config config = config_of(question_, candidate.layout);
+    const std::optional<Plan> plan = build_plan_to_compare(config, [&](int64_t bytes) {
+      return answer.nearest.memory_bytes == 0 || bytes < answer.nearest.memory_bytes ||
+             fits(bytes, config, question_.profile);
+    });
+    if (!plan) return;
+    PlannedLayout layout = planned(question_, candidate, *plan);
+    if (layout.step_s > 0) {
+      --found_too_large;
+      add(std::move(layout));
+    } else {
+      answer.nearest = layout;
+    }
+  }
+
+  void add(PlannedLayout layout) {
+    best_s_ = best_s_ > 0 ? std::min(best_s_, layout.step_s) : layout.step_s;
+    answer.plans.push_back(std::move(layout));
   }
 
   const PlanQuestion& question_;
   const SearchEffort& effort_;
   const int64_t end_ns_;
   double best_s_ = 0;
+  std::vector<Candidate> too_large_;  // by the search's order
 };
 
 }  // namespace
 
-PlanAnswer plan(const PlanQuestion& question, const SearchEffort& effort) {
+PlanAnswer plan(const PlanQuestion& question, const SearchEffort& effort, std::shared_ptr<SmallModels> known) {
   const int64_t begin_ns = now_ns(), end_ns = begin_ns + static_cast<int64_t>(effort.within_s * 1e9);
   const LayoutSpace space = layout_space(question);
-  Estimator estimator(question);
+  if (!known) known = std::make_shared<SmallModels>();
+  Estimator estimator(question, *known);
   std::vector<Candidate> candidates, too_large;
-  const int ranks = question.profile.is_cpu() ? question.devices : 1;  // of a memory
+  const int ranks = ranks_of_a_memory(question);
   for (const Layout& layout : space.layouts) {
     if (now_ns() > end_ns) break;
     const Candidate candidate{layout, estimator.of(layout)};
@@ -171,6 +194,7 @@ PlanAnswer plan(const PlanQuestion& question, const SearchEffort& effort) {
   if (search.answer.plans.empty()) search.find_nearest(too_large);
 
   PlanAnswer answer = std::move(search.answer);
+  answer.small_models = std::move(known);
   answer.searched = space.searched;
   answer.simulated = static_cast<int64_t>(answer.plans.size());
   answer.left_out = space.left_out;
@@ -195,7 +219,7 @@ std::vector<WhatIf> best_layouts_after_changes(const PlanQuestion& question, con
   for (const NewHardware& hardware : new_hardware(question.profile, question.devices)) {
     PlanQuestion changed = question;
     changed.profile = hardware.profile;
-    const PlanAnswer after = plan(changed, kOfOtherHardware);
+    const PlanAnswer after = plan(changed, kOfOtherHardware, answer.small_models);
     if (after.plans.empty() || after.plans[0].layout == before.layout) continue;
     const PlannedLayout& best = after.plans[0];
     list.push_back(

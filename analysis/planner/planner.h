@@ -2,6 +2,7 @@
 // planned to the byte and simulated, command by command.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct Sensitivity {
   double step_s = 0;          // of the best layout with it that was simulated
 };
 
+class SmallModels;
+
 struct PlanAnswer {
   std::vector<PlannedLayout> plans;   // that fit, fastest first; ties in the order of less memory
   std::vector<PlannedLayout> pareto;  // of these: less memory for more time, fastest first
@@ -32,6 +35,7 @@ struct PlanAnswer {
   int64_t searched = 0, simulated = 0;
   std::map<std::string, int64_t> left_out;  // how many, by why
   double seconds = 0;
+  std::shared_ptr<SmallModels> small_models;  // that were built, for another search (see estimate.h)
 };
 
 // What new hardware gives with the layout that is best on it, where that is another than the best of `answer`; most
@@ -44,6 +48,8 @@ struct SearchEffort {
   size_t most_simulated = 60;  // that fit, by rising estimate
   bool other_choices = true;   // then those that say how far off another choice is (PlanAnswer::sensitivity)
 };
-PlanAnswer plan(const PlanQuestion& question, const SearchEffort& effort = {});
+// `known`: of a search for the same training on as many devices of this kind.
+PlanAnswer plan(const PlanQuestion& question, const SearchEffort& effort = {},
+                std::shared_ptr<SmallModels> known = nullptr);
 
 }  // namespace trine

@@ -139,6 +139,21 @@ TEST(WhatIf, EachHasAPriceOrAReasonForNone) {
   EXPECT_NEAR(find(list, "cluster_h100-sxm")->step_s, step_with("--cluster h100-sxm"), 1e-12);
 }
 
+// Two of them are points of the curves, and not simulated again.
+TEST(WhatIf, AnOutlookSaysTheSame) {
+  const Plan plan = plan_of(kFlags);
+  const Prediction p = predict(plan);
+  const std::vector<WhatIf> alone = what_if(plan, p.profile, p.simulation.step_s);
+  const std::vector<WhatIf> with_curves = outlook(plan, p.profile, p.simulation).what_if;
+  ASSERT_TRUE(find(alone, "network_x2"));
+  ASSERT_EQ(alone.size(), with_curves.size());
+  for (size_t i = 0; i < alone.size(); ++i) {
+    EXPECT_EQ(alone[i].id, with_curves[i].id);
+    EXPECT_EQ(alone[i].step_s, with_curves[i].step_s) << alone[i].id;
+    EXPECT_EQ(alone[i].token_cost_change, with_curves[i].token_cost_change) << alone[i].id;
+  }
+}
+
 TEST(WhatIf, APriceThatIsNotKnownIsNone) {
   Profile unknown = load_profile("rtx4090");
   unknown.device_usd = 0;

@@ -80,11 +80,32 @@ TEST(PlanToCompare, IsThePlanThatRuns) {
   }
 }
 
+// It is the same plan where all fits, and none where a single rank does not.
+TEST(PlanToCompare, EndsAtTheRankThatNeedsTooMuch) {
+  const PlanQuestion q = sixteen("rtx4090");
+  for (const Layout& layout : some_layouts()) {
+    const Config config = config_of(q, layout);
+    const int64_t most = largest_plan_bytes(build_plan_to_compare(config));
+    const auto within = [&](int64_t limit) {
+      return build_plan_to_compare(config, [=](int64_t bytes) { return bytes <= limit; });
+    };
+    const std::optional<Plan> fits = within(most);
+    ASSERT_TRUE(fits) << to_string(layout);
+    EXPECT_EQ(largest_plan_bytes(*fits), most);
+    const Plan whole = build_plan_to_compare(config);
+    for (size_t i = 0; i < whole.stages.size(); ++i)
+      EXPECT_EQ(fits->stages[i].memory.total_bytes(), whole.stages[i].memory.total_bytes());
+    EXPECT_EQ(simulate(*fits, q.profile).step_s, simulate(whole, q.profile).step_s);
+    EXPECT_FALSE(within(most - 1)) << to_string(layout);
+  }
+}
+
 // What orders layouts is near what is simulated: only then is it right to leave out those a tenth above the best.
 TEST(Estimate, IsNearTheSimulation) {
   for (const char* cluster : {"rtx4090", "h100-sxm"}) {
     const PlanQuestion q = sixteen(cluster);
-    Estimator estimator(q);
+    SmallModels models;
+    Estimator estimator(q, models);
     for (const Layout& layout : some_layouts()) {
       const Plan plan = build_plan_to_compare(config_of(q, layout));
       const double step_s = simulate(plan, q.profile).step_s;
@@ -190,6 +211,21 @@ TEST(Planner, AfterAChangeAnotherLayoutMayBeBest) {
   EXPECT_DOUBLE_EQ(large->gain_s, answer.plans[0].step_s - there.plans[0].step_s);
   EXPECT_THAT(large->change, ::testing::HasSubstr(to_string(there.plans[0].layout)));
   EXPECT_GT(large->gain_s, 0);
+}
+
+// Small models know nothing of a cluster.
+TEST(Planner, ASearchWithWhatAnotherBuiltIsTheSame) {
+  PlanQuestion q = small("rtx4090");
+  const PlanAnswer first = plan(q);
+  q.profile = load_profile("h100-sxm");
+  const PlanAnswer alone = plan(q), after = plan(q, {}, first.small_models);
+  ASSERT_EQ(alone.plans.size(), after.plans.size());
+  for (size_t i = 0; i < alone.plans.size(); ++i) {
+    EXPECT_EQ(alone.plans[i].layout, after.plans[i].layout);
+    EXPECT_EQ(alone.plans[i].step_s, after.plans[i].step_s);
+    EXPECT_EQ(alone.plans[i].estimate_s, after.plans[i].estimate_s);
+  }
+  EXPECT_EQ(alone.left_out, after.left_out);
 }
 
 // Two ranks of tiny on four cores that measured everything: dp is free of most messages, tp sends all day.
