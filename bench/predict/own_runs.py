@@ -5,13 +5,19 @@ Measures the machine (or takes --profile FILE), then for each layout runs train_
 is the mean of those up to 1.15 times the first decile, as in measure_cluster: others on the machine only ever make one
 longer. Per row: measured and predicted step and the error; how far predicted categories are from measured ones, in
 points of the step (communication that is exposed, bubble, wait, compute); the resident bytes of the largest rank's arena
-beside the plan's. A row is marked * and left out of the means where other processes took more than --foreign of the
-cores' time.
+beside the plan's.
+
+A row is marked * and left out of the quiet means where it says nothing of the prediction: other processes took more than
+--foreign of the cores' time, or the machine was not as fast as when it was measured. Neighbours of a virtual machine and
+the clock show in no process's time, so short one-rank runs, one on each core at once, are timed beside the profile and
+before and after each row: "speed" is how much longer they took, at the worse of both times, and may be --drift. After
+--again rows that were all too fast, or all too slow, without other processes, the machine is measured again. With
+--profile FILE nobody knows how fast it was then: rows are held against the start of this script, and FILE is kept.
 
 Goals, on a quiet machine: step 3 % mean and 8 % worst, exposed communication and bubble 1 point, memory 3 %.
 
 Usage: bench/predict/own_runs.py [--bin build/bin] [--profile FILE] [--model tiny,bench-s] [--only TEXT] [--seconds 6]
-                                 [--rounds 2] [--json FILE]
+                                 [--rounds 2] [--foreign 0.05] [--drift 0.03] [--again 3] [--json FILE]
 """
 import argparse
 import json
@@ -82,13 +88,39 @@ def arena_bytes(folder, planned):
     return most
 
 
+def training(program, flags, out):
+    return [program, *flags, "--quiet", "--trace", "off", "--tensorboard", "off", "--valid-fraction", "0", "--out", out]
+
+
+def steps_of(out):
+    """The lines of metrics.jsonl after two steps."""
+    lines = [json.loads(line) for line in open(f"{out}/metrics.jsonl")]
+    return [line for line in lines if line.get("step", 0) > 2 and "step_s" in line]
+
+
+def quiet_step(lines):
+    kept = [lines[i] for i in quiet([line["step_s"] for line in lines])]
+    return statistics.mean(line["step_s"] for line in kept), kept
+
+
+def fixed_step(program):
+    """Seconds of a step of a run that is the same every time: the slowest of one for each core, all at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        outs = [f"{folder}/{core}" for core in range(os.cpu_count())]
+        flags = ["--model", "tiny", "--global-batch", "4", "--threads", "1", "--steps", "62"]
+        running = [subprocess.Popen(training(program, flags, out), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+                   for out in outs]
+        if any([process.wait() for process in running]):
+            sys.exit("a run that times the machine failed")
+        return max(quiet_step(steps_of(out))[0] for out in outs)
+
+
 def run(program, ranks, flags, planned):
-    """The lines of metrics.jsonl after two steps, the arena's resident bytes, the share of the cores others took."""
+    """The steps, the arena's resident bytes, the share of the cores others took."""
     with tempfile.TemporaryDirectory() as folder:
         # --bind-to none: lane threads of a rank may run on a core that is idle, as predicted.
         launch = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks)] if ranks > 1 else []
-        command = [*launch, program, *flags, "--quiet", "--trace", "off", "--tensorboard", "off",
-                   "--valid-fraction", "0", "--out", f"{folder}/run"]
+        command = [*launch, *training(program, flags, f"{folder}/run")]
         before, begin, resident = cpu_seconds(), time.time(), 0
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
         while process.poll() is None:
@@ -98,8 +130,7 @@ def run(program, ranks, flags, planned):
             sys.exit(f"{' '.join(command)} ended with {process.returncode}")
         after = cpu_seconds()
         foreign = (after[0] - before[0] - (after[1] - before[1])) / ((time.time() - begin) * os.cpu_count())
-        lines = [json.loads(line) for line in open(f"{folder}/run/metrics.jsonl")]
-    return [line for line in lines if line.get("step", 0) > 2 and "step_s" in line], resident, foreign
+        return steps_of(f"{folder}/run"), resident, foreign
 
 
 def predict(program, ranks, flags, profile):
@@ -121,8 +152,7 @@ def compare(program, model, layout, profile, options):
         more, bytes_now, others = run(program, ranks, [*flags, "--steps", str(steps + 2)], predicted["memory_bytes"])
         lines, resident = lines + more, max(resident, bytes_now)
         foreign.append(others)
-    kept = [lines[i] for i in quiet([line["step_s"] for line in lines])]
-    step = statistics.mean(line["step_s"] for line in kept)
+    step, kept = quiet_step(lines)
     points = {}
     if predicted["mean"]:
         for category, keys in CATEGORIES.items():
@@ -131,15 +161,55 @@ def compare(program, model, layout, profile, options):
     memory = resident / predicted["memory_bytes"] - 1 if resident else None
     return {"model": model, "layout": name, "measured_s": step, "predicted_s": predicted["step_s"],
             "error": predicted["step_s"] / step - 1, "points": points, "memory": memory, "foreign": min(foreign),
-            "loaded": min(foreign) > options.foreign, "steps": len(lines), "kept": len(kept)}
+            "steps": len(lines), "kept": len(kept)}
 
 
 def show(row):
     points = "".join(f" {row['points'][c]:+.1f} |" if row["points"] else " |" for c in CATEGORIES)
     memory = "" if row["memory"] is None else f"{100 * row['memory']:+.1f} %"
-    print(f"| {row['model']} | {row['layout']}{' *' if row['loaded'] else ''} | {1e3 * row['measured_s']:.1f} | "
+    print(f"| {row['model']} | {row['layout']}{'' if row['quiet'] else ' *'} | {1e3 * row['measured_s']:.1f} | "
           f"{1e3 * row['predicted_s']:.1f} | {100 * row['error']:+.1f} % |{points} {memory} | "
-          f"{100 * row['foreign']:.0f} % |", flush=True)
+          f"{100 * row['foreign']:.0f} % | {100 * row['drift']:+.1f} % |", flush=True)
+
+
+class Machine:
+    """Its profile, and how fast it was then."""
+
+    def __init__(self, options, program, folder):
+        self.options, self.program, self.file = options, program, options.profile or f"{folder}/measured.json"
+        self.measure()
+
+    def measure(self):
+        for _ in range(2):
+            before = fixed_step(self.program)
+            if not self.options.profile:
+                ranks = min(2, os.cpu_count())
+                subprocess.run(["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks),
+                                f"{self.options.bin}/measure_cluster", "--out", self.file],
+                               check=True, env=ENVIRONMENT, stdout=sys.stderr)
+            self.now = fixed_step(self.program)
+            self.then, self.drifts = (before + self.now) / 2, []
+            self.steady = abs(self.now / before - 1) <= self.options.drift
+            if self.steady:
+                return
+            print(f"The fixed runs changed by {100 * (self.now / before - 1):+.1f} % while the machine was measured.",
+                  file=sys.stderr)
+        print("The machine is not steady enough to be measured: no row is quiet.", file=sys.stderr)
+
+    def judge(self, row):
+        """Was the machine, since this was asked last, as it was when it was measured?"""
+        last, self.now = self.now, fixed_step(self.program)
+        row["drift"] = max(last / self.then - 1, self.now / self.then - 1, key=abs)
+        alone = row["foreign"] <= self.options.foreign
+        row["quiet"] = alone and self.steady and abs(row["drift"]) <= self.options.drift
+        self.drifts = [*self.drifts, row["drift"]] if alone else []
+
+    def is_another(self):
+        """Whether it has had another speed for so long, and not because of other processes, that it is to be measured
+        again."""
+        last = self.drifts[-self.options.again:]
+        return (not self.options.profile and len(last) == self.options.again and
+                (not self.steady or min(last) > self.options.drift or max(last) < -self.options.drift))
 
 
 def main():
@@ -151,26 +221,29 @@ def main():
     parser.add_argument("--seconds", type=float, default=6, help="of training, a layout and round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--foreign", type=float, default=0.05, help="share of the cores' time that others may take")
+    parser.add_argument("--drift", type=float, default=0.03, help="by how much the machine may be slower or faster")
+    parser.add_argument("--again", type=int, default=3, help="measure the machine again after so many such rows")
     parser.add_argument("--json", help="the rows, to this file")
     options = parser.parse_args()
     program = str(pathlib.Path(options.bin).resolve() / "train_llama")
     with tempfile.TemporaryDirectory() as folder:
-        profile = options.profile
-        if not profile:
-            profile = f"{folder}/measured.json"
-            ranks = min(2, os.cpu_count())
-            subprocess.run(["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks),
-                            f"{options.bin}/measure_cluster", "--out", profile],
-                           check=True, env=ENVIRONMENT, stdout=sys.stderr)
-        print("| model | layout | measured ms | predicted ms | step | comm | bubble | wait | compute | memory | others |")
-        print("|---|---|---|---|---|---|---|---|---|---|---|")
+        machine = Machine(options, program, folder)
+        print("| model | layout | measured ms | predicted ms | step | comm | bubble | wait | compute | memory | others | speed |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|---|")
         rows = []
         for model in options.model.split(","):
             for layout in layouts():
-                if options.only in layout[0]:
-                    rows.append(compare(program, model, layout, profile, options))
-                    show(rows[-1])
-    quiet_rows = [row for row in rows if not row["loaded"]]
+                if options.only not in layout[0]:
+                    continue
+                row = compare(program, model, layout, machine.file, options)
+                machine.judge(row)
+                rows.append(row)
+                show(row)
+                if machine.is_another():
+                    print(f"The machine's speed has changed for {options.again} rows: it is measured again.",
+                          file=sys.stderr)
+                    machine.measure()
+    quiet_rows = [row for row in rows if row["quiet"]]
     print(f"{len(quiet_rows)} of {len(rows)} rows while the machine was quiet")
     for name, of in (("quiet rows", quiet_rows), ("all rows", rows)):
         if not of:
