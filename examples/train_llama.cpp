@@ -36,6 +36,7 @@
 #include "runtime/job/connection.h"
 #include "runtime/job/run_start.h"
 #include "runtime/measure/doctor.h"
+#include "runtime/step/fit_workspace.h"
 #include "runtime/training/job_peak.h"
 #include "runtime/training/rehearsed.h"
 #include "runtime/training/saver.h"
@@ -309,6 +310,14 @@ void look(const Plan& plan, const Profile* cluster) {
                              planner_command(config, config.cluster));
 }
 
+// Whether the plan is for CPUs like this host's: that of a run, of one at emulated links, or of a cluster that was
+// measured on such.
+bool is_for_this_cpu(const Config& config) {
+  if (config.device != DeviceKind::kCpu) return false;
+  if (!config.looks_only() || !config.emulate_links.empty()) return true;
+  return !config.cluster.empty() && measured_on(load_profile(config.cluster), cpu_name());
+}
+
 ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
   const CommandLine command = read_flags(argc, argv, connection);
   if (const auto* request = std::get_if<TextRequest>(&command)) {
@@ -329,6 +338,7 @@ ExitCode run(int argc, char** argv, Connection& connection, StopSignal& stop) {
     else if (!config.looks_only())
       check_device(config.device);
     plan.emplace(build_plan(config, &dump));
+    if (is_for_this_cpu(config)) fit_workspace(*plan, *make_cpu_backend(config.threads));
   });
   if (connection.is_first()) std::cout << dump.str();
   if (config.looks_only()) {

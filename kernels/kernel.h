@@ -1,6 +1,7 @@
 // The meeting point of ops and backends: a table from op name to a factory of kernels.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <functional>
 #include <map>
@@ -65,6 +66,11 @@ struct KernelRequest {
   DeviceGroup* device_group = nullptr;           // the same ranks, where devices talk among themselves
   Lane lane = Lane::kCompute;                    // whose queue the kernel is enqueued in
   int node = -1;                                 // its number in the graph; -1: it is of none
+  int64_t* workspace_used = nullptr;             // raised to what the kernel uses of it; nullptr: nobody asks
+
+  void uses_workspace(int64_t bytes) const {
+    if (workspace_used) *workspace_used = std::max(*workspace_used, bytes);
+  }
 };
 
 using KernelFactory = std::function<Kernel(const KernelRequest&)>;

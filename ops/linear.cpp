@@ -25,9 +25,10 @@ Cost product_cost(TypeSpan in, TypeSpan out, const Mesh& mesh, double flops) {
   return cost;
 }
 
-// The library copies blocks of its operands into its own layout, a few for each thread (oneDNN: up to 1.7 MiB per
-// thread for LLaMA models from 1 M to 8 B parameters), but no more than there is. Products that go block by block
-// through f32 copies take a block of each operand besides, of at most 4 MiB.
+// A bound for every CPU; a run keeps what its kernels use of it (runtime/step/fit_workspace.h). The library copies
+// blocks of its operands into its own layout, a few for each thread (oneDNN: up to 1.7 MiB per thread for LLaMA models
+// from 1 M to 8 B parameters), but no more than there is. Products that go block by block through f32 copies take a
+// block of each operand besides, of at most 4 MiB.
 int64_t cpu_workspace(TypeSpan in, TypeSpan out, const Mesh& mesh, int threads) {
   constexpr int64_t kLibrary = int64_t{2} << 20, kBlock = int64_t{4} << 20;
   int64_t copies = 0, blocks = 0;

@@ -257,6 +257,12 @@ class Planner {
 
 }  // namespace
 
+void MemoryPlan::set_workspace(int64_t bytes) {
+  workspace_bytes = round_up(bytes, kBufferAlignment);
+  used.back().end = total_bytes();
+  table.back().bytes = workspace_bytes;
+}
+
 MemoryPlan plan_memory(const Graph& graph, const Schedule& schedule, const Target& target, int send_slots) {
   return Planner(graph, schedule, target, send_slots).run();
 }

@@ -56,8 +56,9 @@ struct MemoryPlan {
   std::vector<ValuePlace> values;        // by value
   std::vector<Pool> pools;
   int64_t states_bytes = 0, workspace_bytes = 0;
-  std::vector<ByteRange> used;    // parts of the arena that any buffer covers; the rest is never written
-  std::vector<MemoryLine> table;  // sums to total_bytes()
+  std::vector<ByteRange> used;    // parts of the arena that any buffer covers, last the workspace; the rest is
+                                  // never written
+  std::vector<MemoryLine> table;  // sums to total_bytes(); last the workspace
 
   int64_t address(const ValuePlace& place, int microbatch) const {
     const Pool& pool = pools[static_cast<size_t>(place.pool)];
@@ -67,6 +68,8 @@ struct MemoryPlan {
     return pools.empty() ? states_bytes : pools.back().begin + pools.back().bytes();
   }
   int64_t total_bytes() const { return workspace_begin() + workspace_bytes; }
+  // Where it is known what a machine's kernels use of it: planned is what those of any machine may.
+  void set_workspace(int64_t bytes);
 };
 
 inline constexpr int64_t kBufferAlignment = 64;  // bytes

@@ -20,6 +20,7 @@ void add_attention(KernelTable& table, const ContextPtr& c) {
     const auto need = static_cast<int64_t>(c->attention->attention_forward_scratch_bytes(shape, c->parallel));
     TRINE_CHECK(need <= request.workspace_bytes, "attention needs {} bytes, the plan has {}", need,
                 request.workspace_bytes);
+    request.uses_workspace(need);
     return [c, shape](const KernelCall& call) {
       const TensorView &q = call.inputs[0], &k = call.inputs[1], &v = call.inputs[2];
       c->attention->attention_forward(q.dtype, shape, in(q), in(k), in(v), out(call.outputs[0]),
@@ -32,6 +33,7 @@ void add_attention(KernelTable& table, const ContextPtr& c) {
     const auto need = static_cast<int64_t>(c->attention->attention_backward_scratch_bytes(shape, c->parallel));
     TRINE_CHECK(need <= request.workspace_bytes, "attention_grad needs {} bytes, the plan has {}", need,
                 request.workspace_bytes);
+    request.uses_workspace(need);
     return [c, shape](const KernelCall& call) {
       const auto& i = call.inputs;  // q, k, v, o, lse, do
       const auto& o = call.outputs;

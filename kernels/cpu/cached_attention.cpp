@@ -32,6 +32,7 @@ void add_cached_attention(KernelTable& table, const ContextPtr& c) {
         lse_bytes;
     TRINE_CHECK(need <= request.workspace_bytes, "cached_attention needs {} bytes, the plan has {}", need,
                 request.workspace_bytes);
+    request.uses_workspace(need);
     return [c, block, lse_bytes, max_seq = op.max_seq](const KernelCall& call) {
       const auto& i = call.inputs;   // q, k, v, position
       const auto& o = call.outputs;  // o, keys, values

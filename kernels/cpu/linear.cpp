@@ -10,11 +10,14 @@ struct OneDnn {
   using Layout = MatrixLayout;
   using Product = cpu::Product;
   ContextPtr context;
+  const KernelRequest& request;
 
   static Layout layout(const TensorView& v) { return {v.dtype, v.rows, v.columns, v.row_stride, 1}; }
   static Layout transposed(const TensorView& v) { return {v.dtype, v.columns, v.rows, 1, v.row_stride}; }
   std::shared_ptr<Product> product(std::vector<std::pair<Layout, Layout>> terms, Layout c, bool accumulates) const {
-    return std::make_shared<Product>(context, std::move(terms), c, accumulates);
+    auto product = std::make_shared<Product>(context, std::move(terms), c, accumulates);
+    if (request.workspace_used) request.uses_workspace(product->workspace_bytes());
+    return product;
   }
 };
 
@@ -35,12 +38,12 @@ Kernel forward_of_one_row(const ContextPtr& c, const KernelRequest& request) {
 }  // namespace
 
 void add_linear(KernelTable& table, const ContextPtr& c) {
-  const LinearKernels<OneDnn> kernels({c});
-  table.add("linear", [c, kernels](const KernelRequest& request) {
-    return request.inputs[0].rows == 1 ? forward_of_one_row(c, request) : kernels.forward(request);
+  using Kernels = LinearKernels<OneDnn>;
+  table.add("linear", [c](const KernelRequest& request) {
+    return request.inputs[0].rows == 1 ? forward_of_one_row(c, request) : Kernels({c, request}).forward(request);
   });
-  table.add("linear_dx", [kernels](const KernelRequest& request) { return kernels.grad_input(request); });
-  table.add("linear_dw", [kernels](const KernelRequest& request) { return kernels.grad_weight(request); });
+  table.add("linear_dx", [c](const KernelRequest& request) { return Kernels({c, request}).grad_input(request); });
+  table.add("linear_dw", [c](const KernelRequest& request) { return Kernels({c, request}).grad_weight(request); });
 }
 
 }  // namespace trine::cpu

@@ -32,6 +32,26 @@ dnnl::memory::desc describe(const MatrixLayout& m) {
 // which ends and starts threads.
 void use_threads(const CpuContext& context) { omp_set_num_threads(context.parallel.threads); }
 
+bool is_transposed(const MatrixLayout& m) { return m.row_stride == 1 && m.column_stride != 1; }
+
+// A block's copy in f32, as it is stored: rows of a transposed operand stay columns.
+MatrixLayout block_of(const MatrixLayout& m, int64_t rows, int64_t columns) {
+  return is_transposed(m) ? MatrixLayout{DType::kF32, rows, columns, 1, rows}
+                          : MatrixLayout{DType::kF32, rows, columns, columns, 1};
+}
+
+int64_t largest_block_bytes(const MatrixLayout& m) {
+  return round_up(std::min(m.rows, kBlock) * std::min(m.columns, kBlock) * static_cast<int64_t>(sizeof(float)), 64);
+}
+
+// The sizes of the blocks that a dim is cut into, each once.
+std::vector<int64_t> block_sizes(int64_t size) {
+  std::vector<int64_t> sizes;
+  if (size >= kBlock) sizes.push_back(kBlock);
+  if (size % kBlock != 0) sizes.push_back(size % kBlock);
+  return sizes;
+}
+
 std::byte* at(const std::byte* data, const MatrixLayout& m, int64_t row, int64_t column) {
   return const_cast<std::byte*>(data) +
          (row * m.row_stride + column * m.column_stride) * static_cast<int64_t>(size_bytes(m.dtype));
@@ -51,7 +71,7 @@ auto choose(const dnnl::memory::desc& a, const dnnl::memory::desc& b, const dnnl
 
 Product::Product(ContextPtr context, std::vector<std::pair<MatrixLayout, MatrixLayout>> terms, MatrixLayout c,
                  bool accumulates)
-    : context_(std::move(context)), terms_(std::move(terms)), c_(c), stream_(engine()) {
+    : context_(std::move(context)), terms_(std::move(terms)), c_(c), accumulates_(accumulates), stream_(engine()) {
   if (terms_.size() != 1) return;
   overwrite_ = make(terms_[0].first, terms_[0].second, c_, false);
   if (overwrite_ && accumulates) accumulate_ = make(terms_[0].first, terms_[0].second, c_, true);
@@ -107,8 +127,38 @@ void Product::run(std::span<const std::pair<const std::byte*, const std::byte*>>
     run_blocks(terms, c, accumulate, workspace);
 }
 
-int64_t Product::block_bytes(int64_t rows, int64_t columns) {
-  return round_up(std::min(rows, kBlock) * std::min(columns, kBlock) * static_cast<int64_t>(sizeof(float)), 64);
+Product::BlockBytes Product::block_bytes() const {
+  BlockBytes bytes;
+  for (const auto& [a, b] : terms_) {
+    bytes.a = std::max(bytes.a, largest_block_bytes(a));
+    bytes.b = std::max(bytes.b, largest_block_bytes(b));
+  }
+  if (c_.dtype != DType::kF32) bytes.c = largest_block_bytes(c_);
+  return bytes;
+}
+
+int64_t Product::workspace_bytes() const {
+  size_t scratch = 0;
+  const auto add = [&](const Primitive& primitive) { scratch = std::max(scratch, primitive.scratch.get_size()); };
+  if (overwrite_) {
+    add(*overwrite_);
+    if (accumulate_) add(*accumulate_);
+    return static_cast<int64_t>(scratch);
+  }
+  const BlockBytes blocks = block_bytes();
+  for (const int64_t m : block_sizes(c_.rows))
+    for (const int64_t n : block_sizes(c_.columns)) {
+      const MatrixLayout sums{DType::kF32, m, n, blocks.c == 0 ? c_.row_stride : n, 1};
+      bool first = true;
+      for (const auto& [a, b] : terms_)
+        for (const int64_t k : block_sizes(a.columns)) {
+          if (first) add(block(block_of(a, m, k), block_of(b, k, n), sums, false));
+          const bool adds = !first || accumulates_ || a.columns > k;
+          if (adds) add(block(block_of(a, m, k), block_of(b, k, n), sums, true));
+          first = false;
+        }
+    }
+  return blocks.total() + static_cast<int64_t>(scratch);
 }
 
 const Product::Primitive& Product::block(const MatrixLayout& a, const MatrixLayout& b, const MatrixLayout& c,
@@ -119,8 +169,8 @@ const Product::Primitive& Product::block(const MatrixLayout& a, const MatrixLayo
   return *entry;
 }
 
-// Copies blocks into f32 as they are stored: rows of the stored matrix are columns of a transposed operand. A block
-// that the step before used stays. C is added up where it is, if it is f32.
+// Copies blocks into f32 as they are stored. A block that the step before used stays. C is added up where it is, if
+// it is f32.
 void Product::run_blocks(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c,
                          bool accumulate, std::span<std::byte> workspace) const {
   struct Block {
@@ -128,30 +178,25 @@ void Product::run_blocks(std::span<const std::pair<const std::byte*, const std::
     const std::byte* from = nullptr;
     MatrixLayout layout = {};
   };
-  int64_t a_bytes = 0, b_bytes = 0;
-  for (const auto& [a, b] : terms_) {
-    a_bytes = std::max(a_bytes, block_bytes(a.rows, a.columns));
-    b_bytes = std::max(b_bytes, block_bytes(b.rows, b.columns));
-  }
-  const bool in_place = c_.dtype == DType::kF32;
-  const int64_t need = a_bytes + b_bytes + (in_place ? 0 : block_bytes(c_.rows, c_.columns));
+  const BlockBytes bytes = block_bytes();
+  const bool in_place = bytes.c == 0;
+  const int64_t need = bytes.total();
   TRINE_CHECK(std::ssize(workspace) >= need, "{} bytes of workspace, {} needed", workspace.size(), need);
-  Block a_block{workspace.data()}, b_block{a_block.data + a_bytes};
-  std::byte* const c_block = b_block.data + b_bytes;
+  Block a_block{workspace.data()}, b_block{a_block.data + bytes.a};
+  std::byte* const c_block = b_block.data + bytes.b;
   const std::span<std::byte> rest = workspace.subspan(static_cast<size_t>(need));
 
   const auto widen = [&](const MatrixLayout& m, const std::byte* data, int64_t row, int64_t column, Block& block) {
     const int64_t rows = std::min(kBlock, m.rows - row), columns = std::min(kBlock, m.columns - column);
     const std::byte* from = at(data, m, row, column);
     if (block.from == from && block.layout.rows == rows && block.layout.columns == columns) return;
-    const bool transposed = m.row_stride == 1 && m.column_stride != 1;
+    const bool transposed = is_transposed(m);
     const int64_t stored_rows = transposed ? columns : rows, stored_columns = transposed ? rows : columns;
     context_->simd->copy_rows(m.dtype, DType::kF32, stored_rows, stored_columns,
                               {from, transposed ? m.column_stride : m.row_stride}, {block.data, stored_columns},
                               context_->parallel);
     block.from = from;
-    block.layout = transposed ? MatrixLayout{DType::kF32, rows, columns, 1, rows}
-                              : MatrixLayout{DType::kF32, rows, columns, columns, 1};
+    block.layout = block_of(m, rows, columns);
   };
   for (int64_t row = 0; row < c_.rows; row += kBlock) {
     for (int64_t column = 0; column < c_.columns; column += kBlock) {

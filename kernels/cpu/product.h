@@ -30,6 +30,9 @@ class Product {
   void run(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c, bool accumulate,
            std::span<std::byte> workspace) const;
 
+  // What run() uses at most of the workspace.
+  int64_t workspace_bytes() const;
+
  private:
   struct Primitive {
     dnnl::matmul matmul;
@@ -40,13 +43,18 @@ class Product {
                std::span<std::byte> workspace) const;
   void run_blocks(std::span<const std::pair<const std::byte*, const std::byte*>> terms, std::byte* c,
                   bool accumulate, std::span<std::byte> workspace) const;
-  static int64_t block_bytes(int64_t rows, int64_t columns);  // of the largest block of such a matrix
+  struct BlockBytes {
+    int64_t a = 0, b = 0, c = 0;  // c: 0 where C is added up in place
+    int64_t total() const { return a + b + c; }
+  };
+  BlockBytes block_bytes() const;  // of the largest blocks
   const Primitive& block(const MatrixLayout& a, const MatrixLayout& b, const MatrixLayout& c,
                          bool accumulate) const;
 
   ContextPtr context_;
   std::vector<std::pair<MatrixLayout, MatrixLayout>> terms_;
   MatrixLayout c_;
+  bool accumulates_;
   std::unique_ptr<Primitive> overwrite_, accumulate_;  // null: block by block
   mutable std::map<std::vector<int64_t>, std::unique_ptr<Primitive>> blocks_;
   mutable dnnl::stream stream_;

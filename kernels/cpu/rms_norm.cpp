@@ -27,6 +27,7 @@ void add_rms_norm(KernelTable& table, const ContextPtr& c) {
     const auto need = static_cast<int64_t>(c->simd->rms_norm_grad_scratch_bytes(view.rows, view.columns));
     TRINE_CHECK(need <= request.workspace_bytes, "{} needs {} bytes, the plan has {}", request.op.name(), need,
                 request.workspace_bytes);
+    request.uses_workspace(need);
     return [c, dx, dw](const KernelCall& call) {
       const TensorView& x = call.inputs[0];
       c->simd->rms_norm_grad(x.dtype, x.rows, x.columns, in(x), call.inputs[1].data,

@@ -16,9 +16,17 @@ Axis axis_of(Lane lane) { return lane == Lane::kTp ? Axis::kTp : lane == Lane::k
 
 }  // namespace
 
+std::vector<Operand> Operands::of(const Node& node) const {
+  std::vector<Operand> all;
+  for (const ValueId input : node.inputs) all.push_back((*this)[input]);
+  for (const ValueId output : node.outputs) all.push_back((*this)[output]);
+  for (const StateId state : node.writes) all.push_back({(*this)[state]});
+  return all;
+}
+
 Instructions::Instructions(const StagePlan& stage, const Config& config, Coordinate coordinate, Backend& backend,
                            CommLanes* lanes, std::span<std::byte> arena)
-    : stage_(stage), coordinate_(coordinate), arena_(arena.data()) {
+    : stage_(stage), coordinate_(coordinate), operands_(stage, coordinate, arena.data()) {
   for (size_t n = 0; n < stage.graph.nodes().size(); ++n)
     list_.push_back(prepare({static_cast<int32_t>(n)}, config, backend, lanes));
 }
@@ -26,9 +34,7 @@ Instructions::Instructions(const StagePlan& stage, const Config& config, Coordin
 Instruction Instructions::prepare(NodeId id, const Config& config, Backend& backend, CommLanes* lanes) const {
   const Node& node = stage_.graph[id];
   Instruction instruction{.cost = stage_.graph.cost(id), .kind = kind_of(node)};
-  for (const ValueId input : node.inputs) instruction.operands.push_back(operand(input));
-  for (const ValueId output : node.outputs) instruction.operands.push_back(operand(output));
-  for (const StateId state : node.writes) instruction.operands.push_back({view(state)});
+  instruction.operands = operands_.of(node);
   for (size_t i = 0; i < instruction.operands.size(); ++i)
     (i < node.inputs.size() ? instruction.inputs : instruction.outputs).push_back(instruction.operands[i].view);
   if (node.op->is_view() || node.op->is_transfer()) return instruction;
@@ -52,7 +58,7 @@ const Instruction& Instructions::bind(size_t node, int microbatch) {
   Instruction& instruction = list_[node];
   const size_t num_inputs = instruction.inputs.size();
   for (size_t i = 0; i < instruction.operands.size(); ++i) {
-    const Instruction::Operand& operand = instruction.operands[i];
+    const Operand& operand = instruction.operands[i];
     if (operand.pool == nullptr) continue;
     TensorView& view = i < num_inputs ? instruction.inputs[i] : instruction.outputs[i - num_inputs];
     view.data = operand.view.data + operand.pool->slot(microbatch) * operand.pool->slot_bytes;
@@ -60,7 +66,7 @@ const Instruction& Instructions::bind(size_t node, int microbatch) {
   return instruction;
 }
 
-TensorView Instructions::view(StateId id) const {
+TensorView Operands::operator[](StateId id) const {
   const State& state = stage_.graph[id];
   const Shape shape = local_shape(state.type, stage_.graph.mesh(), coordinate_);
   int64_t shard = 0;  // where this rank's share of a storage begins; the plan knows what is the same on all ranks
@@ -71,9 +77,9 @@ TensorView Instructions::view(StateId id) const {
           shape.num_columns(), shape.num_columns()};
 }
 
-Instruction::Operand Instructions::operand(ValueId id) const {
+Operand Operands::operator[](ValueId id) const {
   const Value& value = stage_.graph[id];
-  if (value.state.valid()) return {view(value.state)};
+  if (value.state.valid()) return {(*this)[value.state]};
   const Shape shape = local_shape(value.type, stage_.graph.mesh(), coordinate_);
   const ValuePlace& place = stage_.memory.values[static_cast<size_t>(id.index)];
   TRINE_CHECK(place.pool >= 0, "value %{} has no place in the plan", id.index);
@@ -84,7 +90,7 @@ Instruction::Operand Instructions::operand(ValueId id) const {
 }
 
 TensorView Instructions::view(ValueId id, int microbatch) const {
-  const Instruction::Operand operand = this->operand(id);
+  const Operand operand = operands_[id];
   TensorView view = operand.view;
   if (operand.pool) view.data += operand.pool->slot(microbatch) * operand.pool->slot_bytes;
   return view;

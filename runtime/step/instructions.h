@@ -10,14 +10,30 @@
 
 namespace trine {
 
+// Where one operand lies: in slot 0 of its pool. A state has none.
+struct Operand {
+  TensorView view;
+  const Pool* pool = nullptr;
+};
+
+// Where the operands of one rank's nodes lie in an arena that begins at `arena`. The stage outlives it.
+class Operands {
+ public:
+  Operands(const StagePlan& stage, Coordinate coordinate, std::byte* arena)
+      : stage_(stage), coordinate_(coordinate), arena_(arena) {}
+  std::vector<Operand> of(const Node& node) const;  // inputs, then outputs, then written states
+  Operand operator[](ValueId value) const;
+  TensorView operator[](StateId state) const;
+
+ private:
+  const StagePlan& stage_;
+  const Coordinate coordinate_;
+  std::byte* const arena_;
+};
+
 struct Instruction {
-  // One operand: where it lies in slot 0 of its pool. A state has none.
-  struct Operand {
-    TensorView view;
-    const Pool* pool = nullptr;
-  };
   Kernel kernel;                  // none: a view or a message
-  std::vector<Operand> operands;  // inputs, then outputs, then written states
+  std::vector<Operand> operands;  // Operands::of()
   std::vector<TensorView> inputs, outputs;
   Cost cost;
   EventKind kind = EventKind::kCompute;
@@ -33,16 +49,15 @@ class Instructions {
   // Points its operands to the slots of a microbatch.
   const Instruction& bind(size_t node, int microbatch);
 
-  TensorView view(StateId state) const;
+  TensorView view(StateId state) const { return operands_[state]; }
   TensorView view(ValueId value, int microbatch) const;
 
  private:
-  Instruction::Operand operand(ValueId value) const;
   Instruction prepare(NodeId id, const Config& config, Backend& backend, CommLanes* lanes) const;
 
   const StagePlan& stage_;
   const Coordinate coordinate_;
-  std::byte* const arena_;
+  const Operands operands_;
   std::vector<Instruction> list_;  // by node
 };
 

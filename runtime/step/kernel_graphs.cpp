@@ -27,7 +27,7 @@ KernelGraphs::Piece* KernelGraphs::piece(std::span<const Command> commands) {
   std::vector<int32_t> key{commands[0].microbatch <= 0};
   for (const Command& command : commands) {
     key.push_back(command.node);
-    for (const Instruction::Operand& operand : instructions_[static_cast<size_t>(command.node)].operands)
+    for (const Operand& operand : instructions_[static_cast<size_t>(command.node)].operands)
       if (operand.pool) key.push_back(operand.pool->slot(command.microbatch));
   }
   Piece& piece = pieces_[std::move(key)];

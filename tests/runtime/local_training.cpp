@@ -14,6 +14,7 @@
 #include "plan/plan.h"
 #include "runtime/step/comm_lanes.h"
 #include "runtime/step/executor.h"
+#include "runtime/step/fit_workspace.h"
 
 namespace trine {
 
@@ -49,6 +50,18 @@ HostStep part_of(const Batch& batch, const Mesh& mesh, int dp) {
           .loss_scale = 1};
 }
 
+constexpr std::byte kFill{0xFF};  // NaN in every type
+
+double touched(std::span<const std::byte> arena) {
+  constexpr size_t kPage = 4096;
+  size_t bytes = 0;
+  for (size_t begin = 0; begin < arena.size(); begin += kPage) {
+    const std::span<const std::byte> page = arena.subspan(begin, std::min(kPage, arena.size() - begin));
+    if (std::ranges::any_of(page, [](std::byte byte) { return byte != kFill; })) bytes += page.size();
+  }
+  return static_cast<double>(bytes) / static_cast<double>(arena.size());
+}
+
 constexpr float kMissing = std::numeric_limits<float>::quiet_NaN();
 
 // Replicas must be alike, bit for bit.
@@ -63,8 +76,10 @@ void put_together(const std::string& name, std::span<float> whole, std::span<con
 
 TrainingRun train_locally(const Config& config, int steps, const BatchSource& batches,
                           const ParameterSource& weights, const DeviceMaker& devices) {
-  const Plan plan = build_plan(config);
+  Plan plan = build_plan(config);
+  if (!devices) fit_workspace(plan, *make_cpu_backend(config.threads));
   TrainingRun run;
+  run.touched.resize(static_cast<size_t>(config.mesh.num_ranks()));
   run.wire_bytes.resize(static_cast<size_t>(config.mesh.num_ranks()) * kGroups.size());
   std::mutex mutex;
   for (const StagePlan& stage : plan.stages)
@@ -79,7 +94,7 @@ TrainingRun train_locally(const Config& config, int steps, const BatchSource& ba
     if (device.world) lanes.talk_on_device(std::move(device.world), std::chrono::seconds(60));
     const StagePlan& stage = plan.stages[static_cast<size_t>(world.coordinate().pp)];
     TraceRecorder trace(1 << 12);
-    Executor executor(stage, config, world.coordinate(), *device.backend, trace, &lanes, std::byte{0xFF});
+    Executor executor(stage, config, world.coordinate(), *device.backend, trace, &lanes, kFill);
     set_parameters(executor, weights ? weights : initial_values(stage.graph, static_cast<uint64_t>(config.seed)),
                    1);
     std::array<int64_t, kGroups.size()> sent{};
@@ -92,6 +107,7 @@ TrainingRun train_locally(const Config& config, int steps, const BatchSource& ba
     for (Group group : kGroups)
       run.wire_bytes[static_cast<size_t>(fabric.rank()) * kGroups.size() + static_cast<size_t>(group)] =
           world[group].bytes_sent() - sent[static_cast<size_t>(group)];
+    if (!devices) run.touched[static_cast<size_t>(fabric.rank())] = touched(executor.arena());
     const std::lock_guard lock(mutex);
     read_masters(executor, [&](const std::string& name, int64_t begin, std::span<const float> values) {
       put_together(name, std::span(run.masters.at(name)).subspan(static_cast<size_t>(begin), values.size()),

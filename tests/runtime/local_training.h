@@ -15,6 +15,7 @@ struct TrainingRun {
   std::vector<double> losses, norms;
   std::map<std::string, std::vector<float>> masters;  // whole logical tensors
   std::vector<int64_t> wire_bytes;                   // sent by each rank in its last step, by Group: 5 numbers each
+  std::vector<double> touched;                       // by rank: the share of its arena's pages with a byte written
   bool operator==(const TrainingRun& other) const {  // bit for bit
     return losses == other.losses && norms == other.norms && masters == other.masters;
   }
