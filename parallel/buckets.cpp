@@ -109,12 +109,13 @@ Graph assign_buckets(Graph graph, const BucketOptions& options) {
 }
 
 std::vector<StateId> buckets(const Graph& graph) {
+  std::vector<bool> has_master(graph.states().size());
+  for (const State& state : graph.states())
+    if (state.role == StateRole::kMaster && state.parameter.valid())
+      has_master[static_cast<size_t>(state.parameter.index)] = true;
   std::vector<StateId> list;
-  for (size_t i = 0; i < graph.states().size(); ++i) {
-    const StateId id{static_cast<int32_t>(i)};
-    if (graph[id].role == StateRole::kParameter && graph.companion(id, StateRole::kMaster).valid())
-      list.push_back(id);
-  }
+  for (size_t i = 0; i < graph.states().size(); ++i)
+    if (graph.states()[i].role == StateRole::kParameter && has_master[i]) list.push_back({static_cast<int32_t>(i)});
   return list;
 }
 

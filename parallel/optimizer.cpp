@@ -32,7 +32,7 @@ class Epilogue {
 
   // A parameter that is a view of another one adds its gradient to its owner's.
   void sum_tied_gradients() {
-    for (const State& state : std::vector<State>(b_.graph().states())) {
+    for (const State& state : b_.graph().states()) {  // none is added here
       if (state.role != StateRole::kGradient || state.storage.valid() || !state.parameter.valid()) continue;
       const State& parameter = b_.graph()[state.parameter];
       if (!parameter.storage.valid()) continue;

@@ -149,11 +149,7 @@ void StepProgram::add_blocks() {
   for (size_t n = 0; n < graph_->nodes().size(); ++n) {
     const Node& node = graph_->nodes()[n];
     if (node.region != Region::kMicrobatch) continue;
-    block(node.chunk, node.phase);
-    std::vector<Command> commands;
-    add_node(n, commands);
-    auto& all = block(node.chunk, node.phase).commands;
-    all.insert(all.end(), commands.begin(), commands.end());
+    add_node(n, block(node.chunk, node.phase).commands);
     last_of_tp.resize(blocks_.size());
     if (node.lane == Lane::kTp)
       last_of_tp[static_cast<size_t>(node.chunk) * 3 + static_cast<size_t>(node.phase)] = {
@@ -174,12 +170,16 @@ void StepProgram::add_sends(const MemoryPlan* memory) {
     for (int m = 0; m < num_microbatches_; ++m) send.slots.push_back(pool.slot(m));
     send.is_reused.resize(send.slots.size());
   }
-  std::set<std::pair<size_t, int>> used;  // by send and slot
+  std::vector<std::vector<bool>> used(sends_.size());  // by send and slot
+  for (size_t s = 0; s < sends_.size(); ++s)
+    if (!sends_[s].slots.empty()) used[s].resize(static_cast<size_t>(std::ranges::max(sends_[s].slots)) + 1);
   for (const Action& action : actions_)
     for (const Phase phase : phases_of(action.kind))
       for (const size_t s : block(action, phase).sends) {
         const auto m = static_cast<size_t>(action.microbatch);
-        sends_[s].is_reused[m] = !used.emplace(s, sends_[s].slots[m]).second;
+        auto is_used = used[s][static_cast<size_t>(sends_[s].slots[m])];
+        sends_[s].is_reused[m] = is_used;
+        is_used = true;
       }
 }
 
@@ -213,7 +213,9 @@ std::set<size_t> StepProgram::start_early_collectives() {
       for (const Command& command : block(action, phase).commands) {
         commands.push_back(command);
         if (command.kind != CommandKind::kRun) continue;
-        for (const size_t collective : waiting_for[static_cast<size_t>(command.node)]) {
+        const auto waiting = waiting_for.find(static_cast<size_t>(command.node));
+        if (waiting == waiting_for.end()) continue;
+        for (const size_t collective : waiting->second) {
           awaited[collective].erase(static_cast<size_t>(command.node));
           if (!awaited[collective].empty()) continue;
           add_node(collective, commands);

@@ -65,6 +65,13 @@ void each_counted(const std::vector<Inside>& events, int64_t begin, int64_t end,
   std::priority_queue<Inside, std::vector<Inside>, CountsAfter> running;  // ended ones leave when they surface
   size_t next = 0;
   for (int64_t now = begin; now < end;) {
+    // Most events are alone in their time.
+    if (running.empty() && next < events.size() && events[next].t0_ns <= now && now < events[next].t1_ns &&
+        (next + 1 == events.size() || events[next + 1].t0_ns >= events[next].t1_ns)) {
+      f(now, events[next].t1_ns, &events[next]);
+      now = events[next++].t1_ns;
+      continue;
+    }
     while (next < events.size() && events[next].t0_ns <= now) running.push(events[next++]);
     while (!running.empty() && running.top().t1_ns <= now) running.pop();
     int64_t until = next < events.size() ? events[next].t0_ns : end;
