@@ -60,7 +60,7 @@ std::vector<ArticleRow> size_rows() {
        .realistic = [](C c) { return devices_for(c.today.a100_hours, c.article.days_of_a_month); },
        .why = "without failures, and at the {} of peak that the paper's hours are for 2 T tokens",
        .also = {[](C c) {
-         return device_hours(training_flops(c.article.parameters, 2e12), c.today.a100.card.flops_per_s) /
+         return device_hours(training_flops(parameters(c), 2e12), c.today.a100.card.flops_per_s) /
                 c.today.a100_hours;
        }}},
       {.id = "T05",
@@ -80,7 +80,7 @@ std::vector<ArticleRow> size_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C) { return optimizer_bytes(1); },
        .realistic = [](C) { return optimizer_bytes(1); },
-       .why = "master weight and one moment in f32"},
+       .why = "master weight and one moment in f32; gradients and the 16-bit weight come on top"},
       {.id = "T07",
        .claim = "With N pipeline stages the first keeps 2N - 1 microbatches' activations",
        .value = 159,
@@ -90,7 +90,9 @@ std::vector<ArticleRow> size_rows() {
        .verdict = Verdict::kWrongModel,
        .recomputed = [](C c) { return microbatches_in_flight(PipelineOrder::kLockStep, c.article.layers); },
        .realistic = [](C c) { return microbatches_in_flight(PipelineOrder::kOneForwardOneBackward, layers(c)); },
-       .why = "so if every tick is a forward and a backward; 1F1B keeps at most N"},
+       .why =
+           "2N - 1 if every tick runs a forward and a backward of each stage in lock step; 1F1B holds at most N, "
+           "at its first stage"},
       {.id = "T08",
        .claim = "The weights take 140 GB",
        .value = 140,
@@ -99,7 +101,7 @@ std::vector<ArticleRow> size_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C c) { return c.article.parameters * StateBytes{}.weights / kGiga; },
        .realistic = [](C c) { return parameters(c) * StateBytes{}.weights / kGiga; },
-       .why = "LLaMA-2 70B has 68.98 billion parameters"},
+       .why = "LLaMA-2 70B has 68.98 billion parameters of 2 bytes"},
       {.id = "T09",
        .claim = "the gradients 140 GB",
        .value = 140,
@@ -108,7 +110,7 @@ std::vector<ArticleRow> size_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C c) { return c.article.parameters * StateBytes{.gradients = 2}.gradients / kGiga; },
        .realistic = [](C c) { return parameters(c) * StateBytes{}.gradients / kGiga; },
-       .why = "if they are kept in bf16; accumulated in f32 they take twice as much"},
+       .why = "in bf16; accumulated in f32 over microbatches, as training does today, they take twice as much"},
       {.id = "T10",
        .claim = "Adam 840 GB",
        .value = 840,
@@ -117,7 +119,7 @@ std::vector<ArticleRow> size_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C c) { return c.article.parameters * optimizer_bytes(2) / kGiga; },
        .realistic = [](C c) { return parameters(c) * optimizer_bytes(2) / kGiga; },
-       .why = "12 bytes of each parameter"},
+       .why = "12 bytes for each of 68.98 billion parameters"},
       {.id = "T11",
        .claim = "and activations of 8 sequences 730 GB, attention recomputed",
        .value = 730,
@@ -144,7 +146,7 @@ std::vector<ArticleRow> size_rows() {
                      gpt_activation_bytes(c.article.seq, c.article.batch, hidden(c), layers(c), 1)) /
                     kGiga;
            },
-       .why = "with f32 gradients"},
+       .why = "the sum, with 68.98 billion parameters and gradients in f32"},
       {.id = "T13",
        .claim = "That is 24 cards of 80 GB",
        .value = 24,
@@ -157,7 +159,7 @@ std::vector<ArticleRow> size_rows() {
              return devices_to_hold(c.printed("T12") * kGiga,
                                     c.today.a100.card.memory_bytes * c.today.usable_memory);
            },
-       .why = "80 GB are GiB, of which 94 % can be used; with f32 gradients it is {}",
+       .why = "a card of 80 GB has 80 GiB, of which 94 % can be used; with f32 gradients it is {}",
        .also = {[](C c) {
          return devices_to_hold(c.realistic("T12") * kGiga, c.today.a100.card.memory_bytes * c.today.usable_memory);
        }}},
@@ -173,7 +175,7 @@ std::vector<ArticleRow> size_rows() {
              return devices_to_hold(c.printed("T12") * kGiga,
                                     c.today.rtx4090.card.memory_bytes * c.today.usable_memory);
            },
-       .why = "likewise; with f32 gradients it is {}",
+       .why = "a card of 24 GB has 24 GiB, of which 94 % can be used; with f32 gradients it is {}",
        .also = {[](C c) {
          return devices_to_hold(c.realistic("T12") * kGiga,
                                 c.today.rtx4090.card.memory_bytes * c.today.usable_memory);
@@ -233,7 +235,8 @@ std::vector<ArticleRow> pipeline_rows() {
        .verdict = Verdict::kRounded,
        .recomputed = [](C c) { return c.article.parameters / c.article.layers / kGiga; },
        .realistic = [](C c) { return layer(c) / kGiga; },
-       .why = "2 h h + 2 h kv + 3 h ffn"},
+       .why = "q and the output take 2 h h, keys and values 2 h kv, SwiGLU 3 h ffn: h 8,192, kv 1,024, ffn "
+              "28,672"},
       {.id = "T20",
        .claim = "whose gradient is 4 GB in f32",
        .value = 4,
@@ -242,7 +245,7 @@ std::vector<ArticleRow> pipeline_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C c) { return c.printed("T19") * kF32Bytes; },
        .realistic = [](C c) { return layer(c) * kF32Bytes / kGiga; },
-       .why = "half of it in bf16"},
+       .why = "0.8556 billion parameters of 4 bytes; in bf16 half of it"},
       {.id = "T21",
        .claim = "A microbatch of 8 takes 196 TFLOP in it",
        .value = 196,
@@ -251,7 +254,7 @@ std::vector<ArticleRow> pipeline_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C c) { return training_flops(c.printed("T19") * kGiga, article_tokens(c)) / kTera; },
        .realistic = [](C c) { return training_flops(layer(c), article_tokens(c)) / kTera; },
-       .why = "the article writes Tflops, which is a rate, for an amount"},
+       .why = "of 0.8556 billion parameters; the article writes Tflops, which is a rate, for an amount"},
       {.id = "T22",
        .claim = "An RTX 4090 needs 0.6 s for that",
        .value = 0.6,
@@ -260,7 +263,7 @@ std::vector<ArticleRow> pipeline_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C c) { return c.recomputed("T21") * kTera / c.article.rtx4090.flops_per_s; },
        .realistic = [](C c) { return c.recomputed("T21") * kTera / c.today.rtx4090.card.flops_per_s; },
-       .why = "the same work with FP32 sums at peak; kernels reach less of it"},
+       .why = "the same 196.6 TFLOP with FP32 sums, at the data sheet's peak; kernels reach less of it"},
       {.id = "T23",
        .claim = "and PCIe 0.12 s for the gradient",
        .value = 0.12,
@@ -270,7 +273,8 @@ std::vector<ArticleRow> pipeline_rows() {
        .recomputed = [](C c) { return transfer_s(c.printed("T20") * kGiga, c.article.rtx4090.link_bytes_per_s); },
        .realistic = [](C c) { return c.today.rtx4090.all_reduce_s(8, c.printed("T20") * kGiga); },
        .realistic_unit = "s per all-reduce",
-       .why = "an all-reduce over eight cards without peer-to-peer copies"},
+       .why = "one copy over the link at its data sheet's rate; today is an all-reduce over eight cards without "
+              "peer-to-peer copies"},
       {.id = "T24",
        .claim = "out and back 0.24 s, less than the computation",
        .value = 0.24,
@@ -284,7 +288,7 @@ std::vector<ArticleRow> pipeline_rows() {
              return transfer_s(ring_all_reduce_bytes(c.printed("T20") * kGiga, c.article.cluster_devices),
                                c.article.rtx4090.link_bytes_per_s);
            },
-       .why = "a ring moves 2 (n - 1) / n of the bytes each way: the same factor of 2"},
+       .why = "a ring over 2,048 cards moves 2 (n - 1) / n of the bytes each way: the same factor of 2"},
       {.id = "T25",
        .claim = "With 80 microbatches a step computes for 48 s",
        .value = 48,
@@ -308,7 +312,7 @@ std::vector<ArticleRow> pipeline_rows() {
              return pcie_bytes_per_s(c.article.pcie4_gt_per_s, c.article.pcie_lanes) /
                     bytes_per_s_of_gbit(c.article.nic_gbit);
            },
-       .why = "200 Gb/s are 25 GB/s"},
+       .why = "a direction of PCIe 4 x16 carries 31.5 GB/s, a NIC of 200 Gb/s 25 GB/s"},
       {.id = "T28",
        .claim = "2,048 cards make a global batch of 16,384 sequences",
        .value = 16384,
@@ -344,7 +348,7 @@ std::vector<ArticleRow> tensor_parallel_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C c) { return c.article.hidden / c.article.heads; },
        .realistic = [](C c) { return real(c.today.model.head_dim); },
-       .why = "as published"},
+       .why = "the head size of LLaMA-2 70B as published"},
       {.id = "T31",
        .claim = "With one head per card there are 384 FLOPs for each byte",
        .value = 384,
@@ -354,9 +358,9 @@ std::vector<ArticleRow> tensor_parallel_rows() {
        .recomputed = [](C c) { return qkv_flops_per_byte(c.article.hidden, c.article.heads); },
        .realistic = [](C c) { return layer_flops_per_byte(layer(c), hidden(c), c.article.heads); },
        .realistic_unit = "FLOP/B at tp 64",
-       .why =
-           "it counts q, k, v against one reading of the input; a whole layer against its two all-reduces comes to "
-           "about the same"},
+       .why = "it counts q, k, v against one reading of the input; a whole layer against its two all-reduces comes "
+              "to "
+              "about the same"},
       {.id = "T32",
        .claim = "so a card needs a link of 859 GB/s",
        .value = 859,
@@ -365,7 +369,7 @@ std::vector<ArticleRow> tensor_parallel_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C c) { return c.article.rtx4090.flops_per_s / c.recomputed("T31") / kGiga; },
        .realistic = [](C c) { return c.today.rtx4090.card.flops_per_s / c.realistic("T31") / kGiga; },
-       .why = "with FP32 sums half of it"},
+       .why = "half the FLOPS, with FP32 sums, and T31's FLOPs for each byte of a whole layer"},
       {.id = "T33",
        .claim = "1.7 TB/s in both directions",
        .value = 1.7,
@@ -374,7 +378,7 @@ std::vector<ArticleRow> tensor_parallel_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C c) { return 2 * c.recomputed("T32") * kGiga / kTera; },
        .realistic = [](C c) { return 2 * c.realistic("T32") * kGiga / kTera; },
-       .why = "twice the row before"},
+       .why = "both directions of T32"},
       {.id = "T34",
        .claim = "An RTX 4090 needs 10,000 FLOPs for each byte on PCIe",
        .value = 10000,
@@ -407,7 +411,7 @@ std::vector<ArticleRow> tensor_parallel_rows() {
            [](C c) { return machine_balance(c.article.h100.flops_per_s, c.article.h100.link_bytes_per_s); },
        .realistic =
            [](C c) { return machine_balance(c.today.h100.card.flops_per_s, c.today.h100.card.link_bytes_per_s); },
-       .why = "with dense FLOPS half of it"},
+       .why = "with dense FLOPS half of it, over the same 450 GB/s a direction"},
       {.id = "T37",
        .claim = "so at most 5.5 H100 share a layer",
        .value = 5.5,
@@ -426,7 +430,7 @@ std::vector<ArticleRow> tensor_parallel_rows() {
        .verdict = Verdict::kRounded,
        .recomputed = [](C c) { return article_limit(c, c.article.h100, c.article.h800_link_bytes_per_s); },
        .realistic = [](C c) { return card_tp_limit(c, c.article.h100, c.article.h800_link_bytes_per_s); },
-       .why = "likewise; with dense FLOPS {}",
+       .why = "the article's rates, a whole layer, 200 GB/s a direction; with dense FLOPS {}",
        .also = {[](C c) { return card_tp_limit(c, c.today.h800.card, c.today.h800.card.link_bytes_per_s); }}},
       {.id = "T39",
        .claim = "on an H100 over PCIe 5 0.8",
@@ -436,7 +440,7 @@ std::vector<ArticleRow> tensor_parallel_rows() {
        .verdict = Verdict::kRight,
        .recomputed = [](C c) { return article_limit(c, c.article.h100, c.article.pcie5_bytes_per_s); },
        .realistic = [](C c) { return card_tp_limit(c, c.article.h100, c.article.pcie5_bytes_per_s); },
-       .why = "likewise; the PCIe card's own dense FLOPS give {}",
+       .why = "the article's rates, a whole layer; the PCIe card's own dense FLOPS and link give {}",
        .also = {[](C c) {
          return card_tp_limit(c, c.today.h100_pcie.card, c.today.h100_pcie.card.link_bytes_per_s);
        }}},
