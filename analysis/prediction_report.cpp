@@ -34,8 +34,15 @@ std::string about(double value) {
   return short_number(std::round(value / unit) * unit);
 }
 
-std::string usd_text(double usd) {
-  return usd == 0 ? std::string("0 USD") : format_count(std::llround(usd)) + " USD";
+bool is_other_cluster(const WhatIf& one) { return one.id.starts_with("cluster_"); }
+
+// What a change costs, in a sentence.
+std::string cost_words(const WhatIf& one) {
+  const double usd = *one.price.usd;
+  const std::string amount = usd_number(std::abs(usd)) + " USD";
+  if (usd == 0) return "free of charge";
+  if (!is_other_cluster(one)) return "for " + amount;
+  return fmt::format("for hosts that cost {} {} than the present ones", amount, usd < 0 ? "less" : "more");
 }
 
 double percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
@@ -60,7 +67,9 @@ std::string why(const Prediction& p) {
 }
 
 std::string less(const WhatIf& one, double step_s) {
-  return fmt::format("{}: {:.1f} % less time", one.change, percent(one.gain_s, step_s));
+  std::string text = fmt::format("{}: {:.1f} % less time", one.change, percent(one.gain_s, step_s));
+  if (one.days_saved) text += fmt::format(", {} less for the run", days_text(*one.days_saved));
+  return text;
 }
 
 // The setting that gains most; and faster links, where no cluster that can be had helps.
@@ -74,8 +83,12 @@ std::string what_helps(const Prediction& p) {
     if (!setting && one.kind == ChangeKind::kSetting) setting = &one;
     if (!link && is_link(one)) link = &one;
   }
-  std::string text = setting ? fmt::format("The setting that helps most: {}.", less(*setting, step_s))
-                             : "No other setting that was tried shortens it by 2 % or more.";
+  std::string text = "No other setting that was tried shortens it by 2 % or more.";
+  if (setting) {
+    text = "The setting that helps most: " + less(*setting, step_s);
+    if (setting->usd_saved) text += fmt::format(" and {} USD less", usd_number(*setting->usd_saved));
+    text += ".";
+  }
   if (link && !other_cluster) text += fmt::format(" Faster links would help: {}.", less(*link, step_s));
   return text;
 }
@@ -90,10 +103,43 @@ std::string what_pays(const Prediction& p) {
       best = &one;
   if (!best) return "";
   const double cost = *best->token_cost_change;
-  return fmt::format("{}: {}, for {}; a token then costs {:.1f} % {}.",
-                     cost < 0 ? "The purchase or driver that pays best" : "No purchase pays; the nearest to it",
-                     less(*best, p.simulation.step_s), usd_text(*best->price.usd), 100 * std::abs(cost),
-                     cost < 0 ? "less" : "more");
+  const char* const sign = cost < 0 ? "less" : "more";
+  std::string text =
+      fmt::format("{}: {}, {}; a token then costs {:.1f} % {}",
+                  cost < 0 ? "The purchase or driver that pays best" : "No purchase pays; the nearest to it",
+                  less(*best, p.simulation.step_s), cost_words(*best), 100 * std::abs(cost), sign);
+  if (best->usd_saved) text += fmt::format(", the run {} USD {}", usd_number(std::abs(*best->usd_saved)), sign);
+  return text + ".";
+}
+
+// The same change with the layout that is best after it; nullptr: as now.
+const WhatIf* with_best_layout(const std::vector<WhatIf>& list, const WhatIf& one) {
+  const auto found = std::ranges::find(list, one.id + std::string(kBestLayout), &WhatIf::id);
+  return found == list.end() ? nullptr : &*found;
+}
+// Of its hardware, whatever the layout.
+std::string_view id_of_change(const WhatIf& one) {
+  std::string_view id = one.id;
+  if (id.ends_with(kBestLayout)) id.remove_suffix(kBestLayout.size());
+  return id;
+}
+const WhatIf* with_layout_as_now(const std::vector<WhatIf>& list, const WhatIf& one) {
+  if (!one.id.ends_with(kBestLayout)) return nullptr;
+  const auto found = std::ranges::find(list, id_of_change(one), &WhatIf::id);
+  return found == list.end() ? nullptr : &*found;
+}
+
+std::string what_if_legend(const std::vector<WhatIf>& list, const std::vector<std::string>& sources) {
+  if (sources.empty()) return "";
+  std::string text =
+      std::ranges::any_of(list, is_other_cluster)
+          ? "  extra USD: what the run's hosts then cost more than the present ones, all bought new. Who owns "
+            "these "
+            "already\n  pays the price with hosts that stands below, less what these still sell for.\n"
+          : "  extra USD: what has to be bought for all hosts of the run.\n";
+  text += "  USD/token: hosts and change written off over 3 years, and power, against now. Prices:\n";
+  for (const std::string& source : sources) text += "    " + source + "\n";
+  return text;
 }
 
 }  // namespace
@@ -136,21 +182,35 @@ std::vector<std::string> answer(const Prediction& p) {
 
 std::string what_if_text(const std::vector<WhatIf>& list, double step_s) {
   if (list.empty()) return "";
-  std::string text = fmt::format("what would shorten the step, each simulated\n  {:>12} {:>8}  {:>12} {:>9}  {}\n",
-                                 "saved", "of step", "to buy, USD", "USD/token", "change");
+  const bool of_a_run = std::ranges::any_of(list, [](const WhatIf& one) { return one.days_saved.has_value(); });
+  std::string text = fmt::format(
+      "what would shorten the step, each simulated\n  {:>12} {:>8}{}  {:>12} {:>9}  "
+      "{}\n",
+      "saved", "of step", of_a_run ? fmt::format(" {:>10} {:>12}", "days saved", "USD saved") : "", "extra USD",
+      "USD/token", "change");
+  const auto or_dash = [](const std::optional<double>& value, auto words) {
+    return value ? words(*value) : std::string("-");
+  };
   std::vector<std::string> sources;
   for (const WhatIf& one : list) {
-    text += fmt::format("  {:>10.4f} s {:>6.1f} %  {:>12} {:>9}  {}\n", one.gain_s, percent(one.gain_s, step_s),
-                        one.price.usd ? format_count(std::llround(*one.price.usd)) : "not sold",
+    if (with_best_layout(list, one)) continue;
+    text += fmt::format("  {:>10.4f} s {:>6.1f} %", one.gain_s, percent(one.gain_s, step_s));
+    if (of_a_run)
+      text +=
+          fmt::format(" {:>10} {:>12}", or_dash(one.days_saved, rough_number), or_dash(one.usd_saved, usd_number));
+    text += fmt::format("  {:>12} {:>9}  {}",
+                        one.price.usd                      ? usd_number(*one.price.usd)
+                        : one.kind == ChangeKind::kCluster ? "not known"
+                                                           : "not sold",
                         one.token_cost_change ? fmt::format("{:+.1f} %", 100 * *one.token_cost_change) : "-",
                         one.change);
-    if (one.price.usd && one.kind == ChangeKind::kCluster)
-      sources.push_back(fmt::format("  {}: {}\n", one.id, one.price.source));
+    const WhatIf* as_now = with_layout_as_now(list, one);
+    if (as_now) text += fmt::format(" ({:.1f} % with the layout as it is)", percent(as_now->gain_s, step_s));
+    text += "\n";
+    if (one.kind == ChangeKind::kCluster)
+      sources.push_back(fmt::format("{}: {}", id_of_change(one), one.price.source));
   }
-  if (sources.empty()) return text;
-  text += "  USD/token: hosts and change written off over 3 years, and power, against now. Prices:\n";
-  for (const std::string& source : sources) text += "  " + source;
-  return text;
+  return text + what_if_legend(list, sources);
 }
 
 std::string prediction_text(const Prediction& p) {
@@ -169,8 +229,10 @@ std::string prediction_text(const Prediction& p) {
   for (const std::string& line : answer(p)) text += fmt::format("  {}\n", line);
   for (const ExplainedPart& part : p.explained)
     if (!p.simulation.oversubscribed && (part.part == "peak" || part.s >= kShown * mean.step_s))
-      text +=
-          fmt::format("  {:<32}{:>10.4f} s {:>6.1f} %\n", part_text(part.part), part.s, 100 * part.s / mean.step_s);
+      text += fmt::format(
+          "  {:<32}{:>10.4f} s {:>6.1f} "
+          "%\n",
+          part_text(part.part), part.s, 100 * part.s / mean.step_s);
   for (const Axis axis : kAxes)
     if (mean.hidden(axis) > 0 && !p.simulation.oversubscribed)
       text += fmt::format("  {:<32}{:>10.4f} s\n", fmt::format("{} communication, hidden", name(axis)),
@@ -212,7 +274,9 @@ nlohmann::ordered_json outlook_json(const Outlook& outlook) {
                        {"kind", name(one.kind)},
                        {"usd", or_null(one.price.usd)},
                        {"price_source", one.price.source},
-                       {"token_cost_change", or_null(one.token_cost_change)}});
+                       {"token_cost_change", or_null(one.token_cost_change)},
+                       {"days_saved", or_null(one.days_saved)},
+                       {"usd_saved", or_null(one.usd_saved)}});
   for (const LinkCurve& curve : outlook.curves) {
     Json points = Json::array(), markers = Json::array();
     for (const LinkCurve::Point& point : curve.points)

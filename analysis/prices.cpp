@@ -1,5 +1,6 @@
 #include "analysis/prices.h"
 
+#include <cmath>
 #include <fmt/format.h>
 
 #include "analysis/article/inputs.h"
@@ -50,13 +51,28 @@ Price price_of_nics(const Profile& profile, int devices, double nics, double gb_
   return not_for_sale("no price is known of NICs beyond 200 Gb/s");
 }
 
+std::optional<double> nic_usd(double gbit) {
+  if (gbit == 1) return 0.0;
+  for (const Nic& nic : nics_for_sale())
+    if (gbit == 8 * nic.gb_per_s) return nic.usd + nic.port_usd;
+  return std::nullopt;
+}
+
+bool only_much_faster_nics(double gb_per_s) {
+  for (const Nic& nic : nics_for_sale())
+    if (gb_per_s <= nic.gb_per_s) return nic.gb_per_s > 2 * gb_per_s;
+  return false;
+}
+
 Price price_of_cluster(const Profile& now, const Profile& other, int devices) {
   if (!has_price(now)) return not_for_sale(fmt::format("what {} cost is not known", now.name));
   if (!has_price(other)) return not_for_sale(fmt::format("what {} cost is not known", other.name));
-  return {purchase_usd(other, devices) - purchase_usd(now, devices),
-          fmt::format("{} at {} USD ({}) instead of {} ({}), with their hosts", other.device.name,
-                      format_count(static_cast<int64_t>(other.device_usd)), source_of(other, "price.device_usd"),
-                      format_count(static_cast<int64_t>(now.device_usd)), source_of(now, "price.device_usd"))};
+  const auto usd = [](double value) { return format_count(std::llround(value)); };
+  const double then = purchase_usd(other, devices), before = purchase_usd(now, devices);
+  return {then - before,
+          fmt::format("{} at {} USD ({}), {} with hosts, instead of {} at {} ({}), {} with hosts",
+                      other.device.name, usd(other.device_usd), source_of(other, "price.device_usd"), usd(then),
+                      now.device.name, usd(now.device_usd), source_of(now, "price.device_usd"), usd(before))};
 }
 
 std::optional<double> token_cost_change(const Profile& now, const Profile& then, int devices, const Price& price,

@@ -10,8 +10,9 @@
 namespace trine {
 
 struct Price {
-  std::optional<double> usd;  // beyond what the run's hosts cost now; none: nobody sells it, or no price is known
-  std::string source;         // where it comes from, with its year; or why there is none
+  std::optional<double>
+      usd;             // more than what the run's hosts cost, all new; none: nobody sells it, or no price is known
+  std::string source;  // where it comes from, with its year; or why there is none
 };
 
 inline Price free_of_charge(std::string why) { return {0.0, std::move(why)}; }
@@ -20,6 +21,11 @@ inline Price not_for_sale(std::string why) { return {std::nullopt, std::move(why
 // Of `nics` of so many GB/s in each host of the run, each with its port of a switch; further tiers of switches are not
 // counted. None above 200 Gb/s.
 Price price_of_nics(const Profile& profile, int devices, double nics, double gb_per_s);
+
+// Of a NIC of so many Gb/s with its port of a switch, where its price is known: 1 Gb/s comes with the board.
+std::optional<double> nic_usd(double gbit);
+// Whether NICs of so many GB/s have no price but that of others which are more than twice as fast.
+bool only_much_faster_nics(double gb_per_s);
 
 // Of as many devices of another cluster, with their hosts, less what the present ones cost.
 Price price_of_cluster(const Profile& now, const Profile& other, int devices);

@@ -13,7 +13,6 @@
 namespace trine {
 namespace {
 
-constexpr double kWorthSaying = 0.005;  // of a step
 constexpr double kLargeCard_gib = 80;
 
 // Devices that others sell in as many hosts: the next of a gamer's, and two of a data centre's.
@@ -45,6 +44,8 @@ void scale_network(Profile& profile, double by) { profile.network.nic_gb_per_s *
 
 double network_of(const Profile& profile) { return profile.network.nics * profile.network.nic_gb_per_s; }
 
+bool is_slow(const NetworkProfile& network) { return network.nic_gb_per_s < kFastNic_gb_per_s; }
+
 void give_many_nics(Profile& profile) {
   profile.network.nics = kManyNics, profile.network.nic_gb_per_s = kFastNic_gb_per_s;
 }
@@ -69,6 +70,24 @@ void give_peer_access(Profile& profile) {
   profile.collective.low_share *= after.collective.low_share / before.collective.low_share;
 }
 
+// Cards that NVIDIA made for bridges between two of them, GB/s a direction: white paper of the GA102, product briefs of
+// the A100 and H100 PCIe. An RTX 4090, 5090 or L40S has none.
+double bridge_gb_per_s(const Profile& profile) {
+  constexpr std::pair<std::string_view, double> kCards[] = {
+      {"RTX 3090", 56.25}, {"A100 PCIe", 300}, {"H100 PCIe", 300}};
+  for (const auto& [name, gb_per_s] : kCards)
+    if (profile.device.name == name) return gb_per_s;
+  return 0;
+}
+bool lacks_bridges(const Profile& profile) {
+  return bridge_gb_per_s(profile) > 0 && profile.host.nvlink_devices < 2 && profile.host.devices >= 2;
+}
+void give_bridges(Profile& profile) {
+  profile.host.nvlink_gb_per_s = bridge_gb_per_s(profile), profile.host.nvlink_devices = 2;
+}
+constexpr const char* kBridges = "NVLink bridges between pairs of cards";
+Price price_of_bridges() { return not_for_sale("they are sold for this card; what they cost is not known"); }
+
 void give_nvlink(Profile& profile) {
   const Profile a100 = load_profile("a100-80-sxm");
   profile.host.nvlink_gb_per_s = a100.host.nvlink_gb_per_s, profile.host.nvlink_devices = profile.host.devices;
@@ -84,11 +103,28 @@ std::vector<ProfileChange> device_changes() {
   const auto always = [](const Profile&, const Config&) { return true; };
   return {
       {"links_x2", "links inside a host twice as fast", several, [](Profile& p) { scale_links(p, 2); }},
-      {"network_x2", "network between hosts twice as fast", several_hosts, [](Profile& p) { scale_network(p, 2); },
-       ChangeKind::kCluster,
+      {"network_x2", "network between hosts twice as fast",
+       [](const Profile& p, const Config& c) {
+         return !one_host(p, c) && !only_much_faster_nics(2 * p.network.nic_gb_per_s);
+       },
+       [](Profile& p) { scale_network(p, 2); }, ChangeKind::kCluster,
        [](const Profile& p, int devices) {
          return price_of_nics(p, devices, p.network.nics, 2 * p.network.nic_gb_per_s);
        }},
+      {"network_x2", "network between hosts twice as fast",
+       [](const Profile& p, const Config& c) {
+         return !one_host(p, c) && only_much_faster_nics(2 * p.network.nic_gb_per_s);
+       },
+       [](Profile& p) { scale_network(p, 2); }, ChangeKind::kBound,
+       [](const Profile&, int) {
+         return not_for_sale("of NICs at that rate no price is known; faster ones are listed");
+       }},
+      {"network_200g", "NICs of 200 Gb/s",
+       [](const Profile& p, const Config& c) {
+         return !one_host(p, c) && is_slow(p.network) && 2 * p.network.nic_gb_per_s != kFastNic_gb_per_s;
+       },
+       [](Profile& p) { p.network.nic_gb_per_s = kFastNic_gb_per_s; }, ChangeKind::kCluster,
+       [](const Profile& p, int devices) { return price_of_nics(p, devices, p.network.nics, kFastNic_gb_per_s); }},
       {"network_8x200g", "eight NICs of 200 Gb/s a host",
        [&](const Profile& p, const Config& c) {
          return !one_host(p, c) && p.host.devices >= kManyNics && network_of(p) < kManyNics * kFastNic_gb_per_s;
@@ -104,6 +140,9 @@ std::vector<ProfileChange> device_changes() {
          return c.mesh.num_ranks() > 1 && p.host.peer_access == 0 && p.host.nvlink_devices < 2;
        },
        give_peer_access, ChangeKind::kCluster, price_of_peer_access},
+      {"nvlink_bridges", kBridges,
+       [](const Profile& p, const Config& c) { return c.mesh.num_ranks() > 1 && lacks_bridges(p); }, give_bridges,
+       ChangeKind::kCluster, [](const Profile&, int) { return price_of_bridges(); }},
       {"links_a100", "NVLink as in an A100 SXM host",
        [](const Profile& p, const Config& c) {
          return c.mesh.num_ranks() > 1 && p.host.nvlink_devices < p.host.devices;
@@ -249,7 +288,7 @@ class Changes {
   }
 
   std::vector<WhatIf> most_first() {
-    std::erase_if(list_, [&](const WhatIf& one) { return one.gain_s < kWorthSaying * step_s_; });
+    std::erase_if(list_, [&](const WhatIf& one) { return one.gain_s < kLeastGain * step_s_; });
     std::ranges::stable_sort(list_, std::greater(), &WhatIf::gain_s);
     return std::move(list_);
   }
@@ -366,6 +405,10 @@ std::vector<NewHardware> new_hardware(const Profile& profile, int devices) {
         {"memory_80gib", "80 GiB of memory", profile, ChangeKind::kBound, not_for_sale(no_large_card(profile))});
     list.back().profile.device.memory_gib = kLargeCard_gib;
   }
+  if (lacks_bridges(profile) && devices > 1) {
+    list.push_back({"nvlink_bridges", kBridges, profile, ChangeKind::kCluster, price_of_bridges()});
+    give_bridges(list.back().profile);
+  }
   if (profile.host.nvlink_devices < profile.host.devices && devices > 1) {
     list.push_back({"links_a100", "NVLink as in an A100 SXM host", profile, ChangeKind::kBound,
                     not_for_sale(no_nvlink(profile))});
@@ -389,7 +432,7 @@ std::vector<LinkCurve> link_curves(const Plan& plan, const Profile& profile, con
                                     {"A100", "a100-80-sxm"},
                                     {"H100", "h100-sxm"}})
     inside.markers.emplace_back(words, link_of(load_profile(name)));
-  curves.push_back(curve_of(plan, profile, now, scale_links, std::move(inside)));
+  if (profile.host.devices > 1) curves.push_back(curve_of(plan, profile, now, scale_links, std::move(inside)));
   if (one_host(profile, plan.config)) return curves;
   LinkCurve between{.links = "between hosts", .unit = "a host and direction", .now_gb_per_s = network_of(profile)};
   for (const auto& [words, name] :

@@ -24,6 +24,9 @@ enum class ChangeKind {
 };
 std::string_view name(ChangeKind kind);  // "setting", "cluster", "bound"
 
+inline constexpr double kLeastGain = 0.005;                 // of a step: what gains less is not listed
+inline constexpr std::string_view kBestLayout = "_layout";  // ends the id of a change with the layout best after it
+
 struct WhatIf {
   std::string id;      // "links_x2"
   std::string change;  // "links inside a host twice as fast"
@@ -31,6 +34,8 @@ struct WhatIf {
   ChangeKind kind = ChangeKind::kBound;
   Price price = {};                              // for all devices of the run
   std::optional<double> token_cost_change = {};  // prices.h: -0.04 is a token that costs 4 % less
+  // Of a whole run, where its length is known (analysis/planner/planner_report.h).
+  std::optional<double> days_saved = {}, usd_saved = {};
 };
 
 // The same step with one thing changed; most gained first, and only what gains at least 0.5 % of `step_s`. Of GPU

@@ -137,10 +137,12 @@ std::string why_nothing(const PlanQuestion& question, const PlanAnswer& answer) 
   const double gib = static_cast<double>(answer.nearest.memory_bytes) / (1 << 30),
                has = question.profile.device.plannable_bytes() / (1 << 30),
                card = std::ceil(gib + question.profile.device.reserved_gib);
+  const std::optional<EnoughDevices> more = enough_devices(question, answer);
   return fmt::format(
-      "{}. The nearest is {}: it needs {:.1f} GiB of a device that leaves {:.1f} to a plan. Take {:g} times the "
-      "devices, cards of {:.0f} GiB (--set device.memory_gib={:.0f}), a shorter --seq, or fix less.",
-      why, to_string(answer.nearest.layout), gib, has, std::ceil(gib / has * 2) / 2, card, card);
+      "{}. The nearest is {}: it needs {:.1f} GiB of a device that leaves {:.1f} to a plan. Take {}"
+      "cards of {:.0f} GiB (--set device.memory_gib={:.0f}), a shorter --seq, or fix less.",
+      why, to_string(answer.nearest.layout), gib, has,
+      more ? fmt::format("--devices {} ({} fits), ", more->devices, to_string(more->layout)) : "", card, card);
 }
 
 Plan plan_of_best(const PlanQuestion& question, const PlanAnswer& answer, bool every_node) {
@@ -149,12 +151,12 @@ Plan plan_of_best(const PlanQuestion& question, const PlanAnswer& answer, bool e
   return build_plan(config);
 }
 
-Prediction predict_best(const PlanQuestion& question, const PlanAnswer& answer, const Plan& chosen) {
+Prediction predict_best(const PlanQuestion& question, const PlanAnswer& answer, const RunWish& wish,
+                        const Plan& chosen) {
   Prediction prediction = predict(chosen);
   prediction.outlook = outlook(chosen, prediction.profile, prediction.simulation);
-  std::vector<WhatIf>& list = prediction.outlook.what_if;
-  for (WhatIf& one : best_layouts_after_changes(question, answer)) list.push_back(std::move(one));
-  std::ranges::stable_sort(list, std::greater(), &WhatIf::gain_s);
+  add_best_layouts_after_changes(question, answer, prediction.outlook.what_if);
+  add_savings(question, wish, answer.plans[0], prediction.outlook.what_if);
   return prediction;
 }
 
@@ -298,7 +300,7 @@ ExitCode plan_layouts(int argc, const char* const* argv) {
       }
       if (!compares) {
         const Plan chosen = plan_of_best(question, answer, !request.html.empty());
-        const Prediction best = predict_best(question, answer, chosen);
+        const Prediction best = predict_best(question, answer, wish, chosen);
         if (!request.html.empty()) write_html(request.html, chosen, best, json);
         json["best"] = prediction_json(best);
         text = planner_text(json) + "\nwhy, of the best\n" + prediction_text(best);

@@ -140,6 +140,22 @@ def planner(programs):
     return fenced(re.sub(r"simulated, [\d.]+ s", "simulated, 2 s", text).splitlines())  # whatever it took
 
 
+# Who asks, and what.
+SITUATIONS = [
+    "--model bench-m --cluster rtx4090 --devices 2 --global-batch 64 --seq 2048 --tokens 2.5e9",
+    "--model llama2-13b --cluster rtx4090 --devices 64 --global-batch 512 --seq 4096 --tokens 2.6e11 --failures llama3",
+    "--model llama2-70b --cluster rtx4090 --devices 2048 --global-batch 1024 --seq 4096 --tokens 2e12 --failures llama3",
+]
+
+
+def situations(programs):
+    lines = []
+    for flags in SITUATIONS:
+        found = json.loads(programs.run("plan_llama", *flags.split(), "--json"))
+        lines += ([""] if lines else []) + [f"$ plan_llama {flags}"] + found["answer"] + found["best"]["answer"]
+    return fenced(lines)
+
+
 def single_cards(programs):
     return fenced(programs.run("plan_llama", "--devices", "1", "--model", "small,bench-m",
                                "--cluster", "rtx4090,rtx5090,a100-80-pcie,h100-pcie", "--global-batch", "16", "--seq",
@@ -167,6 +183,7 @@ def planned_2048(programs):
 OUTPUTS = {
     "planned-2048": planned_2048,
     "planner": planner,
+    "situations": situations,
     "single-cards": single_cards,
     "explained": explained,
     "training-2048": training_2048,

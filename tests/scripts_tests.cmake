@@ -23,7 +23,7 @@ if(NOT TRINE_SANITIZE)  # with all programs
                                             ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
   add_test(NAME docs COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/scripts/update_docs.py --check
                              --bin ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
-  set_tests_properties(docs PROPERTIES TIMEOUT 300)
+  set_tests_properties(docs PROPERTIES TIMEOUT 600)
   add_test(NAME scripts.readme COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/scripts/readme_test.py ${PROJECT_BINARY_DIR})
   set_tests_properties(scripts.readme PROPERTIES TIMEOUT 600)
 endif()

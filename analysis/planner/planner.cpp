@@ -1,6 +1,7 @@
 #include "analysis/planner/planner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <optional>
 #include <set>
@@ -75,6 +76,15 @@ std::vector<PlannedLayout> pareto_of(const std::vector<PlannedLayout>& plans) {
   for (const PlannedLayout& plan : plans)
     if (front.empty() || plan.memory_bytes < front.back().memory_bytes) front.push_back(plan);
   return front;
+}
+
+// What a change is known to gain with the layout as it is, or with less recomputation alone. A search among a dozen may
+// miss that.
+double gain_without_a_search(const std::vector<WhatIf>& list, const std::string& id, double step_s) {
+  double gain_s = kLeastGain * step_s;
+  for (const WhatIf& one : list)
+    if (one.id == id || (id == "memory_80gib" && one.id.ends_with("_80gib"))) gain_s = std::max(gain_s, one.gain_s);
+  return gain_s;
 }
 
 // The search as it goes on.
@@ -213,8 +223,24 @@ PlanAnswer plan(const PlanQuestion& question, const SearchEffort& effort, std::s
   return answer;
 }
 
-std::vector<WhatIf> best_layouts_after_changes(const PlanQuestion& question, const PlanAnswer& answer) {
-  std::vector<WhatIf> list;
+std::optional<EnoughDevices> enough_devices(const PlanQuestion& question, const PlanAnswer& answer) {
+  constexpr SearchEffort kOne{.within_s = 10, .most_simulated = 1, .other_choices = false};
+  constexpr double kMayDo = 0.8;  // of what memory alone would ask for
+  const double wanted = static_cast<double>(answer.nearest.memory_bytes) /
+                        question.profile.device.plannable_bytes() * question.devices;
+  for (const double times : {1.5, 2., 3., 4., 6., 8., 12., 16., 24., 32., 48., 64.}) {
+    const double devices = times * question.devices;
+    if (devices != std::floor(devices) || devices < kMayDo * wanted) continue;
+    PlanQuestion larger = question;
+    larger.devices = static_cast<int>(devices);
+    if (const PlanAnswer found = plan(larger, kOne); !found.plans.empty())
+      return EnoughDevices{larger.devices, found.plans[0].layout};
+  }
+  return std::nullopt;
+}
+
+void add_best_layouts_after_changes(const PlanQuestion& question, const PlanAnswer& answer,
+                                    std::vector<WhatIf>& list) {
   const PlannedLayout& before = answer.plans[0];
   for (const NewHardware& hardware : new_hardware(question.profile, question.devices)) {
     PlanQuestion changed = question;
@@ -222,8 +248,9 @@ std::vector<WhatIf> best_layouts_after_changes(const PlanQuestion& question, con
     const PlanAnswer after = plan(changed, kOfOtherHardware, answer.small_models);
     if (after.plans.empty() || after.plans[0].layout == before.layout) continue;
     const PlannedLayout& best = after.plans[0];
+    if (before.step_s - best.step_s <= gain_without_a_search(list, hardware.id, before.step_s)) continue;
     list.push_back(
-        {.id = hardware.id + "_layout",
+        {.id = hardware.id + std::string(kBestLayout),
          .change = fmt::format("{}, and the best layout there: {}", hardware.change, to_string(best.layout)),
          .step_s = best.step_s,
          .gain_s = before.step_s - best.step_s,
@@ -232,7 +259,7 @@ std::vector<WhatIf> best_layouts_after_changes(const PlanQuestion& question, con
          .token_cost_change = token_cost_change(question.profile, hardware.profile, question.devices,
                                                 hardware.price, before.step_s, best.step_s)});
   }
-  return list;
+  std::ranges::stable_sort(list, std::greater(), &WhatIf::gain_s);
 }
 
 }  // namespace trine

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,9 +39,10 @@ struct PlanAnswer {
   std::shared_ptr<SmallModels> small_models;  // that were built, for another search (see estimate.h)
 };
 
-// What new hardware gives with the layout that is best on it, where that is another than the best of `answer`; most
-// gained first. REQUIRES: the answer has plans.
-std::vector<WhatIf> best_layouts_after_changes(const PlanQuestion& question, const PlanAnswer& answer);
+// Adds what new hardware gives with the layout that is best on it, where that gains more than the best of `answer` does
+// there; `list`, which has that, stays in its order: most gained first. REQUIRES: the answer has plans.
+void add_best_layouts_after_changes(const PlanQuestion& question, const PlanAnswer& answer,
+                                    std::vector<WhatIf>& list);
 
 struct SearchEffort {
   double slack = 1.1;     // layouts whose estimate is so many times the best step found are left out; 0: none is
@@ -51,5 +53,13 @@ struct SearchEffort {
 // `known`: of a search for the same training on as many devices of this kind.
 PlanAnswer plan(const PlanQuestion& question, const SearchEffort& effort = {},
                 std::shared_ptr<SmallModels> known = nullptr);
+
+// More devices on which a layout fits: the fewest of one and a half, two, three, four, six, ... times as many. None: not
+// even with 64 times as many. REQUIRES: `answer` has no plans, but a nearest one.
+struct EnoughDevices {
+  int devices = 0;
+  Layout layout;
+};
+std::optional<EnoughDevices> enough_devices(const PlanQuestion& question, const PlanAnswer& answer);
 
 }  // namespace trine

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "analysis/machine.h"
@@ -15,10 +16,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kMostDays = 1e6;
+constexpr double kMostDays = 1e6, kPurchaseDays = kPurchaseYears * 365;
 constexpr const char* kLegend =
-    "  tp, pp, dp: devices that share each layer, the layers, the batch. vpp: pieces of the pipeline on each device. mb:\n"
-    "  sequences of a microbatch. recompute: what backward computes again to save memory. zero 1: the optimizer's state is\n"
+    "  tp, pp, dp: devices that share each layer, the layers, the batch. vpp: pieces of the pipeline on each "
+    "device. mb:\n"
+    "  sequences of a microbatch. recompute: what backward computes again to save memory. zero 1: the optimizer's "
+    "state is\n"
     "  split over dp. MFU: the model's arithmetic against the devices' peak. GiB: of the fullest device.\n";
 
 RunInputs run_of(const PlanQuestion& question, const RunWish& wish, double tokens_per_s) {
@@ -57,6 +60,12 @@ void add_run(const PlanQuestion& question, const RunWish& wish, double tokens_pe
   }
 }
 
+// Of all hosts, spare ones included, new.
+double purchase_usd(const PlanQuestion& question, const RunOutcome& run) {
+  const Machine machine(question.profile);
+  return machine.host_cost(question.devices).usd() * (machine.hosts(question.devices) + run.spare_hosts);
+}
+
 // Of the best plan, for all that the run takes.
 Json run_json(const PlanQuestion& question, const RunWish& wish, const PlannedLayout& best,
               const PredictionCertainty& certainty) {
@@ -68,6 +77,8 @@ Json run_json(const PlanQuestion& question, const RunWish& wish, const PlannedLa
     json["days"] = out.days;
     json["low_days"] = out.days * certainty.low, json["high_days"] = out.days * certainty.high;
     json["usd"] = out.usd ? Json(*out.usd) : Json(nullptr);
+    json["purchase_usd"] = nullptr;
+    if (out.usd && !wish.usd_per_device_hour) json["purchase_usd"] = purchase_usd(question, out);
     json["kwh"] = out.kwh;
   }
   json["failures"] = nullptr;
@@ -107,10 +118,6 @@ Json layout_json(const PlanQuestion& question, const PlannedLayout& plan, const 
   return json;
 }
 
-std::string number_or_dash(const Json& value, const char* format) {
-  return value.is_null() ? "-" : fmt::format(fmt::runtime(format), value.get<double>());
-}
-
 // "1.2e+12" is no number for people.
 std::string tokens_text(double tokens) {
   if (tokens >= 1e12) return short_number(tokens / 1e12) + " trillion tokens";
@@ -118,8 +125,17 @@ std::string tokens_text(double tokens) {
   return format_count(std::llround(tokens)) + (tokens == 1 ? " token" : " tokens");
 }
 
-std::string money(const Json& usd) {
-  return usd.is_null() ? "-" : format_count(static_cast<int64_t>(usd.get<double>()));
+std::string money(const Json& usd) { return usd.is_null() ? "-" : usd_number(usd.get<double>()); }
+
+std::string energy(double kwh) {
+  return kwh >= 1000 ? short_number(kwh / 1e3) + " MWh" : short_number(kwh) + " kWh";
+}
+
+// A column of days: "86.8", "0.0402".
+std::string days_number(const Json& days) {
+  if (days.is_null()) return "-";
+  const double value = days.get<double>();
+  return value < 10 ? fmt::format("{:.3g}", value) : fmt::format("{:.1f}", value);
 }
 
 std::string table_head() {
@@ -131,12 +147,14 @@ std::string table_head() {
 
 std::string table_line(const Json& plan) {
   return fmt::format(
-      "  {:>3} {:>3} {:>5} {:>3} {:>3} {:<12} {:<10} {:>4} {:>9.4g} {:>5.1f} % {:>4.1f} % {:>8} {:>8.1f} {:>8} {:>13}\n",
+      "  {:>3} {:>3} {:>5} {:>3} {:>3} {:<12} {:<10} {:>4} {:>9.4g} {:>5.1f} % {:>4.1f} % {:>8} {:>8.1f} {:>8} "
+      "{:>13}\n",
       plan["tp"].get<int>(), plan["pp"].get<int>(), plan["dp"].get<int>(), plan["vpp"].get<int>(),
-      plan["micro_batch"].get<int64_t>(), plan["schedule"].get<std::string>(), plan["recompute"].get<std::string>(),
-      plan["zero"].get<int>(), plan["step_s"].get<double>(), 100 * plan["slower"].get<double>(),
-      100 * plan["mfu"].get<double>(), format_count(static_cast<int64_t>(plan["tokens_per_s"].get<double>())),
-      plan["memory_bytes"].get<double>() / (1 << 30), number_or_dash(plan["days"], "{:.1f}"), money(plan["usd"]));
+      plan["micro_batch"].get<int64_t>(), plan["pp"] > 1 ? plan["schedule"].get<std::string>() : "-",
+      plan["recompute"].get<std::string>(), plan["zero"].get<int>(), plan["step_s"].get<double>(),
+      100 * plan["slower"].get<double>(), 100 * plan["mfu"].get<double>(),
+      format_count(static_cast<int64_t>(plan["tokens_per_s"].get<double>())),
+      plan["memory_bytes"].get<double>() / (1 << 30), days_number(plan["days"]), money(plan["usd"]));
 }
 
 std::string layout_text(const Json& plan) {
@@ -144,14 +162,17 @@ std::string layout_text(const Json& plan) {
       fmt::format("tp {} pp {} dp {}", plan["tp"].get<int>(), plan["pp"].get<int>(), plan["dp"].get<int>());
   if (plan["pp"].get<int>() > 1) text += fmt::format(", {}", plan["schedule"].get<std::string>());
   if (plan["vpp"].get<int>() > 1) text += fmt::format(" vpp {}", plan["vpp"].get<int>());
-  return text + fmt::format(", micro-batch {}, recompute {}", plan["micro_batch"].get<int64_t>(),
-                            plan["recompute"].get<std::string>());
+  text += fmt::format(", micro-batch {}, recompute {}", plan["micro_batch"].get<int64_t>(),
+                      plan["recompute"].get<std::string>());
+  if (plan["dp"].get<int>() > 1) text += fmt::format(", zero {}", plan["zero"].get<int>());
+  return text;
 }
 
 std::string best_sentence(const Json& json) {
   const Json& best = json["plans"][0];
   return fmt::format(
-      "The fastest of the layouts looked at: {}: {:.3g} s a step ({:.3g} to {:.3g} s), {} tokens/s, {:.1f} % of the "
+      "The fastest of the layouts looked at: {}: {:.3g} s a step ({:.3g} to {:.3g} s), {} tokens/s, {:.1f} % of "
+      "the "
       "devices' peak (MFU); it needs {:.1f} of {:.1f} GiB.",
       layout_text(best), best["step_s"].get<double>(), json["certainty"]["low_s"].get<double>(),
       json["certainty"]["high_s"].get<double>(),
@@ -162,7 +183,8 @@ std::string best_sentence(const Json& json) {
 std::string stall_sentence(const Json& json) {
   const Json& best = json["plans"][0];
   std::string text = fmt::format(
-      "Of the step {:.1f} % is communication that nothing hides, {:.1f} % the pipeline's bubble (waiting that its order "
+      "Of the step {:.1f} % is communication that nothing hides, {:.1f} % the pipeline's bubble (waiting that its "
+      "order "
       "makes).",
       100 * best["exposed_share"].get<double>(), 100 * best["bubble_share"].get<double>());
   if (json["plans"].size() > 1)
@@ -179,25 +201,32 @@ std::string run_sentence(const Json& json) {
     return fmt::format("The run of {} never ends: a failure comes every {} h, sooner than it recovers ({} min).",
                        tokens, short_number(f["hours_between_failures"].get<double>()),
                        short_number(f["recovery_min"].get<double>()));
-  std::string text = fmt::format("{} take {} days ({:.3g} to {:.3g}) and {} MWh", tokens,
-                                 short_number(run["days"].get<double>()), run["low_days"].get<double>(),
-                                 run["high_days"].get<double>(), short_number(run["kwh"].get<double>() / 1e3));
+  const double days = run["days"].get<double>();
+  const TimeUnit unit = unit_of_days(days);
+  std::string text =
+      fmt::format("{} take {} ({} to {}) and {}", tokens, days_text(days),
+                  rough_number(run["low_days"].get<double>() * unit.per_day),
+                  rough_number(run["high_days"].get<double>() * unit.per_day), energy(run["kwh"].get<double>()));
   if (!run["usd"].is_null()) {
     const Json& rent = run["usd_per_device_hour"];
-    text += fmt::format(
-        ", {} USD: {}", money(run["usd"]),
-        rent.is_null() ? fmt::format("purchase over 3 years{}, and power", f.is_null() ? "" : ", spare hosts too")
-                       : fmt::format("rent at {:g} USD a device and hour", rent.get<double>()));
+    text += fmt::format(", {} USD: {}", money(run["usd"]),
+                        rent.is_null()
+                            ? fmt::format("its share of hosts for {} USD{} written off over 3 years, and power",
+                                          money(run["purchase_usd"]), f.is_null() ? "" : ", spare ones too,")
+                            : fmt::format("rent at {:g} USD a device and hour", rent.get<double>()));
   }
+  if (!run["usd"].is_null() && run["usd_per_device_hour"].is_null() && days > kPurchaseDays)
+    text += "; that is longer than the 3 years over which a purchase is written off";
   if (f.is_null()) return text + "; nothing fails (--failures says more).";
   text += ". With failures: ";
   text += fmt::format(
-      "one every {} h (a failure in {} device-hours), {} min to recover, checkpoints of {} min: {:.1f} % of the time is "
-      "progress at best, with a checkpoint every {} min and {} spare hosts.",
+      "one every {} h (a failure in {} device-hours), {} min to recover, checkpoints of {} min: {:.1f} % of the "
+      "time is "
+      "progress at best, with a checkpoint every {} min and {} spare host{}.",
       short_number(f["hours_between_failures"].get<double>()),
       short_number(f["device_hours_per_failure"].get<double>()), short_number(f["recovery_min"].get<double>()),
       short_number(f["checkpoint_min"].get<double>()), 100 * f["goodput"].get<double>(),
-      short_number(f["interval_min"].get<double>()), f["spare_hosts"].get<int>());
+      short_number(f["interval_min"].get<double>()), f["spare_hosts"].get<int>(), f["spare_hosts"] == 1 ? "" : "s");
   return text;
 }
 
@@ -278,14 +307,33 @@ std::string planner_text(const Json& json) {
     text += "\n";
   }
   text += "\nto run it\n";
-  for (size_t i = 0; i < json["plans"].size() && i < 3; ++i)
-    text += fmt::format("  {}\n", json["plans"][i]["command"].get<std::string>());
+  std::vector<std::string> commands;
+  for (const char* const list : {"plans", "pareto"})
+    for (const Json& plan : json[list])
+      if (const auto command = plan["command"].get<std::string>();
+          std::ranges::find(commands, command) == commands.end())
+        commands.push_back(command);
+  text += fmt::format("  {}\n", fmt::join(commands, "\n  "));
   text +=
       fmt::format("\n{} layouts looked at, {} simulated, {:.1f} s", format_count(json["searched"].get<int64_t>()),
                   format_count(json["simulated"].get<int64_t>()), json["seconds"].get<double>());
   for (const auto& [why, count] : json["left_out"].items())
     text += fmt::format("; {}: {}", format_count(count.get<int64_t>()), why);
   return text + "\n";
+}
+
+void add_savings(const PlanQuestion& question, const RunWish& wish, const PlannedLayout& best,
+                 std::vector<WhatIf>& list) {
+  if (wish.usd_per_device_hour)
+    for (WhatIf& one : list)
+      if (one.price.usd != 0.0) one.token_cost_change.reset();
+  if (wish.tokens <= 0) return;
+  const RunOutcome run = outcome_of(question, wish, best.tokens_per_s);
+  if (run.days >= kMostDays) return;
+  for (WhatIf& one : list) {
+    one.days_saved = run.days * one.gain_s / best.step_s;
+    if (run.usd && one.token_cost_change) one.usd_saved = -*one.token_cost_change * *run.usd;
+  }
 }
 
 std::string comparison_text(const Json& clusters) {
@@ -305,11 +353,12 @@ std::string comparison_text(const Json& clusters) {
     text += fmt::format("  {:<18} {:<{}}", json["cluster"].get<std::string>(), layout_of(json), width);
     if (!json["plans"].empty()) {
       const Json& best = json["plans"][0];
-      text += fmt::format(" {:>9.4g} {:>5.1f} % {:>11} {:>7.1f} % {:>9} {:>14} {:>14}",
-                          best["step_s"].get<double>(), 100 * best["mfu"].get<double>(),
-                          format_count(static_cast<int64_t>(best["tokens_per_s"].get<double>())),
-                          100 * best["exposed_share"].get<double>(), number_or_dash(best["days"], "{:.1f}"),
-                          money(best["usd"]), number_or_dash(json["million_tokens_per_usd"], "{:.3g}"));
+      text += fmt::format(
+          " {:>9.4g} {:>5.1f} % {:>11} {:>7.1f} % {:>9} {:>14} {:>14}", best["step_s"].get<double>(),
+          100 * best["mfu"].get<double>(), format_count(static_cast<int64_t>(best["tokens_per_s"].get<double>())),
+          100 * best["exposed_share"].get<double>(), days_number(best["days"]), money(best["usd"]),
+          json["million_tokens_per_usd"].is_null() ? "-"
+                                                   : rough_number(json["million_tokens_per_usd"].get<double>()));
     }
     while (text.ends_with(' ')) text.pop_back();
     text += '\n';

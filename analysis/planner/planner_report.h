@@ -4,6 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "analysis/failures.h"
 #include "analysis/planner/planner.h"
@@ -26,10 +27,15 @@ std::string command_of(const PlanQuestion& question, const Layout& layout);
 //  count}, plans: [{tp, pp, vpp, dp, micro_batch, schedule, recompute, zero, step_s, mfu, memory_bytes, tokens_per_s, days,
 //  usd, command, exposed_share, slower}], pareto: [the same], sensitivity: [{choice, value, step_s, slower}], certainty,
 //  run (null without tokens), nearest}. `top` plans at most; `slower`: than the best, as a share of its step. `run` is of
-// the best: {tokens, days, low_days, high_days, usd, usd_per_device_hour (null: bought), kwh, failures: {...} or null}.
+// the best: {tokens, days, low_days, high_days, usd, purchase_usd (of all hosts; null: rented), usd_per_device_hour (null:
+// bought), kwh, failures: {...} or null}.
 nlohmann::ordered_json planner_json(const PlanQuestion& question, const PlanAnswer& answer, const RunWish& wish,
                                     size_t top);
 std::string planner_text(const nlohmann::ordered_json& json);
+// Days and USD that each change saves of the run, where it has tokens and ends. A price by the hour is a rent: then what is
+// bought has no price for a token.
+void add_savings(const PlanQuestion& question, const RunWish& wish, const PlannedLayout& best,
+                 std::vector<WhatIf>& list);
 // Of several clusters, the best of each beside each other.
 std::string comparison_text(const nlohmann::ordered_json& clusters);
 

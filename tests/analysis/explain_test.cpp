@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "analysis/numbers.h"
 #include "analysis/prediction_report.h"
 #include "base/text.h"
 #include "plan/config/flags.h"
@@ -166,6 +167,50 @@ TEST(WhatIf, APriceThatIsNotKnownIsNone) {
   EXPECT_EQ(price_of_nics(unknown, 2, 1, 1.25).usd, 150 + 750 / 8.0);  // 10 Gb/s
 }
 
+// 10 Gb/s desktops: NICs of 20 Gb/s have no price, those of 200 have, and are simulated as such.
+TEST(WhatIf, WhatIsPaidForIsWhatIsSimulated) {
+  const std::string flags =
+      "--model llama2-7b --layers 8 --ranks 4 --pp 4 --global-batch 8 --micro-batch 1 --cluster desktop-4090-10g ";
+  const Plan plan = plan_of(flags);
+  const Prediction p = predict(plan);
+  const std::vector<WhatIf> list = what_if(plan, p.profile, p.simulation.step_s);
+  const WhatIf *twice = find(list, "network_x2"), *fast = find(list, "network_200g");
+  ASSERT_TRUE(twice && fast);
+  EXPECT_EQ(twice->kind, ChangeKind::kBound);
+  EXPECT_FALSE(twice->price.usd);
+  EXPECT_EQ(fast->price.usd, 4 * 1500);
+  EXPECT_EQ(fast->step_s, predict(plan_of(flags + "--set network.nic_gb_per_s=25")).simulation.step_s);
+  // A card alone in its host has no neighbours.
+  const std::vector<LinkCurve> curves = link_curves(plan, p.profile, p.simulation);
+  ASSERT_EQ(curves.size(), 1u);
+  EXPECT_EQ(curves[0].links, "between hosts");
+  EXPECT_TRUE(only_much_faster_nics(2.5));
+  EXPECT_FALSE(only_much_faster_nics(1.25) || only_much_faster_nics(25) || only_much_faster_nics(50));
+  EXPECT_EQ(nic_usd(10), 150 + 750 / 8.0);
+  EXPECT_EQ(nic_usd(1), 0);
+  EXPECT_FALSE(nic_usd(25));
+}
+
+// Bridges are offered for cards that have a place for them and none yet.
+TEST(WhatIf, BridgesOnlyWhereTheCardTakesThem) {
+  const std::string flags =
+      "--model llama2-7b --layers 4 --ranks 4 --tp 2 --pp 2 --global-batch 8 --micro-batch 1 --cluster ";
+  const auto bridges = [&](const std::string& cluster) -> std::optional<WhatIf> {
+    const Plan plan = plan_of(flags + cluster);
+    const Prediction p = predict(plan);
+    const std::vector<WhatIf> list = what_if(plan, p.profile, p.simulation.step_s);
+    const WhatIf* one = find(list, "nvlink_bridges");
+    return one ? std::optional(*one) : std::nullopt;
+  };
+  const auto bare = bridges("rtx3090-nvlink --set host.nvlink_devices=1 --set host.nvlink_gb_per_s=0");
+  ASSERT_TRUE(bare);
+  EXPECT_EQ(bare->step_s, predict(plan_of(flags + "rtx3090-nvlink")).simulation.step_s);
+  EXPECT_FALSE(bare->price.usd || bare->token_cost_change);
+  EXPECT_TRUE(bridges("a100-80-pcie"));
+  for (const char* cluster : {"rtx3090-nvlink", "rtx4090", "rtx5090", "a100-80-sxm"})
+    EXPECT_FALSE(bridges(cluster)) << cluster;
+}
+
 TEST(WhatIf, OneDeviceGainsNothingFromLinks) {
   const Plan plan = plan_of("--model llama2-7b --layers 2 --ranks 1 --global-batch 2 --cluster rtx4090");
   const Prediction p = predict(plan);
@@ -246,9 +291,67 @@ TEST(PredictionReport, SaysWhatTheJsonHolds) {
                                       one["change"].get<std::string>())));
     EXPECT_FALSE(one["price_source"].get<std::string>().empty());
   }
+  EXPECT_THAT(text, ::testing::Not(::testing::HasSubstr("days saved")));  // of what run?
   // The largest loss is named first, and advice is what can be had.
   EXPECT_THAT(text, ::testing::HasSubstr("mostly: tp communication, exposed"));
   EXPECT_THAT(json["answer"][1].get<std::string>(), ::testing::Not(::testing::HasSubstr("without limit")));
+}
+
+// What a run saves stands in the list and in the answer.
+TEST(PredictionReport, SaysWhatARunSaves) {
+  const Plan plan = plan_of(kFlags);
+  Prediction p = predict(plan);
+  p.outlook = outlook(plan, p.profile, p.simulation);
+  for (WhatIf& one : p.outlook.what_if) {
+    one.days_saved = 100 * one.gain_s / p.simulation.step_s;
+    if (one.token_cost_change) one.usd_saved = -1e6 * *one.token_cost_change;
+  }
+  const std::string text = prediction_text(p);
+  const auto json = prediction_json(p);
+  EXPECT_THAT(text, ::testing::HasSubstr("days saved    USD saved     extra USD"));
+  const WhatIf* pays = nullptr;
+  for (const WhatIf& one : p.outlook.what_if)
+    if (one.token_cost_change && one.kind == ChangeKind::kCluster &&
+        (!pays || *one.token_cost_change < *pays->token_cost_change))
+      pays = &one;
+  ASSERT_TRUE(pays);
+  ASSERT_LT(*pays->token_cost_change, 0);
+  const auto line = json["answer"][2].get<std::string>();
+  EXPECT_THAT(line, ::testing::HasSubstr(fmt::format("{} less for the run", days_text(*pays->days_saved))));
+  EXPECT_THAT(line, ::testing::HasSubstr(fmt::format("the run {} USD less.", usd_number(*pays->usd_saved))));
+  for (size_t i = 0; i < json["what_if"].size(); ++i) {
+    EXPECT_EQ(json["what_if"][i]["days_saved"], *p.outlook.what_if[i].days_saved);
+    EXPECT_EQ(json["what_if"][i]["usd_saved"].is_null(), !p.outlook.what_if[i].usd_saved);
+  }
+}
+
+// The same change with the layout as it is and with the best one is one line, with one price.
+TEST(PredictionReport, AChangeWithItsBestLayoutIsOneLine) {
+  const WhatIf as_now{.id = "cluster_x",
+                      .change = "X instead",
+                      .gain_s = 1,
+                      .kind = ChangeKind::kCluster,
+                      .price = {10.0, "X at 10 USD"},
+                      .token_cost_change = -0.1};
+  WhatIf best = as_now;
+  best.id += kBestLayout, best.change = "X instead, and the best layout there: tp 8", best.gain_s = 2;
+  const std::string text = what_if_text({best, as_now}, 10);
+  EXPECT_THAT(text, ::testing::HasSubstr("tp 8 (10.0 % with the layout as it is)\n"));
+  EXPECT_EQ(text.find("  X instead\n"), text.npos);
+  EXPECT_THAT(text, ::testing::HasSubstr("cluster_x: X at 10 USD\n"));
+  EXPECT_EQ(text.find("X at 10 USD"), text.rfind("X at 10 USD"));
+}
+
+TEST(Numbers, OfTimeAndMoneyAreForPeople) {
+  EXPECT_EQ(days_text(86.781), "86.78 days");
+  EXPECT_EQ(days_text(0.5), "12 hours");
+  EXPECT_EQ(days_text(0.04015), "57.82 minutes");
+  EXPECT_EQ(rough_number(1163.2), "1,163");
+  EXPECT_EQ(rough_number(999.6), "1,000");
+  EXPECT_EQ(usd_number(656631.4), "656,631");
+  EXPECT_EQ(usd_number(0.4912), "0.49");
+  EXPECT_EQ(usd_number(-12345.6), "-12,346");
+  EXPECT_EQ(usd_number(0), "0");
 }
 
 }  // namespace

@@ -194,6 +194,18 @@ TEST(Planner, WhereNothingFitsItSaysWhatIsNearest) {
   EXPECT_TRUE(answer.plans.empty());
   EXPECT_GT(static_cast<double>(answer.nearest.memory_bytes), q.profile.device.plannable_bytes());
   EXPECT_EQ(answer.nearest.memory_bytes, largest_plan_bytes(build_plan(config_of(q, answer.nearest.layout))));
+  const auto more = enough_devices(q, answer);
+  ASSERT_TRUE(more);
+  PlanQuestion enough = q;
+  enough.devices = more->devices;
+  EXPECT_TRUE(fits(build_plan(config_of(enough, more->layout)), q.profile));
+  // The next fewer that it tried does not.
+  for (const double times : {1.5, 2., 3., 4., 6., 8.}) {
+    enough.devices = static_cast<int>(2 * times);
+    if (enough.devices < more->devices) {
+      EXPECT_TRUE(plan(enough).plans.empty()) << enough.devices;
+    }
+  }
 }
 
 // A larger card wants another layout, and what it gives is the search on that card.
@@ -201,7 +213,8 @@ TEST(Planner, AfterAChangeAnotherLayoutMayBeBest) {
   PlanQuestion q = question("rtx4090", 8, {"--model", "llama2-7b", "--layers", "16", "--global-batch", "16"});
   q.fixed.micro_batch = 1;
   const PlanAnswer answer = plan(q);
-  const std::vector<WhatIf> after = best_layouts_after_changes(q, answer);
+  std::vector<WhatIf> after;
+  add_best_layouts_after_changes(q, answer, after);
   const auto large = std::ranges::find(after, "memory_80gib_layout", &WhatIf::id);
   ASSERT_NE(large, after.end());
   PlanQuestion on_large = q;
@@ -211,6 +224,75 @@ TEST(Planner, AfterAChangeAnotherLayoutMayBeBest) {
   EXPECT_DOUBLE_EQ(large->gain_s, answer.plans[0].step_s - there.plans[0].step_s);
   EXPECT_THAT(large->change, ::testing::HasSubstr(to_string(there.plans[0].layout)));
   EXPECT_GT(large->gain_s, 0);
+  // Where the layout as it is does as well, there is nothing to say.
+  std::vector<WhatIf> known = after;
+  for (WhatIf& one : known) one.id.resize(one.id.size() - kBestLayout.size());
+  const size_t before = known.size();
+  ASSERT_GT(before, 1u);
+  add_best_layouts_after_changes(q, answer, known);
+  EXPECT_EQ(known.size(), before);
+}
+
+// A run of 10 billion tokens, by hand. Half a step less is half the days and, as a setting, half the money; a purchase saves
+// by what a token then costs less.
+TEST(Planner, ChangesSaveDaysAndUsdOfTheRun) {
+  const PlanQuestion q = question("rtx4090", 16, {"--model", "llama2-7b", "--global-batch", "16"});
+  PlannedLayout best;
+  best.step_s = 2, best.tokens_per_s = 16 * 4096 / 2.0;
+  const std::vector<WhatIf> list = {
+      {.id = "setting", .gain_s = 1, .price = free_of_charge("a setting"), .token_cost_change = -0.5},
+      {.id = "nics", .gain_s = 1, .price = {3000.0, "NICs"}, .token_cost_change = 0.1},
+      {.id = "bound", .gain_s = 1, .price = not_for_sale("nobody sells it")}};
+  const double days = 1e10 / best.tokens_per_s / 86400,
+               hour = 2 * ((8000 + 8 * 1600) / (3 * 365 * 24.0) + 4.4 * 0.1);
+  std::vector<WhatIf> bought = list;
+  add_savings(q, {.tokens = 1e10}, best, bought);
+  for (const WhatIf& one : bought) EXPECT_NEAR(one.days_saved.value_or(0), days / 2, 1e-6 * days) << one.id;
+  EXPECT_NEAR(bought[0].usd_saved.value_or(0), days * 24 * hour / 2, 1e-6 * days * hour);
+  EXPECT_NEAR(bought[1].usd_saved.value_or(0), -0.1 * days * 24 * hour, 1e-6 * days * hour);
+  EXPECT_FALSE(bought[2].usd_saved);
+  // Who rents buys nothing.
+  std::vector<WhatIf> rented = list;
+  add_savings(q, {.tokens = 1e10, .usd_per_device_hour = 0.5}, best, rented);
+  EXPECT_NEAR(rented[0].usd_saved.value_or(0), 0.5 * 16 * days * 24 / 2, 1e-6 * days);
+  EXPECT_FALSE(rented[1].usd_saved || rented[1].token_cost_change);
+  // Failures make a run longer, and what is saved of it.
+  std::vector<WhatIf> failing = list;
+  add_savings(q, {.tokens = 1e10, .failure_device_hours = 720, .recovery_min = 10, .checkpoint_min = 1}, best,
+              failing);
+  EXPECT_GT(*failing[0].days_saved, *bought[0].days_saved);
+  // Without tokens there is no run.
+  std::vector<WhatIf> step_only = list;
+  add_savings(q, {}, best, step_only);
+  EXPECT_FALSE(step_only[0].days_saved || step_only[0].usd_saved);
+  EXPECT_EQ(step_only[1].token_cost_change, 0.1);
+}
+
+// Minutes and cents of a small run, and no powers of ten in any.
+TEST(Planner, LengthsAndMoneyOfAnySizeAreReadable) {
+  PlanQuestion q = question("rtx4090", 2, {"--model", "small", "--global-batch", "16"});
+  q.fixed.micro_batch = 8, q.fixed.pp = 1;
+  const PlanAnswer answer = plan(q);
+  ASSERT_FALSE(answer.plans.empty());
+  for (const auto& [tokens, unit] : {std::pair{1e8, "minutes"}, {4e9, "hours"}, {1e15, "days"}}) {
+    const std::string text = planner_text(planner_json(q, answer, {.tokens = tokens}, 5));
+    EXPECT_THAT(text, ::testing::HasSubstr(unit));
+    EXPECT_FALSE(text.find("e+") != text.npos || text.find(" 0 USD") != text.npos) << text;
+    EXPECT_EQ(text.find("longer than the 3 years") != text.npos, tokens == 1e15);
+  }
+  // The second best differs from the best in words, too.
+  const auto json = planner_json(q, answer, {}, 5);
+  ASSERT_GT(json["plans"].size(), 1u);
+  const auto sentence = json["answer"][1].get<std::string>();
+  const size_t second = sentence.find("longer: ") + 8;
+  EXPECT_THAT(json["answer"][0].get<std::string>(),
+              ::testing::Not(::testing::HasSubstr(sentence.substr(second, sentence.size() - second - 1) + ":")));
+  // A pipeline of one stage has no order.
+  EXPECT_THAT(planner_text(json), ::testing::HasSubstr("8 -            none"));
+  // Each plan that is shown has its command.
+  for (const char* list : {"plans", "pareto"})
+    for (const auto& one : json[list])
+      EXPECT_THAT(planner_text(json), ::testing::HasSubstr("  " + one["command"].get<std::string>() + "\n"));
 }
 
 // Small models know nothing of a cluster.

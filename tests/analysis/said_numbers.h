@@ -48,8 +48,10 @@ std::vector<std::string> not_held(const std::string& text, const Json& json,
                                   const std::vector<std::string>& plain) {
   HeldNumbers held;
   collect(json, held);
-  // As shares in percent, in GiB, in MiB, in GB, in thousands, in trillions, in ms, in minutes of hours.
-  constexpr double kUnits[] = {1, 100, 1.0 / (1 << 30), 1.0 / (1 << 20), 1e-9, 1e-3, 1e-12, 1e3, 60, 1e6, 1e-6};
+  // As shares in percent, in GiB, in MiB, in GB, in thousands, in trillions, in ms, in minutes of hours, in hours and
+  // minutes of days.
+  constexpr double kUnits[] = {1,    100, 1.0 / (1 << 30), 1.0 / (1 << 20), 1e-9, 1e-3, 1e-12, 1e3, 60, 1e6,
+                               1e-6, 24,  24 * 60};
   std::vector<std::string> missing;
   for (const std::string& word : numbers_in(text)) {
     std::string digits = word;

@@ -64,6 +64,14 @@ TEST_F(PlanLayouts, SaysWhatIsNearestWhereNothingFits) {
   EXPECT_EQ(ran.code, 2);
   EXPECT_THAT(ran.text, HasSubstr("The nearest is tp"));
   EXPECT_THAT(ran.text, HasSubstr("--set device.memory_gib="));
+  // What it tells to take does.
+  const size_t at = ran.text.find("--devices ");
+  ASSERT_NE(at, ran.text.npos) << ran.text;
+  const std::string devices = ran.text.substr(at, ran.text.find(' ', at + 10) - at);
+  EXPECT_EQ(
+      in_folder("plan_llama --model llama2-7b --cluster rtx4090 --global-batch 8 --fix micro-batch=1 " + devices)
+          .code,
+      0);
   const Ran odd =
       in_folder("plan_llama --model llama2-7b --cluster rtx4090 --devices 7 --global-batch 8 --fix pp=1");
   EXPECT_EQ(odd.code, 2);

@@ -116,8 +116,8 @@ function showPlans() {
     ['micro-batch', (p) => p.micro_batch], ['schedule', (p) => p.schedule, 'word'], ['recompute', (p) => p.recompute, 'word'],
     ['zero', (p) => p.zero], ['step', (p) => seconds(p.step_s)], ['slower', (p) => (100 * p.slower).toFixed(1) + ' %'],
     ['MFU', (p) => (100 * p.mfu).toFixed(1) + ' %'], ['exposed', (p) => (100 * p.exposed_share).toFixed(1) + ' %'],
-    ['GiB', (p) => (p.memory_bytes / 2 ** 30).toFixed(1)], ['days', (p) => or(p.days, 1)],
-    ['USD', (p) => (p.usd === null ? '-' : Math.round(p.usd).toLocaleString('en-US'))]];
+    ['GiB', (p) => (p.memory_bytes / 2 ** 30).toFixed(1)], ['days', (p) => or(p.days, p.days < 10 ? 2 : 1)],
+    ['USD', (p) => usd(p.usd)]];
   const left = Object.entries(planner.left_out).map(([why, count]) => `${count}: ${why}`).join('; ');
   byId('plans-text').textContent = `${planner.global_batch} sequences of ${planner.seq} tokens a step. ${planner.searched} layouts ` +
     `looked at, ${planner.simulated} simulated; ${left}.`;
@@ -162,6 +162,7 @@ function curveOf(curve) {
   write(svg, left, height - 8, `GB/s of ${curve.unit}`, {class: 'soft'});
   return svg;
 }
+const usd = (value) => (value === null ? '-' : value.toLocaleString('en-US', {maximumFractionDigits: Math.abs(value) < 100 ? 2 : 0}));
 const signed = (value) => (value < 0 ? '' : '+') + value.toFixed(1);
 function showPredicted() {
   const p = report.predicted;
@@ -173,10 +174,12 @@ function showPredicted() {
   const against = Math.abs(change) < 0.005 ? 'which is this page\'s step' : `this trace ${signed(change)} %`;
   byId('predicted-text').textContent = `The plan simulated on ${p.cluster} takes ${seconds(p.step_s)} a step ` +
     `(${seconds(p.certainty.low_s)} to ${seconds(p.certainty.high_s)}), ${against}. ${p.answer.join(' ')} ` +
-    'Each change was simulated anew. USD/token: hosts and change written off over 3 years, and power, against now.';
+    'Each change was simulated anew. Extra USD: what the hosts of the run then cost more than the present ones, all new. USD/token: hosts and change written off over 3 years, and power, against now.';
   table('what-if', p.what_if, [['gain', (w) => seconds(w.gain_s)], ['of the step', (w) => percent(w.gain_s, p.step_s)],
     ['step', (w) => seconds(w.step_s)],
-    ['to buy, USD', (w) => (w.usd === null ? 'not sold' : Math.round(w.usd).toLocaleString('en-US'))],
+    ...(p.what_if.some((w) => w.days_saved !== null) ?
+      [['days saved', (w) => w.days_saved.toPrecision(3)], ['USD saved', (w) => usd(w.usd_saved)]] : []),
+    ['extra USD', (w) => (w.usd !== null ? usd(w.usd) : w.kind === 'cluster' ? 'not known' : 'not sold')],
     ['USD/token', (w) => (w.token_cost_change === null ? '-' : signed(100 * w.token_cost_change) + ' %')],
     ['change', (w) => w.change, 'word'], ['price', (w) => w.price_source, 'word']]);
   for (const sentence of p.link_sentences) byId('link-sentences').append(element('li', {}, sentence));
