@@ -19,7 +19,8 @@ InferenceSplit default_split(const Machine& machine, const LlamaConfig& model, i
 
 // {model, cluster, devices, tp, pp, replicas, context, weights_bytes, kv_bytes_per_sequence, batch, sequences,
 //  latency_s, tokens_per_s, tokens_per_s_per_user, tokens_per_usd (null: no price), bound, and what they come from;
-//  splits: the other ways to share the devices; article: what it says of the same}
+//  splits: all ways to share the devices; networks: the same over NICs of other rates, where a replica spans hosts;
+//  article: what it says of the same, what holds today, and why}
 // ConfigError, with what is nearest, where memory is too small.
 nlohmann::json inference_json(const std::string& model_name, const Machine& machine, const InferenceSetup& setup);
 // For people, of what inference_json() says and nothing else.

@@ -25,6 +25,12 @@ Machine::Machine(Profile profile) : profile_(std::move(profile)) {
           .power_w = device.power_w};
 }
 
+Machine Machine::with_network(double gbit) const {
+  Profile profile = profile_;
+  profile.network.nics = 1, profile.network.nic_gb_per_s = gbit / 8;
+  return Machine(std::move(profile));
+}
+
 HostCost Machine::host_cost(int devices) const {
   HostCost cost = host_cost();
   if (devices >= devices_per_host()) return cost;

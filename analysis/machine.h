@@ -32,6 +32,8 @@ class Machine {
   double usable_bytes() const { return profile_.device.plannable_bytes(); }
   double network_latency_s() const { return profile_.network.latency_us * 1e-6; }
   double network_gbit() const { return profile_.network.nics * profile_.network.nic_gb_per_s * 8; }  // of a host
+  // The same hosts with one NIC of so many Gb/s.
+  Machine with_network(double gbit) const;
   HostCost host_cost() const;
   // Of the host of so many devices, where they are fewer than a host has: their share of it.
   HostCost host_cost(int devices) const;

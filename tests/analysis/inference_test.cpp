@@ -1,8 +1,10 @@
 #include "analysis/inference.h"
 
 #include <algorithm>
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
 
+#include "analysis/inference_report.h"
 #include "analysis/money.h"
 #include "models/presets.h"
 
@@ -126,6 +128,54 @@ TEST(Inference, WhatIsNearestWhereNothingFits) {
   EXPECT_FALSE(size_inference(eight_4090({.tp = 8}, 4096, *fewer.batch + 1)).fits);
   EXPECT_TRUE(size_inference(eight_4090({.tp = 8}, *fewer.context, 200)).fits);
   EXPECT_FALSE(size_inference(eight_4090({.tp = 8}, *fewer.context + 1, 200)).fits);
+}
+
+TEST(Inference, OverOtherNetworks) {
+  const LlamaConfig& model = find_preset("llama2-70b")->model;
+  const auto of = [&](const char* cluster, int devices, std::optional<double> price = {}) {
+    const Machine machine(load_profile(cluster));
+    return inference_json("llama2-70b", machine,
+                          inference_on(machine, model, default_split(machine, model, devices), 1024, {}, price));
+  };
+  EXPECT_TRUE(of("rtx4090", 8)["networks"].empty());  // nothing leaves the host
+  const auto desktops = of("desktop-4090-10g", 8);
+  const auto& networks = desktops["networks"];
+  ASSERT_EQ(networks.size(), 5u);
+  EXPECT_EQ(networks[1]["gbit"], 10);
+  EXPECT_EQ(networks[1]["latency_s"], desktops["latency_s"]);
+  EXPECT_EQ(networks[1]["tokens_per_usd"], desktops["tokens_per_usd"]);
+  for (size_t i = 1; i < networks.size(); ++i) EXPECT_LE(networks[i]["latency_s"], networks[i - 1]["latency_s"]);
+  // A NIC of 200 Gb/s is 1,000 USD and 500 of a switch, one of 10 Gb/s 150 and 750 / 8; none of 25 Gb/s has a price.
+  const double more_an_hour = 8 * (1500 - 150 - 750 / 8.0) / (3 * 365 * 24.0);
+  EXPECT_NEAR(
+      networks[4]["tokens_per_usd"].get<double>(),
+      networks[4]["tokens_per_s"].get<double>() * 3600 / (desktops["usd_per_hour"].get<double>() + more_an_hour),
+      1e-3);
+  EXPECT_TRUE(networks[2]["tokens_per_usd"].is_null());
+  // What a rented host with another NIC would cost is not known.
+  EXPECT_TRUE(of("desktop-4090-10g", 8, 0.3)["networks"][4]["tokens_per_usd"].is_null());
+}
+
+TEST(Inference, TheArticleStandsBesideWhatHoldsToday) {
+  const LlamaConfig& model = find_preset("llama2-70b")->model;
+  const Machine machine(load_profile("rtx4090"));
+  const auto json = inference_json("llama2-70b", machine, inference_on(machine, model, {.tp = 8}, 4096, {}));
+  ASSERT_GE(json["article"].size(), 6u);
+  EXPECT_EQ(json["article"][0]["article"], 5);   // GB of a prompt's cache
+  EXPECT_EQ(json["article"][0]["today"], 1.25);  // with 8 kv heads for 64
+  for (const auto& row : json["article"]) EXPECT_FALSE(row["today"].is_null() || row["why"].empty()) << row;
+  EXPECT_EQ(json["all_reduce"]["count"], 160);
+  EXPECT_NEAR(json["all_reduce"]["one_sequence_s"].get<double>(), 42e-6, 0.15 * 42e-6);  // measured: 39 to 44 us
+  EXPECT_NEAR(160 * json["all_reduce"]["batch_s"].get<double>(), json["latency"]["all_reduce_s"].get<double>(),
+              1e-12);
+  // A split that writes more is named; of one user none.
+  const Machine h100(load_profile("h100-sxm"));
+  EXPECT_THAT(inference_text(inference_json("llama2-70b", h100, inference_on(h100, model, {.tp = 8}, 4096, {}))),
+              ::testing::HasSubstr("Another split writes more in all: --split 4x2"));
+  const std::string alone =
+      inference_text(inference_json("llama2-70b", machine, inference_on(machine, model, {.tp = 8}, 4096, 1)));
+  EXPECT_THAT(alone, ::testing::HasSubstr("for one user alone"));
+  EXPECT_THAT(alone, ::testing::Not(::testing::HasSubstr("Another split")));
 }
 
 TEST(Inference, SplitsAreReadAndChecked) {
