@@ -284,15 +284,18 @@ ExitCode plan_layouts(int argc, const char* const* argv) {
   const bool compares = models.size() * clusters.size() > 1;
   Json all = Json::array();
   std::string text;
-  std::vector<std::string> nothing;
+  std::vector<std::pair<PlanQuestion, PlanAnswer>> nothing;  // whose reasons are looked for if no other fits
   for (const std::string& model : models) {
     Json of_model = Json::array();
     for (const std::string& cluster : clusters) {
       const PlanQuestion question = question_of(request, model, cluster);
       const PlanAnswer answer = plan(question);
-      if (answer.plans.empty()) nothing.push_back(why_nothing(question, answer));
-      if (nothing.size() == models.size() * clusters.size())
-        throw ConfigError(fmt::format("{}", fmt::join(nothing, "\n")));
+      if (answer.plans.empty()) nothing.emplace_back(question, answer);
+      if (nothing.size() == models.size() * clusters.size()) {
+        std::vector<std::string> why;
+        for (const auto& [of_question, of_answer] : nothing) why.push_back(why_nothing(of_question, of_answer));
+        throw ConfigError(fmt::format("{}", fmt::join(why, "\n")));
+      }
       Json json = planner_json(question, answer, wish, static_cast<size_t>(request.top));
       if (!answer.plans.empty()) {
         const double rate = tokens_for_money(question, wish, answer.plans[0].tokens_per_s);
