@@ -4,10 +4,9 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <pthread.h>
+#include <new>
 #include <random>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -16,10 +15,12 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "comm/emulated/host_mutex.h"
 
 namespace trine {
 namespace {
 
+constexpr const char* kName = "the table of emulated links";
 constexpr size_t kSlots = 2048;
 constexpr int64_t kNapNs = 20'000'000;  // between two looks whether all has failed
 
@@ -46,38 +47,10 @@ struct FlowTable::Slot {
 // Every change leaves it usable at each moment: a rank may die in the middle of one.
 struct FlowTable::Table {
   std::atomic<uint32_t> state;  // 0: nobody has made it, 1: somebody does, 2: it is there
-  pthread_mutex_t mutex;
+  HostMutex mutex;
   std::atomic<int64_t> progress_ns;
   int64_t now_ns;
   Slot slots[kSlots];
-};
-
-class FlowTable::Lock {
- public:
-  Lock(Table& table, std::chrono::milliseconds timeout) : table_(table) {
-    int error = 0;
-    if (timeout.count() == 0) {
-      error = ::pthread_mutex_lock(&table.mutex);
-    } else {
-      timespec until{};
-      ::clock_gettime(CLOCK_MONOTONIC, &until);
-      until.tv_sec += timeout.count() / 1000 + 1;
-      error = ::pthread_mutex_clocklock(&table.mutex, CLOCK_MONOTONIC, &until);
-    }
-    if (error == EOWNERDEAD) error = ::pthread_mutex_consistent(&table.mutex);
-    if (error == ETIMEDOUT)
-      throw HangError(
-          fmt::format("[comm] a rank of this host has kept the table of emulated links for {} s. Look at what "
-                      "the ranks do, or raise --timeout if they are only slow.",
-                      timeout.count() / 1000));
-    TRINE_CHECK(error == 0, "the lock of emulated links: {}", std::strerror(error));
-  }
-  ~Lock() { ::pthread_mutex_unlock(&table_.mutex); }
-  Lock(const Lock&) = delete;
-  Lock& operator=(const Lock&) = delete;
-
- private:
-  Table& table_;
 };
 
 size_t FlowTable::num_bytes() { return sizeof(Table); }
@@ -86,12 +59,7 @@ FlowTable::FlowTable(std::shared_ptr<std::byte> memory, LinkModel links)
     : memory_(std::move(memory)), links_(std::move(links)), table_(reinterpret_cast<Table*>(memory_.get())) {
   uint32_t nobody = 0;
   if (table_->state.compare_exchange_strong(nobody, 1)) {
-    pthread_mutexattr_t attributes;
-    ::pthread_mutexattr_init(&attributes);
-    ::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    ::pthread_mutex_init(&table_->mutex, &attributes);
-    ::pthread_mutexattr_destroy(&attributes);
+    new (&table_->mutex) HostMutex;
     table_->state = 2;
   }
   while (table_->state != 2) std::this_thread::yield();
@@ -108,7 +76,7 @@ int64_t FlowTable::run(const Transfer& transfer, std::chrono::milliseconds timeo
   for (bool first = true; end_ns == 0; first = false) {
     int64_t look_again_ns = 0;
     {
-      const Lock lock(*table_, timeout);
+      const HostLock lock(table_->mutex, kName, timeout);
       settle(now_ns());
       if (first) mine = static_cast<size_t>(&find_or_begin(transfer) - table_->slots);
       Slot& slot = table_->slots[mine];
@@ -217,7 +185,7 @@ double FlowTable::predicted_end_s(const Slot& slot) const {
 int64_t FlowTable::last_progress_ns() const { return table_->progress_ns; }
 
 size_t FlowTable::num_active(std::chrono::milliseconds timeout) {
-  const Lock lock(*table_, timeout);
+  const HostLock lock(table_->mutex, kName, timeout);
   settle(now_ns());
   return static_cast<size_t>(
       std::ranges::count_if(table_->slots, [](const Slot& slot) { return slot.state == Slot::kActive; }));

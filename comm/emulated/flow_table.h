@@ -52,7 +52,6 @@ class FlowTable {
  private:
   struct Slot;
   struct Table;
-  class Lock;
 
   void settle(int64_t until_ns);
   void share();

@@ -151,46 +151,6 @@ TEST(FlowTable, SurvivesARankThatDies) {
   }
 }
 
-// A rank is stopped at any moment. With the lock in hand, others say so after the timeout and do not hang; once it goes
-// on, or is killed, so do they.
-TEST(FlowTable, SaysThatARankKeepsTheLock) {
-  LinkModel links;
-  const auto memory = private_memory();
-  FlowTable table(memory, links);
-  TransferKey key = 0;
-  const auto transfer = [&](std::chrono::milliseconds timeout) {
-    table.run({.key = ++key, .begin_ns = now_ns()}, timeout, [] {});
-  };
-  int num_kept = 0;
-  for (int attempt = 0; attempt < 400 && num_kept < 2; ++attempt) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      FlowTable own(memory, links);
-      for (TransferKey other = 1;; ++other) own.run({.key = other << 32, .begin_ns = now_ns()}, seconds(10), [] {});
-    }
-    std::this_thread::sleep_for(std::chrono::microseconds(1500 + 97 * (attempt % 50)));
-    ::kill(child, SIGSTOP);
-    int status = 0;
-    ::waitpid(child, &status, WUNTRACED);
-    const auto begin = std::chrono::steady_clock::now();
-    try {
-      transfer(std::chrono::milliseconds(1));
-    } catch (const HangError& error) {
-      ++num_kept;
-      EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(5));
-      EXPECT_NE(std::string(error.what()).find("has kept the table"), std::string::npos) << error.what();
-      if (num_kept == 1) {  // this one goes on, the second dies
-        ::kill(child, SIGCONT);
-        transfer(seconds(10));
-      }
-    }
-    ::kill(child, SIGKILL);
-    ::waitpid(child, nullptr, 0);
-    transfer(seconds(10));
-  }
-  EXPECT_EQ(num_kept, 2);
-}
-
 // Who waits may be told to stop.
 TEST(FlowTable, AWaitEndsWithTheCheck) {
   LinkModel links;
