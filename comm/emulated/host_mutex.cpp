@@ -30,10 +30,10 @@ HostLock::HostLock(HostMutex& mutex, const char* what, std::chrono::milliseconds
   }
   if (error == EOWNERDEAD) error = ::pthread_mutex_consistent(&mutex_);
   if (error == ETIMEDOUT)
-    throw HangError(
-        fmt::format("[comm] a rank of this host has kept {} for {} s. Look at what the ranks do, or raise --timeout "
-                    "if they are only slow.",
-                    what, timeout.count() / 1000 + 1));
+    throw HangError(fmt::format(
+        "[comm] a rank of this host has kept {} for {} s. Look at what the ranks do, or raise --timeout "
+        "if they are only slow.",
+        what, timeout.count() / 1000 + 1));
   TRINE_CHECK(error == 0, "the lock of {}: {}", what, std::strerror(error));
 }
 
