@@ -7,7 +7,9 @@
 #include <random>
 
 #include "analysis/failures.h"
+#include "analysis/link_emulation.h"
 #include "analysis/prediction.h"
+#include "analysis/shared_links.h"
 #include "analysis/simulated_costs.h"
 #include "base/error.h"
 
@@ -65,6 +67,11 @@ ModelledDevice rehearsed_device(const Plan& plan, const Profile& profile, int ra
   const std::map<int, double> slow = slow_ranks_of(plan.config);
   const double speed_up = plan.config.speed_up;
   const double slowness = (slow.contains(rank) ? slow.at(rank) : 1) / speed_up;
+  const auto shared = std::make_shared<const SharedLinks>(plan, *costs, 1);
+  const EmulatedLinks links = emulated_links(plan, profile, 1 / speed_up, rank);
+  const auto alone = [=](const SharedTransfer& transfer) {
+    return EmulatedTransfer{.latency_s = transfer.seconds_alone() / speed_up, .bytes = 0, .uses = {}};
+  };
   const double ranks_a_host =
       std::min<double>(profile.host.devices, static_cast<double>(plan.config.mesh.num_ranks()));
   return {.name = device.name,
@@ -73,10 +80,16 @@ ModelledDevice rehearsed_device(const Plan& plan, const Profile& profile, int ra
           .host_copy_bytes_per_s = device.link_gb_per_s * 1e9 * speed_up,
           .saved_bytes_per_s = CheckpointTimes().disk_bytes_per_s / ranks_a_host * speed_up,
           .kernel_s = [=](int node) { return costs->node(pp, node).seconds * slowness; },
-          .collective_s = [=](int node) { return costs->collective_s(pp, node) / speed_up; },
-          .message_s =
+          .links = links.links,
+          .collective =
+              [=](int node) {
+                const SharedTransfer& all = costs->collective(pp, node);
+                return shared->is_alone(all) ? alone(all) : links.collective(node);
+              },
+          .message =
               [=](int peer, bool sends, int64_t bytes) {
-                return (sends ? costs->message_s(pp, peer, bytes) : costs->message_s(peer, pp, bytes)) / speed_up;
+                const SharedTransfer& all = sends ? costs->message(pp, peer, bytes) : costs->message(peer, pp, bytes);
+                return shared->is_alone(all) ? alone(all) : links.message(peer, sends, bytes);
               },
           .noise = noise_of(plan.config, rank)};
 }

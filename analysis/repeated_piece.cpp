@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 
 namespace trine {
 namespace {
@@ -44,8 +45,15 @@ Lane lane_of(EventKind kind) {
 }  // namespace
 
 std::span<const Command> own_piece(std::span<const Command> commands) {
-  const auto end = std::ranges::find_if_not(commands, is_own);
-  return commands.first(static_cast<size_t>(end - commands.begin()));
+  size_t end = 0;
+  std::vector<size_t> under_way;  // where collectives were enqueued that were not waited for
+  for (; end < commands.size() && is_own(commands[end]); ++end) {
+    if (commands[end].kind == CommandKind::kEnqueue) under_way.push_back(end);
+    if (commands[end].kind != CommandKind::kWaitLane) continue;
+    const auto waited = std::ranges::find(under_way, commands[end].node, [&](size_t i) { return commands[i].node; });
+    if (waited != under_way.end()) under_way.erase(under_way.begin(), std::next(waited));
+  }
+  return commands.first(under_way.empty() ? end : under_way.front());
 }
 
 uint64_t hash_of(std::span<const Command> piece) {

@@ -13,8 +13,8 @@
 
 namespace trine {
 
-// The commands from the first on that concern no other pipeline rank, and no collective that may go on while the
-// next message is waited for (those of dp).
+// The commands from the first on that concern no other pipeline rank, and no collective that may go on behind the last of
+// them: those of dp, and those of tp that are not waited for.
 std::span<const Command> own_piece(std::span<const Command> commands);
 // Of what it does; the microbatch does not count.
 uint64_t hash_of(std::span<const Command> piece);

@@ -59,7 +59,10 @@ CpuLayout cpu_layout(const Config& config, const CpuProfile& cpu) {
 }
 
 SimulatedCosts::SimulatedCosts(const Plan& plan, const Profile& profile)
-    : plan_(plan), profile_(profile), cpu_(profile.is_cpu() ? cpu_layout(plan.config, profile.cpu) : CpuLayout()) {
+    : plan_(plan),
+      profile_(profile),
+      cpu_(profile.is_cpu() ? cpu_layout(plan.config, profile.cpu) : CpuLayout()),
+      topology_(profile) {
   for (const StagePlan& stage : plan.stages) {
     const Graph& graph = stage.graph;
     std::map<std::string, double, std::less<>> guessed_s;
@@ -84,7 +87,7 @@ SimulatedCosts::SimulatedCosts(const Plan& plan, const Profile& profile)
       }
     }
     for (const auto& [op, seconds] : guessed_s) guessed_[op] = std::max(guessed_[op], seconds / all_s);
-    collectives_.emplace_back(graph.nodes().size(), -1);
+    collectives_.emplace_back(graph.nodes().size(), nullptr);
   }
 }
 
@@ -129,7 +132,6 @@ double SimulatedCosts::cpu_collective_s(int pp, const Collective& collective, DT
 // pipeline rank with a rank on a host of the first.
 std::vector<std::vector<int>> SimulatedCosts::groups_beside(int pp, Axis axis) const {
   const Mesh& mesh = plan_.config.mesh;
-  const Topology topology(profile_);
   const auto group_of = [&](Coordinate at) {
     std::vector<int> ranks;
     for (int i = 0; i < mesh[axis]; ++i) {
@@ -140,21 +142,21 @@ std::vector<std::vector<int>> SimulatedCosts::groups_beside(int pp, Axis axis) c
   };
   std::vector<std::vector<int>> groups = {group_of({.pp = pp, .dp = 0, .tp = 0})};
   std::set<int> hosts;
-  for (const int rank : groups[0]) hosts.insert(topology.host_of(rank));
+  for (const int rank : groups[0]) hosts.insert(topology_.host_of(rank));
   for (int dp = 0; dp < mesh.dp; ++dp)
     for (int tp = 0; tp < mesh.tp; ++tp) {
       const Coordinate at{.pp = pp, .dp = dp, .tp = tp};
       if (at[axis] != 0 || (dp == 0 && tp == 0)) continue;
       const std::vector<int> group = group_of(at);
-      if (std::ranges::any_of(group, [&](int rank) { return hosts.contains(topology.host_of(rank)); }))
+      if (std::ranges::any_of(group, [&](int rank) { return hosts.contains(topology_.host_of(rank)); }))
         groups.push_back(group);
     }
   return groups;
 }
 
-double SimulatedCosts::collective_s(int pp, int index) {
-  double& known = collectives_[static_cast<size_t>(pp)][static_cast<size_t>(index)];
-  if (known >= 0) return known;
+const SharedTransfer& SimulatedCosts::collective(int pp, int index) {
+  const SharedTransfer*& known = collectives_[static_cast<size_t>(pp)][static_cast<size_t>(index)];
+  if (known != nullptr) return *known;
   const Graph& graph = plan_.stages[static_cast<size_t>(pp)].graph;
   const Node& node = graph[NodeId{index}];
   const auto* const collective = dynamic_cast<const Collective*>(node.op.get());
@@ -162,57 +164,91 @@ double SimulatedCosts::collective_s(int pp, int index) {
     const auto* const send = dynamic_cast<const SendState*>(node.op.get());
     const int other = send ? send->to_rank : dynamic_cast<const ReceiveState&>(*node.op).from_rank;
     const auto bytes = static_cast<int64_t>(size_of(graph, node).bytes);
-    return known = send ? message_s(pp, other, bytes) : message_s(other, pp, bytes);
+    known = send ? &message(pp, other, bytes) : &message(other, pp, bytes);
+    return *known;
   }
   const auto [op, bytes] = size_of(graph, node);
-  if (profile_.is_cpu())
-    return known = cpu_collective_s(pp, *collective, graph[node.inputs[0]].type.dtype, op, bytes);
-  return known = group_s(pp, collective->axis, op, bytes);
-}
-
-double SimulatedCosts::group_s(int pp, Axis axis, CollectiveOp op, double bytes) {
-  const Mesh& mesh = plan_.config.mesh;
-  const bool alike = mesh.tp * mesh.dp % static_cast<int>(profile_.host.devices) == 0;
-  double& of_size = by_size_.try_emplace({alike ? -1 : pp, axis, static_cast<int>(op), bytes}, -1).first->second;
-  if (of_size < 0) {
-    Topology topology(profile_);
-    std::vector<Transfer> transfers;
-    for (const std::vector<int>& ranks : groups_beside(pp, axis))
-      transfers.push_back(topology.collective(op, bytes, ranks));
-    of_size = together_s(topology.links(), transfers);
+  if (profile_.is_cpu()) {
+    SharedTransfer& own = cpu_collectives_[{pp, index}];
+    own.latency_s = cpu_collective_s(pp, *collective, graph[node.inputs[0]].type.dtype, op, bytes);
+    known = &own;
+  } else {
+    known = &of_groups(pp, collective->axis, op, bytes);
   }
-  return of_size;
+  return *known;
 }
 
-double SimulatedCosts::activation_s(int from, int to, int64_t bytes) {
+// Of these hosts, which stand for all.
+SharedTransfer SimulatedCosts::shared(const Transfer& transfer, std::span<const int> hosts) const {
+  SharedTransfer own{.latency_s = transfer.latency_s,
+                     .bytes = transfer.bytes,
+                     .alone_bytes_per_s = topology_.links().rate_alone(transfer.uses),
+                     .uses = {}};
+  std::ranges::copy_if(transfer.uses, std::back_inserter(own.uses), [&](const LinkUse& use) {
+    return std::ranges::count(hosts, topology_.host_of_link(use.resource)) > 0;
+  });
+  return own;
+}
+
+// Then those of a stage are like those of the first, some hosts on.
+bool SimulatedCosts::stages_have_own_hosts() const {
+  return plan_.config.mesh.tp * plan_.config.mesh.dp % static_cast<int>(profile_.host.devices) == 0;
+}
+
+const SharedTransfer& SimulatedCosts::of_groups(int pp, Axis axis, CollectiveOp op, double bytes) {
+  const auto [place, is_new] = groups_.try_emplace({pp, axis, static_cast<int>(op), bytes});
+  SharedTransfer& own = place->second;
+  if (!is_new) return own;
+  const int first_host = topology_.host_of(plan_.config.mesh.rank({.pp = pp, .dp = 0, .tp = 0}));
+  if (pp > 0 && axis != Axis::kPp && stages_have_own_hosts()) {
+    own = of_groups(0, axis, op, bytes);
+    for (LinkUse& use : own.uses) use.resource = topology_.link_of_host(use.resource, first_host);
+    return own;
+  }
+  std::vector<Transfer> transfers;
+  std::set<int> hosts;
+  for (const std::vector<int>& ranks : groups_beside(pp, axis)) {
+    transfers.push_back(topology_.collective(op, bytes, ranks));
+    for (const int rank : ranks) hosts.insert(topology_.host_of(rank));
+  }
+  std::vector<int> stand_for_all(hosts.begin(), hosts.end());
+  if (axis != Axis::kPp && stages_have_own_hosts()) stand_for_all = {first_host};
+  return own = shared(together(transfers), stand_for_all);
+}
+
+const SharedTransfer& SimulatedCosts::activation(int from, int to, int64_t bytes) {
   const Config& config = plan_.config;
   if (profile_.is_cpu() || profile_.device.scattered_messages == 0 || config.mesh.tp == 1 ||
       config.sequence_parallel)
-    return message_s(from, to, bytes);
-  return message_s(from, to, (bytes + config.mesh.tp - 1) / config.mesh.tp) +
-         group_s(to, Axis::kTp, CollectiveOp::kAllGather, static_cast<double>(bytes));
+    return message(from, to, bytes);
+  const auto [place, is_new] = activations_.try_emplace({from, to, bytes});
+  if (is_new)
+    place->second.latency_s =
+        message_s(from, to, (bytes + config.mesh.tp - 1) / config.mesh.tp) +
+        of_groups(to, Axis::kTp, CollectiveOp::kAllGather, static_cast<double>(bytes)).seconds_alone();
+  return place->second;
 }
 
-double SimulatedCosts::message_s(int from, int to, int64_t bytes) {
-  const auto [place, is_new] = messages_.try_emplace({from, to, bytes}, 0);
-  if (!is_new) return place->second;
+const SharedTransfer& SimulatedCosts::message(int from, int to, int64_t bytes) {
+  const auto [place, is_new] = messages_.try_emplace({from, to, bytes});
+  SharedTransfer& own = place->second;
+  if (!is_new) return own;
   const Mesh& mesh = plan_.config.mesh;
   if (profile_.is_cpu()) {
     const int ends[] = {mesh.rank({.pp = from, .dp = 0, .tp = 0}), mesh.rank({.pp = to, .dp = 0, .tp = 0})};
-    return place->second =
-               cpu_transfer_s(profile_.cpu, "message", static_cast<double>(bytes), 2, cpu_.hosts_of(ends));
+    own.latency_s = cpu_transfer_s(profile_.cpu, "message", static_cast<double>(bytes), 2, cpu_.hosts_of(ends));
+    return own;
   }
-  Topology topology(profile_);
   std::vector<Transfer> transfers;
-  const int own_from = topology.host_of(mesh.rank({.pp = from, .dp = 0, .tp = 0})),
-            own_to = topology.host_of(mesh.rank({.pp = to, .dp = 0, .tp = 0}));
+  const int hosts[] = {topology_.host_of(mesh.rank({.pp = from, .dp = 0, .tp = 0})),
+                       topology_.host_of(mesh.rank({.pp = to, .dp = 0, .tp = 0}))};
   for (int dp = 0; dp < mesh.dp; ++dp)
     for (int tp = 0; tp < mesh.tp; ++tp) {
       const int a = mesh.rank({.pp = from, .dp = dp, .tp = tp}), b = mesh.rank({.pp = to, .dp = dp, .tp = tp});
-      if (topology.host_of(a) == own_from || topology.host_of(b) == own_to)
-        transfers.push_back(topology.message(static_cast<double>(bytes), a, b));
+      if (topology_.host_of(a) == hosts[0] || topology_.host_of(b) == hosts[1])
+        transfers.push_back(topology_.message(static_cast<double>(bytes), a, b));
     }
-  return place->second = together_s(topology.links(), transfers);
+  return own = shared(together(transfers), hosts);
 }
 
 }  // namespace trine

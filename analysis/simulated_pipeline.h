@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "analysis/repeated_piece.h"
+#include "analysis/shared_links.h"
 #include "analysis/simulated_costs.h"
 #include "analysis/simulator.h"
 
@@ -18,6 +19,7 @@ namespace trine {
 struct SimulatedMessage {
   std::optional<double> sent, received;  // s
   std::optional<double> end;
+  int64_t bytes = 0;
 };
 
 // What an edge carries.
@@ -25,9 +27,12 @@ enum EdgeKind { kActivation, kGradient, kState };
 
 // All messages of a directed edge, in their order; at each end they run one after another.
 struct SimulatedEdge {
+  int from = 0, to = 0;
   std::vector<SimulatedMessage> messages;
   size_t num_sent = 0, num_received = 0;
-  double end = 0;  // of the last that is known
+  size_t num_begun = 0;
+  bool busy = false;  // the last that has begun is under way
+  double end = 0;     // of the one before
 
   SimulatedMessage& at(size_t i) {
     if (messages.size() <= i) messages.resize(i + 1);
@@ -45,7 +50,12 @@ class SimulatedPipeline {
  public:
   SimulatedPipeline(const Plan& plan, const Profile& profile, const SimulationOptions& options)
       : plan_(plan), costs_(plan, profile), profile_(profile), options_(options) {
-    if (options.links) links_.emplace(plan, *options.links->profile);
+    if (options.links) emulated_.emplace(plan, *options.links->profile);
+    awake_.assign(plan.stages.size(), true);
+    // Other programs' collectives stand in line with kernels or wait for the host: what they meet was never compared.
+    const bool follows = profile.device.host_waits == 0 && profile.device.serial_collectives == 0;
+    if (emulates() || (!is_cpu() && follows))
+      shared_.emplace(plan, emulates() ? *emulated_ : costs_, emulates() ? options.links->dilation : 1.0);
   }
 
   const Plan& plan() const { return plan_; }
@@ -54,15 +64,37 @@ class SimulatedPipeline {
   bool is_cpu() const { return profile_.is_cpu(); }
   bool wants_step_only() const { return options_.step_only && !is_cpu(); }
   bool repeats_pieces() const { return options_.detail == Detail::kAction; }
-  bool emulates() const { return links_.has_value(); }
-  // Of a node of another lane than compute, and of a message, once all it concerns are ready.
+  bool emulates() const { return emulated_.has_value(); }
+  // Of a node of another lane than compute, once all it concerns are ready, and nothing else is on the links.
   double collective_s(int pp, int node) {
     const double exchange = costs_.collective_s(pp, node);
-    return links_ ? std::max(exchange, options_.links->dilation * links_->collective_s(pp, node)) : exchange;
+    return emulates() ? std::max(exchange, options_.links->dilation * emulated_->collective_s(pp, node)) : exchange;
   }
   double message_s(int from, int to, int64_t bytes) {
-    const double exchange = costs_.activation_s(from, to, bytes);
-    return links_ ? std::max(exchange, options_.links->dilation * links_->message_s(from, to, bytes)) : exchange;
+    const double exchange = costs_.activation(from, to, bytes).seconds_alone();
+    return emulates() ? std::max(exchange, options_.links->dilation * emulated_->message_s(from, to, bytes)) : exchange;
+  }
+  // A node's collective that may meet another transfer on a link; nullptr: it takes collective_s().
+  const SharedTransfer* meeting_others(int pp, int node) {
+    if (!shared_) return nullptr;
+    const SharedTransfer& transfer = (emulates() ? *emulated_ : costs_).collective(pp, node);
+    return shared_->is_alone(transfer) ? nullptr : &transfer;
+  }
+  SharedLinks& shared() { return *shared_; }
+  // Pieces of this rank's program take the same each time, while its dp lane does nothing.
+  bool pieces_are_alone(int pp) const { return !shared_ || shared_->tp_is_alone(pp); }
+  // Both ends of the edge's next messages are known: they begin, or have ended.
+  void move_messages(SimulatedEdge& edge);
+  // Goes on to what happens next on the links. False: nothing does.
+  bool advance() { return shared_ && shared_->advance(); }
+
+  // Whether this rank may go on: something was found that it may wait for.
+  void wake(int pp) { awake_[static_cast<size_t>(pp)] = true; }
+  void wake_all() { awake_.assign(awake_.size(), true); }
+  bool take_awake(int pp) {
+    const bool awake = awake_[static_cast<size_t>(pp)];
+    awake_[static_cast<size_t>(pp)] = false;
+    return awake;
   }
   // Kernels wait for what that lane does (DeviceProfile::serial_collectives, host_waits).
   bool in_line(Lane lane) const {
@@ -76,7 +108,11 @@ class SimulatedPipeline {
       if (plan_.config.mesh.coordinate(rank).pp == pp) most = std::max(most, factor);
     return most;
   }
-  SimulatedEdge& edge(int from, int to, EdgeKind kind) { return edges_[{from, to, kind}]; }
+  SimulatedEdge& edge(int from, int to, EdgeKind kind) {
+    SimulatedEdge& edge = edges_[{from, to, kind}];
+    edge.from = from, edge.to = to;
+    return edge;
+  }
   Meeting& meeting(int sequence) {
     Meeting& meeting = meetings_[sequence];
     meeting.ready.resize(plan_.stages.size());
@@ -86,11 +122,41 @@ class SimulatedPipeline {
  private:
   const Plan& plan_;
   SimulatedCosts costs_;
-  std::optional<SimulatedCosts> links_;  // whose collectives and messages are emulated
+  std::optional<SimulatedCosts> emulated_;  // links whose collectives and messages are emulated
+  std::optional<SharedLinks> shared_;       // where transfers may meet
+  std::vector<bool> awake_;                 // by pipeline rank
   const Profile& profile_;
   const SimulationOptions& options_;
   std::map<std::tuple<int, int, EdgeKind>, SimulatedEdge> edges_;
   std::map<int, Meeting> meetings_;
 };
+
+inline void SimulatedPipeline::move_messages(SimulatedEdge& edge) {
+  while (!edge.busy && edge.num_begun < edge.messages.size()) {
+    const size_t index = edge.num_begun;
+    SimulatedMessage& message = edge.messages[index];
+    if (!message.sent || !message.received) return;
+    ++edge.num_begun;
+    const double begin = std::max({*message.sent, *message.received, edge.end});
+    const auto ended = [this, &edge, index](double end) {
+      edge.messages[index].end = edge.end = end;
+      edge.busy = false;
+      wake(edge.from), wake(edge.to);
+    };
+    if (shared_) {
+      const SharedTransfer& transfer = (emulates() ? *emulated_ : costs_).activation(edge.from, edge.to, message.bytes);
+      if (!shared_->is_alone(transfer)) {
+        edge.busy = true;
+        const double exchanged = begin + (emulates() ? costs_.message_s(edge.from, edge.to, message.bytes) : 0);
+        shared_->begin(begin, transfer, [this, &edge, exchanged, ended](double end) {
+          ended(std::max(end, exchanged));
+          move_messages(edge);
+        });
+        return;
+      }
+    }
+    ended(begin + message_s(edge.from, edge.to, message.bytes));
+  }
+}
 
 }  // namespace trine

@@ -48,6 +48,7 @@ RankSimulation::RankSimulation(SimulatedPipeline& engine, const StagePlan& stage
 }
 
 bool RankSimulation::run() {
+  start_lanes();
   while (!done_) {
     if (next_ == commands_.size()) {
       ++action_;
@@ -68,7 +69,7 @@ bool RankSimulation::run() {
 // What is carried out next depends on nothing but this rank: a piece that was seen before, from the same state, does
 // the same again. False: it is no such piece, and nothing was done.
 bool RankSimulation::run_piece() {
-  if (!is_idle()) return false;
+  if (!engine_.pieces_are_alone(pp_) || !is_idle()) return false;
   const std::span<const Command> piece = own_piece(std::span(commands_).subspan(next_));
   if (piece.size() < 2) return false;
   const uint64_t hash = hash_of(piece);
@@ -81,7 +82,9 @@ bool RankSimulation::run_piece() {
   const std::array<int32_t, kLanes.size()> sequence = sequence_;
   const size_t first_event = events_.size();
   host_slack_ = kForever;
+  in_piece_ = true;
   for (const Command& command : piece) TRINE_CHECK(carry_out(command), "pp {}: a piece waits for others", pp_);
+  in_piece_ = false;
   next_ += piece.size(), num_carried_out_ += static_cast<int64_t>(piece.size());
   if (!is_idle()) return true;  // its lanes go on: not to be repeated
   RepeatedPiece seen{
@@ -102,6 +105,7 @@ bool RankSimulation::run_piece() {
 // Nothing is under way in any lane.
 bool RankSimulation::is_idle() const {
   return waiting_.empty() && lanes_until_ <= compute_ &&
+         std::ranges::all_of(handed_, [](const auto& lane) { return lane.empty(); }) &&
          std::ranges::all_of(lane_end_, [&](double end) { return end <= compute_; });
 }
 
@@ -175,6 +179,7 @@ bool RankSimulation::carry_out(const Command& command) {
 bool RankSimulation::wait_lane(int node) {
   const double before = compute_;
   if (lanes_take_turns_ && !run_waiting(node, kForever)) return false;
+  if (node_end_[static_cast<size_t>(node)] == kForever) return false;
   compute_ = clock_ = std::max(compute_, node_end_[static_cast<size_t>(node)]);
   if (compute_ > before) compute_ = clock_ = compute_ + wake_s_;
   return true;
@@ -182,6 +187,7 @@ bool RankSimulation::wait_lane(int node) {
 
 bool RankSimulation::end_of_step() {
   if (lanes_take_turns_ && !run_waiting(-1, kForever)) return false;
+  if (std::ranges::any_of(handed_, [](const auto& lane) { return !lane.empty(); })) return false;
   end_ = std::max(compute_, *std::max_element(lane_end_.begin(), lane_end_.end()));
   if (engine_.is_cpu()) {
     TraceEvent rest{.t0_ns = nanoseconds(end_), .step = 1, .lane = Lane::kHost, .kind = EventKind::kHost};
@@ -225,7 +231,6 @@ bool RankSimulation::run_waiting(int until_node, double until_s) {
 }
 
 bool RankSimulation::enqueue(const Command& command) {
-  const Node& node = stage_.graph[NodeId{command.node}];
   if (lanes_take_turns_) {
     waiting_.push_back({command, compute_, std::nullopt, 0, 0});
     compute_ = clock_ = compute_ + post_s_;
@@ -236,25 +241,64 @@ bool RankSimulation::enqueue(const Command& command) {
     deferred_.push_back(command);
     return true;
   }
-  const double lane_end = lane_end_[static_cast<size_t>(command.lane)];
-  double ready = std::max(compute_, lane_end);
-  host_slack_ = std::min(host_slack_, ready - host_);
-  ready = std::max(ready, host_);
-  for (const NodeId other : lane_waits(stage_.graph, node))
-    ready = std::max(ready, node_end_[static_cast<size_t>(other.index)]);
-  const std::optional<double> last = last_of_group(command, ready);
-  if (!last) return false;
-  const double handed_over = engine_.is_cpu() && ready > lane_end ? post_s_ + wake_s_ : 0;
-  execute(command, ready, *last, *last + handed_over + engine_.collective_s(pp_, command.node));
+  double& node_end = node_end_[static_cast<size_t>(command.node)];
+  if (!handed_over_) {
+    handed_[static_cast<size_t>(command.lane)].push_back({command, compute_, host_});
+    node_end = kForever;
+    handed_over_ = true;
+    start_lanes();
+  }
+  if (engine_.in_line(command.lane) && node_end == kForever) return false;
+  handed_over_ = false;
   compute_ += post_s_;
   // The exchange itself takes the core of its rank; until the links would have ended it the lane sleeps.
   if (engine_.emulates() && !engine_.costs().cpu().lanes_have_cores)
     compute_ += engine_.costs().collective_s(pp_, command.node);
   launch();
-  if (engine_.in_line(command.lane)) compute_ = std::max(compute_, node_end_[static_cast<size_t>(command.node)]);
+  if (engine_.in_line(command.lane)) compute_ = std::max(compute_, node_end);
   if (host_waits_ >= 2) host_ = compute_;
   clock_ = std::max(clock_, compute_);
   return true;
+}
+
+// What has ended may let those behind it, and those of other lanes, begin.
+void RankSimulation::start_lanes() {
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (const Lane lane : kLanes) moved |= start(lane);
+  }
+}
+
+// The lane's next begins, if it is known when. True: it has even ended.
+bool RankSimulation::start(Lane lane) {
+  std::deque<Handed>& handed = handed_[static_cast<size_t>(lane)];
+  if (handed.empty() || handed.front().under_way) return false;
+  Handed& next = handed.front();
+  const Command command = next.command;
+  const double lane_end = lane_end_[static_cast<size_t>(lane)];
+  double ready = std::max(next.ready, lane_end);
+  host_slack_ = std::min(host_slack_, ready - next.launched);
+  ready = std::max(ready, next.launched);
+  for (const NodeId other : lane_waits(stage_.graph, stage_.graph[NodeId{command.node}]))
+    ready = std::max(ready, node_end_[static_cast<size_t>(other.index)]);
+  if (ready == kForever) return false;
+  const std::optional<double> last = last_of_group(command, ready);
+  if (!last) return false;
+  const double handed_over = engine_.is_cpu() && ready > lane_end ? post_s_ + wake_s_ : 0;
+  const SharedTransfer* const shared = in_piece_ ? nullptr : engine_.meeting_others(pp_, command.node);
+  if (shared == nullptr) {
+    handed.pop_front();
+    execute(command, ready, *last, *last + handed_over + engine_.collective_s(pp_, command.node));
+    return true;
+  }
+  next.under_way = true;
+  const double exchanged = *last + (engine_.emulates() ? engine_.costs().collective_s(pp_, command.node) : 0);
+  engine_.shared().begin(*last, *shared, [this, command, ready, last = *last, handed_over, exchanged](double end) {
+    handed_[static_cast<size_t>(command.lane)].pop_front();
+    execute(command, ready, last, handed_over + std::max(end, exchanged));
+    engine_.wake(pp_);
+  });
+  return false;
 }
 
 // Of what a lane does once all it concerns are ready: those of the other pipeline ranks are known, or not yet. The
@@ -282,6 +326,7 @@ std::optional<double> RankSimulation::meet_all(double ready) {
   if (!own) own = ready, ++meeting.num_ready;
   if (meeting.num_ready < meeting.ready.size()) return std::nullopt;
   ++num_meetings_;
+  engine_.wake_all();
   double last = ready;
   for (const auto& other : meeting.ready) last = std::max(last, *other);
   return last;
@@ -297,6 +342,7 @@ std::optional<double> RankSimulation::meet_peer(const Node& node, double ready) 
   (send ? message.sent : message.received) = ready;
   if (!message.sent || !message.received) return std::nullopt;
   ++count;
+  engine_.wake(other);
   return std::max(*message.sent, *message.received);
 }
 
@@ -313,14 +359,10 @@ void RankSimulation::post(const Command& command, bool sends) {
     sent_[{command.node, command.slot}] = index;
   else
     received_[{command.node, command.microbatch}] = index;
-  const double seconds = engine_.message_s(sends ? pp_ : other, sends ? other : pp_,
-                                           engine_.costs().node(pp_, command.node).message_bytes);
-  // Both ends are known: it runs behind the one before.
-  if (message.sent && message.received) {
-    message.end = std::max({*message.sent, *message.received, edge.end}) + seconds;
-    edge.end = *message.end;
-  }
-  if (sends && host_waits_ >= 1) send_in_line(command, *message.sent, seconds);
+  message.bytes = engine_.costs().node(pp_, command.node).message_bytes;
+  if (message.sent && message.received) engine_.move_messages(edge);
+  if (sends && host_waits_ >= 1)
+    send_in_line(command, *message.sent, engine_.message_s(pp_, other, message.bytes));
 }
 
 // The thread that launches stands still until the device has sent it. That is when a receiver that is ready has it:

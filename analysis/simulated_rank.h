@@ -36,6 +36,8 @@ class RankSimulation {
   bool is_idle() const;
   void repeat(const RepeatedPiece& piece);
   bool enqueue(const Command& command);
+  void start_lanes();
+  bool start(Lane lane);
   void execute(const Command& command, double ready, double last, double end);
   std::optional<double> last_of_group(const Command& command, double ready);
   bool wait_lane(int node);
@@ -64,8 +66,17 @@ class RankSimulation {
   // Seconds from the step's begin.
   double host_ = 0, compute_ = 0, clock_ = 0, end_ = 0;
   std::array<double, kLanes.size()> lane_end_{};
+  // What was handed to a lane and has not ended, in order; the first has begun where `under_way`.
+  struct Handed {
+    Command command;
+    double ready = 0, launched = 0;  // of this rank's device, and of its thread that launches
+    bool under_way = false;
+  };
+  std::array<std::deque<Handed>, kLanes.size()> handed_;
+  bool handed_over_ = false;                        // the command that is carried out, to a lane
+  bool in_piece_ = false;
   std::vector<Command> deferred_;                   // collectives of dp that wait for the last action
-  std::vector<double> node_end_;                    // of the last execution; -1: none
+  std::vector<double> node_end_;                    // of the last execution; -1: none; infinite: not known yet
   std::map<std::pair<int, int>, size_t> received_;  // message of (node, microbatch)
   std::map<std::pair<int, int>, size_t> sent_;      // message of (node, slot)
   std::vector<TraceEvent> events_;

@@ -39,18 +39,22 @@ Simulation run(SimulatedPipeline& pipeline) {
   ranks.reserve(plan.stages.size());
   for (size_t pp = 0; pp < plan.stages.size(); ++pp)
     ranks.emplace_back(pipeline, plan.stages[pp], static_cast<int>(pp));
-  // Who waits is asked again when others have gone on; a round in which nobody does is a fault of the plan.
-  for (size_t num_done = 0; num_done < ranks.size();) {
+  // All go on as far as they can; then the links do, to what happens next on them. A round in which nothing moves is a
+  // fault of the plan.
+  const auto run_awake = [&] {
     bool moved = false;
-    num_done = 0;
-    for (RankSimulation& rank : ranks) {
-      const int64_t before = rank.progress();
-      rank.run();
-      moved |= rank.progress() > before;
-      num_done += rank.done();
+    for (size_t pp = 0; pp < ranks.size(); ++pp) {
+      if (!pipeline.take_awake(static_cast<int>(pp))) continue;
+      const int64_t before = ranks[pp].progress();
+      ranks[pp].run();
+      moved |= ranks[pp].progress() > before;
     }
-    TRINE_CHECK(moved || num_done == ranks.size(), "the pipeline's ranks wait for each other, the first in {}",
-                ranks[0].where());
+    return moved;
+  };
+  while (!std::ranges::all_of(ranks, &RankSimulation::done)) {
+    if (run_awake() || pipeline.advance()) continue;
+    pipeline.wake_all();
+    TRINE_CHECK(run_awake(), "the pipeline's ranks wait for each other, the first in {}", ranks[0].where());
   }
   Simulation result;
   if (pipeline.is_cpu()) {

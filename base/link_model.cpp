@@ -18,10 +18,8 @@ int LinkModel::add(std::string name, double bytes_per_s) {
 
 double LinkModel::rate_alone(std::span<const LinkUse> uses) const {
   double rate = kInfinity;
-  std::vector<double> weight(resources_.size(), 0.0);
-  for (const LinkUse& use : uses) weight[static_cast<size_t>(use.resource)] += use.weight;
-  for (size_t r = 0; r < weight.size(); ++r)
-    if (weight[r] > 0) rate = std::min(rate, resources_[r].bytes_per_s / weight[r]);
+  for (const LinkUse& use : uses)
+    if (use.weight > 0) rate = std::min(rate, bytes_per_s(use.resource) / use.weight);
   return rate;
 }
 
@@ -59,42 +57,106 @@ std::vector<double> fair_rates(const LinkModel& links, std::span<const std::span
   }
 }
 
-ActiveFlows::Id ActiveFlows::begin(double at, double bytes, std::vector<LinkUse> uses) {
-  advance(at);
-  flows_.push_back({++last_, std::max(0.0, bytes), 0, std::move(uses)});
-  share();
+ActiveFlows::Id ActiveFlows::begin(double at, double bytes, std::vector<LinkUse> uses, double most_bytes_per_s) {
+  flows_.push_back({.id = ++last_,
+                    .since = at,
+                    .left = std::max(0.0, bytes),
+                    .most = most_bytes_per_s,
+                    .uses = std::move(uses),
+                    .met = true});
+  met_.assign(1, flows_.size() - 1);
+  meet(flows_.back().uses);
+  share(at);
   return last_;
 }
 
-std::optional<ActiveFlows::End> ActiveFlows::next_end() const {
-  std::optional<End> first;
-  for (const Flow& flow : flows_) {
-    const double at = now_ + (flow.left > 0 ? flow.left / flow.rate : 0);
-    if (!first || at < first->at) first = End{at, flow.id};
-  }
+size_t ActiveFlows::first_to_end() const {
+  size_t first = 0;
+  for (size_t f = 1; f < flows_.size(); ++f)
+    if (flows_[f].end < flows_[first].end) first = f;
   return first;
 }
 
+std::optional<ActiveFlows::End> ActiveFlows::next_end() const {
+  if (flows_.empty()) return std::nullopt;
+  const Flow& first = flows_[first_to_end()];
+  return End{first.end, first.id};
+}
+
 ActiveFlows::End ActiveFlows::end_next() {
-  const std::optional<End> end = next_end();
-  TRINE_CHECK(end, "no flow is active");
-  advance(end->at);
-  std::erase_if(flows_, [&](const Flow& flow) { return flow.id == end->flow; });
-  share();
-  return *end;
+  TRINE_CHECK(!flows_.empty(), "no flow is active");
+  const size_t first = first_to_end();
+  const End end{flows_[first].end, flows_[first].id};
+  const std::vector<LinkUse> uses = std::move(flows_[first].uses);
+  flows_.erase(flows_.begin() + static_cast<ptrdiff_t>(first));
+  met_.clear();
+  meet(uses);
+  share(end.at);
+  return end;
 }
 
-void ActiveFlows::advance(double to) {
-  for (Flow& flow : flows_)
-    flow.left = flow.rate == kInfinity ? 0 : std::max(0.0, flow.left - flow.rate * std::max(0.0, to - now_));
-  now_ = std::max(now_, to);
+// Adds to met_ all that share a link with these uses, or with one that does.
+void ActiveFlows::meet(const std::vector<LinkUse>& uses) {
+  const auto share_a_link = [](const std::vector<LinkUse>& a, const std::vector<LinkUse>& b) {
+    return std::ranges::any_of(a, [&](const LinkUse& use) {
+      return std::ranges::any_of(b, [&](const LinkUse& other) { return use.resource == other.resource; });
+    });
+  };
+  const auto meet_those_of = [&](const std::vector<LinkUse>& own) {
+    for (size_t f = 0; f < flows_.size(); ++f)
+      if (!flows_[f].met && share_a_link(own, flows_[f].uses)) flows_[f].met = true, met_.push_back(f);
+  };
+  const size_t begin = met_.size();
+  meet_those_of(uses);
+  for (size_t i = begin; i < met_.size(); ++i) meet_those_of(flows_[met_[i]].uses);
 }
 
-void ActiveFlows::share() {
-  std::vector<std::span<const LinkUse>> uses;
-  for (const Flow& flow : flows_) uses.emplace_back(flow.uses);
-  const std::vector<double> rates = fair_rates(*links_, uses);
-  for (size_t f = 0; f < flows_.size(); ++f) flows_[f].rate = rates[f];
+// Of those that meet: fair_rates(), with their own limits. What goes on as before keeps its end to the bit.
+void ActiveFlows::share(double at) {
+  rooms_.clear();
+  const auto room = [&](int resource) -> Room& {
+    const auto found = std::ranges::find(rooms_, resource, &Room::resource);
+    return found != rooms_.end() ? *found : rooms_.emplace_back(resource, links_->bytes_per_s(resource), 0.0);
+  };
+  for (const size_t f : met_)
+    for (const LinkUse& use : flows_[f].uses) room(use.resource).growing += use.weight;
+  rates_.assign(met_.size(), -1);
+  for (size_t num_growing = met_.size(); num_growing > 0;) {
+    double level = kInfinity;  // at which the next resource is full, or a flow as fast as it can be
+    for (const Room& r : rooms_)
+      if (r.growing > 0) level = std::min(level, std::max(0.0, r.left) / r.growing);
+    for (size_t i = 0; i < met_.size(); ++i)
+      if (rates_[i] < 0) level = std::min(level, flows_[met_[i]].most);
+    for (Room& r : rooms_)
+      r.full = r.growing > 0 && std::max(0.0, r.left) <= level * r.growing * (1 + 1e-12);
+    const auto is_full = [&](const LinkUse& use) { return use.weight > 0 && room(use.resource).full; };
+    const size_t before = num_growing;
+    fixed_.clear();
+    for (size_t i = 0; i < met_.size(); ++i) {
+      const Flow& flow = flows_[met_[i]];
+      if (rates_[i] < 0 && (flow.most <= level || level == kInfinity || std::ranges::any_of(flow.uses, is_full)))
+        fixed_.push_back(i);
+    }
+    for (const size_t i : fixed_) {
+      rates_[i] = level, --num_growing;
+      for (const LinkUse& use : flows_[met_[i]].uses) {
+        Room& r = room(use.resource);
+        r.left -= use.weight * level, r.growing -= use.weight;
+      }
+    }
+    for (Room& r : rooms_)  // what rounding left of weights
+      if (r.full) r.growing = 0;
+    TRINE_CHECK(num_growing < before, "shares of {} flows: none is full", before);
+  }
+  for (size_t i = 0; i < met_.size(); ++i) {
+    Flow& flow = flows_[met_[i]];
+    flow.met = false;
+    if (rates_[i] == flow.rate) continue;
+    if (flow.rate == kInfinity) flow.left = 0;
+    else if (flow.rate > 0) flow.left = std::max(0.0, flow.left - flow.rate * (at - flow.since));
+    flow.since = std::max(flow.since, at), flow.rate = rates_[i];
+    flow.end = flow.since + (flow.left > 0 ? flow.left / flow.rate : 0);
+  }
 }
 
 }  // namespace trine

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -28,7 +29,7 @@ class LinkModel {
   int num_resources() const { return static_cast<int>(resources_.size()); }
   const std::string& name(int resource) const { return resources_.at(static_cast<size_t>(resource)).name; }
   double bytes_per_s(int resource) const { return resources_.at(static_cast<size_t>(resource)).bytes_per_s; }
-  // The rate of a flow that is alone: infinite if it uses nothing.
+  // The rate of a flow that is alone: infinite if it uses nothing. REQUIRES: each resource stands once in `uses`.
   double rate_alone(std::span<const LinkUse> uses) const;
 
  private:
@@ -42,14 +43,16 @@ class LinkModel {
 // Bytes per second of each flow, by its uses.
 std::vector<double> fair_rates(const LinkModel& links, std::span<const std::span<const LinkUse>> flows);
 
-// Flows as time goes on: shares are found anew whenever one begins or ends. Times are seconds of any clock.
+// Flows as time goes on: shares are found anew whenever one begins or ends, among those that it meets on a link,
+// directly or over others. Times are seconds of any clock.
 class ActiveFlows {
  public:
   explicit ActiveFlows(const LinkModel& links) : links_(&links) {}
 
   using Id = int64_t;
-  // REQUIRES: `at` is not before the last begin() or end_next(), nor behind next_end().
-  Id begin(double at, double bytes, std::vector<LinkUse> uses);
+  // Never faster than `most_bytes_per_s`. REQUIRES: `at` is not before the last begin() or end_next(), nor behind
+  // next_end(); each resource stands once in `uses`.
+  Id begin(double at, double bytes, std::vector<LinkUse> uses, double most_bytes_per_s = kNoLimit);
 
   struct End {
     double at = 0;
@@ -62,19 +65,32 @@ class ActiveFlows {
   size_t size() const { return flows_.size(); }
 
  private:
+  static constexpr double kNoLimit = std::numeric_limits<double>::infinity();
   struct Flow {
     Id id = 0;
-    double left = 0;  // bytes, at time now_
-    double rate = 0;
+    double since = 0, left = 0;  // bytes, at that time
+    double rate = -1, end = 0;
+    double most = kNoLimit;
     std::vector<LinkUse> uses;
+    bool met = false;  // by what begins or ends
   };
-  void advance(double to);
-  void share();
+  // A resource that is shared by those that meet.
+  struct Room {
+    int resource = 0;
+    double left = 0, growing = 0;  // bytes/s, and the sum of the weights of flows that still grow
+    bool full = false;
+  };
+  size_t first_to_end() const;
+  void meet(const std::vector<LinkUse>& uses);
+  void share(double at);
 
   const LinkModel* links_;
-  double now_ = 0;
   Id last_ = 0;
   std::vector<Flow> flows_;  // in the order in which they began
+  std::vector<size_t> met_;  // kept between calls, as the following are
+  std::vector<Room> rooms_;
+  std::vector<double> rates_;
+  std::vector<size_t> fixed_;
 };
 
 }  // namespace trine

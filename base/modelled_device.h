@@ -6,6 +6,9 @@
 #include <functional>
 #include <string>
 
+#include "base/emulated_links.h"
+#include "base/link_model.h"
+
 namespace trine {
 
 struct ModelledDevice {
@@ -15,13 +18,16 @@ struct ModelledDevice {
   double host_copy_bytes_per_s = 0;  // between host and device, a direction
   double saved_bytes_per_s = 0;      // to disk, of a rank while all save; 0: saving takes no time
 
-  // Of the rank's stage, by the node's number: how long a kernel of the compute lane runs, and how long a collective,
-  // or a state that is sent, is under way once all its ranks are ready. Called before the first step.
+  // Of the rank's stage, by the node's number: how long a kernel of the compute lane runs. Called before the first step.
   std::function<double(int node)> kernel_s;
-  std::function<double(int node)> collective_s;
+  // What transfers share, and all ranks know by the same numbers.
+  LinkModel links;
+  // What a collective, or a state that is sent, puts on the links once all its ranks are ready. One that meets no other
+  // transfer uses none, and takes its latency. Called before the first step.
+  std::function<EmulatedTransfer(int node)> collective;
   // A message of so many bytes from this rank to pipeline rank `peer`, or from there: the same at both ends. Called
   // by the thread that trains.
-  std::function<double(int peer, bool sends, int64_t bytes)> message_s;
+  std::function<EmulatedTransfer(int peer, bool sends, int64_t bytes)> message;
   // By how much the next kernel takes longer; empty: nothing varies. Called by the thread that trains.
   std::function<double()> noise;
 };

@@ -29,10 +29,79 @@ double together_s(const LinkModel& links, const std::vector<Transfer>& transfers
   return transfers[0].latency_s + (transfers[0].bytes > 0 ? transfers[0].bytes / rate : 0);
 }
 
-int Topology::resource(const std::string& name, double gb_per_s) {
-  const auto [place, is_new] = by_name_.try_emplace(name, 0);
-  if (is_new) place->second = links_.add(name, gb_per_s * 1e9);
+Transfer together(const std::vector<Transfer>& transfers) {
+  Transfer all = transfers[0];
+  std::map<int, double> load;
+  for (const Transfer& transfer : transfers)
+    for (const LinkUse& use : transfer.uses) load[use.resource] += use.weight;
+  all.uses.clear();
+  for (const auto& [resource, weight] : load) all.uses.push_back({resource, weight});
+  return all;
+}
+
+int Topology::resource(Link link) {
+  const auto [place, is_new] = number_.try_emplace(link, links_.num_resources());
+  if (is_new) {
+    links_.add(name_of(link), gb_per_s_of(link) * 1e9);
+    link_.push_back(link);
+  }
   return place->second;
+}
+
+int Topology::link_of_host(int resource_number, int hosts_on) {
+  Link link = link_[static_cast<size_t>(resource_number)];
+  link.host += hosts_on;
+  return resource(link);
+}
+
+std::string Topology::name_of(Link link) const {
+  const int device = link.host * devices_ + link.index;
+  const int sockets = num_sockets();
+  switch (link.kind) {
+    case Link::kOut:
+      return fmt::format("rank {} link out", device);
+    case Link::kIn:
+      return fmt::format("rank {} link in", device);
+    case Link::kNvlinkOut:
+      return fmt::format("rank {} nvlink out", device);
+    case Link::kNvlinkIn:
+      return fmt::format("rank {} nvlink in", device);
+    case Link::kUp:
+      return fmt::format("host {} switch {} up", link.host, link.index);
+    case Link::kDown:
+      return fmt::format("host {} switch {} down", link.host, link.index);
+    case Link::kMemory:
+      return fmt::format("host {} socket {} memory", link.host, link.index);
+    case Link::kSockets:
+      return fmt::format("host {} sockets {} to {}", link.host, link.index / sockets, link.index % sockets);
+    case Link::kNetworkOut:
+      return fmt::format("host {} network out", link.host);
+    case Link::kNetworkIn:
+      return fmt::format("host {} network in", link.host);
+  }
+  return {};
+}
+
+double Topology::gb_per_s_of(Link link) const {
+  switch (link.kind) {
+    case Link::kOut:
+    case Link::kIn:
+      return profile_.device.link_gb_per_s;
+    case Link::kNvlinkOut:
+    case Link::kNvlinkIn:
+      return profile_.host.nvlink_gb_per_s;
+    case Link::kUp:
+    case Link::kDown:
+      return profile_.host.switch_gb_per_s;
+    case Link::kMemory:
+      return profile_.host.memory_gb_per_s;
+    case Link::kSockets:
+      return profile_.host.socket_gb_per_s;
+    case Link::kNetworkOut:
+    case Link::kNetworkIn:
+      return profile_.network.nics * profile_.network.nic_gb_per_s / profile_.network.oversubscription;
+  }
+  return 0;
 }
 
 bool Topology::by_nvlink(int a, int b) const {
@@ -42,40 +111,35 @@ bool Topology::by_nvlink(int a, int b) const {
 
 // Without peer access every byte is written to the host's memory and read from it.
 void Topology::over_host_memory(int rank, double weight, Load& load) {
-  load[resource(fmt::format("host {} socket {} memory", host_of(rank), socket_of(rank)),
-                profile_.host.memory_gb_per_s)] += weight;
+  load[resource({Link::kMemory, host_of(rank), socket_of(rank)})] += weight;
 }
 
 // Bytes from one device to another.
 void Topology::hop(int from, int to, double weight, Load& load) {
   const HostProfile& host = profile_.host;
+  const int from_host = host_of(from), to_host = host_of(to);
+  const auto add = [&](Link::Kind kind, int of_host, int index) { load[resource({kind, of_host, index})] += weight; };
   if (by_nvlink(from, to)) {
-    load[resource(fmt::format("rank {} nvlink out", from), host.nvlink_gb_per_s)] += weight;
-    load[resource(fmt::format("rank {} nvlink in", to), host.nvlink_gb_per_s)] += weight;
+    add(Link::kNvlinkOut, from_host, from % devices_);
+    add(Link::kNvlinkIn, to_host, to % devices_);
     return;
   }
-  load[resource(fmt::format("rank {} link out", from), profile_.device.link_gb_per_s)] += weight;
-  load[resource(fmt::format("rank {} link in", to), profile_.device.link_gb_per_s)] += weight;
+  add(Link::kOut, from_host, from % devices_);
+  add(Link::kIn, to_host, to % devices_);
   const int per_switch = static_cast<int>(host.devices_per_switch);
   const auto switch_of = [&](int rank) { return per_switch > 0 ? rank % devices_ / per_switch : -1; };
-  const bool same_host = host_of(from) == host_of(to);
+  const bool same_host = from_host == to_host;
   if (per_switch > 0 && !(same_host && host.peer_access > 0 && switch_of(from) == switch_of(to))) {
-    load[resource(fmt::format("host {} switch {} up", host_of(from), switch_of(from)), host.switch_gb_per_s)] +=
-        weight;
-    load[resource(fmt::format("host {} switch {} down", host_of(to), switch_of(to)), host.switch_gb_per_s)] +=
-        weight;
-  }
-  if (same_host) {
-    if (host.peer_access == 0) over_host_memory(from, weight, load), over_host_memory(to, weight, load);
-    if (socket_of(from) != socket_of(to))
-      load[resource(fmt::format("host {} sockets {} to {}", host_of(from), socket_of(from), socket_of(to)),
-                    host.socket_gb_per_s)] += weight;
-    return;
+    add(Link::kUp, from_host, switch_of(from));
+    add(Link::kDown, to_host, switch_of(to));
   }
   if (host.peer_access == 0) over_host_memory(from, weight, load), over_host_memory(to, weight, load);
-  const double nics = profile_.network.nics * profile_.network.nic_gb_per_s / profile_.network.oversubscription;
-  load[resource(fmt::format("host {} network out", host_of(from)), nics)] += weight;
-  load[resource(fmt::format("host {} network in", host_of(to)), nics)] += weight;
+  if (!same_host) {
+    add(Link::kNetworkOut, from_host, 0);
+    add(Link::kNetworkIn, to_host, 0);
+  } else if (socket_of(from) != socket_of(to)) {
+    add(Link::kSockets, from_host, socket_of(from) * num_sockets() + socket_of(to));
+  }
 }
 
 // `times`: 2 for an all-reduce, which goes around twice.
@@ -100,7 +164,7 @@ Topology::Load Topology::in_switch(std::span<const int> ranks, double times) {
   const auto n = static_cast<double>(ranks.size());
   const double nvlink = profile_.host.nvlink_gb_per_s;
   for (const int rank : ranks)
-    load[resource(fmt::format("rank {} nvlink out", rank), nvlink)] =
+    load[resource({Link::kNvlinkOut, host_of(rank), rank % devices_})] =
         times * (n - 1) / n * nvlink / profile_.collective.nvls_gb_per_s;
   return load;
 }

@@ -2,6 +2,7 @@
 // of them. Rank r sits on device r mod k of host r div k. Pure functions of a profile.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -27,6 +28,8 @@ struct Transfer {
 
 // Of the first of these transfers while all of them run. REQUIRES: at least one.
 double together_s(const LinkModel& links, const std::vector<Transfer>& transfers);
+// Transfers alike that begin together, as one: all of its parts are as fast as the slowest. REQUIRES: at least one.
+Transfer together(const std::vector<Transfer>& transfers);
 
 class Topology {
  public:
@@ -36,6 +39,9 @@ class Topology {
   // come from one topology.
   const LinkModel& links() const { return links_; }
   int host_of(int rank) const { return rank / devices_; }
+  int host_of_link(int resource) const { return link_[static_cast<size_t>(resource)].host; }
+  // The same link of the host that is so many hosts on.
+  int link_of_host(int resource, int hosts_on);
 
   // All ranks of the group hold or get `bytes` (an all_gather's output, a reduce_scatter's input).
   //
@@ -56,7 +62,15 @@ class Topology {
   // Bytes that cross a resource for each byte of a transfer.
   using Load = std::map<int, double>;
 
-  int resource(const std::string& name, double gb_per_s);
+  // A link of a host: of its device, switch, socket or pair of sockets `index`, or the only one of its kind.
+  struct Link {
+    enum Kind { kOut, kIn, kNvlinkOut, kNvlinkIn, kUp, kDown, kMemory, kSockets, kNetworkOut, kNetworkIn } kind;
+    int host = 0, index = 0;
+    auto operator<=>(const Link&) const = default;
+  };
+  int resource(Link link);
+  std::string name_of(Link link) const;
+  double gb_per_s_of(Link link) const;
   void hop(int from, int to, double weight, Load& load);
   void over_host_memory(int rank, double weight, Load& load);
   Load ring(std::span<const int> ranks, double times);
@@ -71,13 +85,15 @@ class Topology {
   Transfer two_protocols(double bytes, const Latency& latency, double low_share, const Load& load) const;
   Transfer inside_host(CollectiveOp op, double bytes, std::span<const int> ranks);
   bool by_nvlink(int a, int b) const;
+  int num_sockets() const { return (devices_ + per_socket_ - 1) / per_socket_; }
   int socket_of(int rank) const { return rank % devices_ / per_socket_; }
 
   const Profile profile_;
   const int devices_ = static_cast<int>(profile_.host.devices),
             per_socket_ = static_cast<int>(profile_.host.devices_per_socket);
   LinkModel links_;
-  std::map<std::string, int> by_name_;
+  std::vector<Link> link_;  // by its number
+  std::map<Link, int> number_;
 };
 
 }  // namespace trine

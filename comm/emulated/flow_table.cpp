@@ -21,7 +21,7 @@ namespace trine {
 namespace {
 
 constexpr const char* kName = "the table of emulated links";
-constexpr size_t kSlots = 2048;
+constexpr size_t kSlots = 512;
 constexpr int64_t kNapNs = 20'000'000;  // between two looks whether all has failed
 
 // The system rounds a sleep up by 50 us unless a thread asks for better.
@@ -50,7 +50,10 @@ struct FlowTable::Table {
   HostMutex mutex;
   std::atomic<int64_t> progress_ns;
   int64_t now_ns;
+  int32_t num_used;  // slots behind these are free
   Slot slots[kSlots];
+
+  std::span<Slot> used() { return {slots, static_cast<size_t>(num_used)}; }
 };
 
 size_t FlowTable::num_bytes() { return sizeof(Table); }
@@ -71,6 +74,10 @@ int64_t FlowTable::run(const Transfer& transfer, std::chrono::milliseconds timeo
                        const std::function<void()>& check) {
   TRINE_CHECK(transfer.uses.size() <= kMostUses, "a transfer uses {} links", transfer.uses.size());
   want_short_sleeps();
+  while (now_ns() < transfer.begin_ns) {
+    check();
+    sleep_until(std::min(transfer.begin_ns, now_ns() + kNapNs));
+  }
   size_t mine = 0;
   int64_t end_ns = 0;
   for (bool first = true; end_ns == 0; first = false) {
@@ -82,7 +89,10 @@ int64_t FlowTable::run(const Transfer& transfer, std::chrono::milliseconds timeo
       Slot& slot = table_->slots[mine];
       if (slot.state == Slot::kEnded) {
         end_ns = slot.end_ns;
-        if (--slot.members == 0) slot.state = Slot::kFree;
+        if (--slot.members == 0) {
+          slot.state = Slot::kFree;
+          while (table_->num_used > 0 && table_->used().back().state == Slot::kFree) --table_->num_used;
+        }
       } else {
         look_again_ns = table_->now_ns + static_cast<int64_t>(predicted_end_s(slot) * 1e9) + 1;
       }
@@ -105,11 +115,14 @@ int64_t FlowTable::run(const Transfer& transfer, std::chrono::milliseconds timeo
 
 FlowTable::Slot& FlowTable::find_or_begin(const Transfer& transfer) {
   Slot* free = nullptr;
-  for (Slot& slot : table_->slots) {
+  for (Slot& slot : table_->used()) {
     if (slot.state != Slot::kFree && slot.key == transfer.key) return slot;
     if (slot.state == Slot::kFree && free == nullptr) free = &slot;
   }
-  TRINE_CHECK(free != nullptr, "{} transfers are under way", kSlots);
+  if (free == nullptr) {
+    TRINE_CHECK(table_->num_used < static_cast<int32_t>(kSlots), "{} transfers are under way", kSlots);
+    free = &table_->slots[table_->num_used++];
+  }
   free->members = transfer.members;
   free->key = transfer.key;
   free->left = std::max(0.0, transfer.bytes);
@@ -134,14 +147,14 @@ FlowTable::Slot& FlowTable::find_or_begin(const Transfer& transfer) {
 void FlowTable::settle(int64_t until_ns) {
   const auto advance = [&](int64_t to_ns) {
     const double seconds = static_cast<double>(to_ns - table_->now_ns) * 1e-9;
-    for (Slot& slot : table_->slots)
+    for (Slot& slot : table_->used())
       if (slot.state == Slot::kActive) slot.left = std::max(0.0, slot.left - slot.rate * seconds);
     table_->now_ns = to_ns;
   };
   while (table_->now_ns < until_ns) {
     Slot* next = nullptr;
     double in_s = 0;
-    for (Slot& slot : table_->slots) {
+    for (Slot& slot : table_->used()) {
       if (slot.state != Slot::kActive) continue;
       const double left_s = slot.left / slot.rate;
       if (next == nullptr || left_s < in_s) next = &slot, in_s = left_s;
@@ -160,7 +173,7 @@ void FlowTable::settle(int64_t until_ns) {
 void FlowTable::share() {
   std::vector<Slot*> active;
   std::vector<std::span<const LinkUse>> uses;
-  for (Slot& slot : table_->slots)
+  for (Slot& slot : table_->used())
     if (slot.state == Slot::kActive) {
       active.push_back(&slot);
       uses.emplace_back(slot.uses, static_cast<size_t>(slot.num_uses));
@@ -173,7 +186,7 @@ void FlowTable::share() {
 double FlowTable::predicted_end_s(const Slot& slot) const {
   ActiveFlows flows(links_);
   ActiveFlows::Id own = 0;
-  for (const Slot& other : table_->slots) {
+  for (const Slot& other : table_->used()) {
     if (other.state != Slot::kActive) continue;
     const auto id = flows.begin(0, other.left, {other.uses, other.uses + other.num_uses});
     if (&other == &slot) own = id;
@@ -188,7 +201,7 @@ size_t FlowTable::num_active(std::chrono::milliseconds timeout) {
   const HostLock lock(table_->mutex, kName, timeout);
   settle(now_ns());
   return static_cast<size_t>(
-      std::ranges::count_if(table_->slots, [](const Slot& slot) { return slot.state == Slot::kActive; }));
+      std::ranges::count_if(table_->used(), [](const Slot& slot) { return slot.state == Slot::kActive; }));
 }
 
 std::shared_ptr<std::byte> share_memory(Communicator& group, size_t bytes) {

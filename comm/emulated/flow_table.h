@@ -34,12 +34,12 @@ class FlowTable {
   struct Transfer {
     TransferKey key = 0;
     int members = 1;                // ranks that take part
-    int64_t begin_ns = 0;           // when the last of them was ready (now_ns()): all say the same
+    int64_t begin_ns = 0;           // when the last of them is ready (now_ns()): all say the same
     double bytes = 0;               // that cross the links
     std::span<const LinkUse> uses;  // kMostUses at most
     int64_t latency_ns = 0;         // after the last byte
   };
-  static constexpr size_t kMostUses = 24;
+  static constexpr size_t kMostUses = 256;  // a ring of 64 devices
 
   // Returns when the transfer has ended, and that time. Every member calls it. While it waits, `check` is called
   // now and then and may throw, which gives the transfer up. HangError if a rank keeps the table for longer than

@@ -86,10 +86,8 @@ LinkPacer::LinkPacer(CommWorld& world, EmulatedLinks links)
     : world_(world),
       links_(std::move(links)),
       timeout_(world[Group::kWorld].timeout()),
-      meetings_(world),
-      table_(share_memory(world[Group::kWorld], FlowTable::num_bytes()), links_.links),
-      carried_(static_cast<size_t>(meetings_.num_channels())) {
-  for (const Group group : kGroups) world_[group].wait_on_while([this] { return table_.last_progress_ns(); });
+      carrier_(world, links_.links) {
+  for (const Group group : kGroups) world_[group].wait_on_while([this] { return carrier_.last_progress_ns(); });
 }
 
 LinkPacer::~LinkPacer() {
@@ -99,26 +97,18 @@ LinkPacer::~LinkPacer() {
 int64_t LinkPacer::carry(const Meetings::Place& place, const EmulatedTransfer& transfer, int64_t ready_ns) {
   const int64_t came_ns = now_ns();
   const auto check = [&] {
-    const int64_t moved_ns = std::max(came_ns, table_.last_progress_ns());
+    const int64_t moved_ns = std::max(came_ns, carrier_.last_progress_ns());
     if (timeout_.count() > 0 && std::chrono::nanoseconds(now_ns() - moved_ns) > timeout_)
       throw HangError(fmt::format(
           "[comm] a rank waits for another one at an emulated link: no answer within {} s. Look at what that rank "
           "does, or raise --timeout if it is only slow.",
           static_cast<double>(timeout_.count()) / 1e3));
   };
-  const int64_t begin_ns = meetings_.last_ready_ns(place, ready_ns, check);
-  const uint64_t number = ++carried_[static_cast<size_t>(place.channel)];
-  return table_.run({.key = static_cast<uint64_t>(place.channel) << 40 | number,
-                     .members = static_cast<int>(place.ranks.size()),
-                     .begin_ns = begin_ns,
-                     .bytes = transfer.bytes,
-                     .uses = transfer.uses,
-                     .latency_ns = std::llround(transfer.latency_s * 1e9)},
-                    timeout_, [] {});
+  return carrier_.carry(place, transfer, ready_ns, check);
 }
 
 Kernel LinkPacer::paced(Kernel kernel, const KernelRequest& request) {
-  return [this, kernel = std::move(kernel), place = meeting_place(meetings_, request),
+  return [this, kernel = std::move(kernel), place = meeting_place(meetings(), request),
           transfer = links_.collective(request.node)](const KernelCall& call) {
     const int64_t ready_ns = now_ns();
     kernel(call);

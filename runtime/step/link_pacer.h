@@ -4,11 +4,9 @@
 #pragma once
 
 #include <memory>
-#include <vector>
 
 #include "base/emulated_links.h"
-#include "comm/emulated/flow_table.h"
-#include "comm/emulated/meetings.h"
+#include "comm/emulated/carrier.h"
 #include "comm/world.h"
 #include "kernels/kernel.h"
 #include "runtime/step/pipeline_edges.h"
@@ -30,16 +28,14 @@ class LinkPacer {
   // A transfer of that place has taken place, for which this rank was ready at `ready_ns`: returns when the links
   // would have ended it, and that time. HangError, PeerLostError.
   int64_t carry(const Meetings::Place& place, const EmulatedTransfer& transfer, int64_t ready_ns);
-  Meetings& meetings() { return meetings_; }
+  const Meetings& meetings() const { return carrier_.meetings(); }
   const EmulatedLinks& links() const { return links_; }
 
  private:
   CommWorld& world_;
   const EmulatedLinks links_;
   const std::chrono::milliseconds timeout_;
-  Meetings meetings_;
-  FlowTable table_;
-  std::vector<uint64_t> carried_;  // by channel, each touched by one thread
+  Carrier carrier_;
 };
 
 }  // namespace trine

@@ -33,8 +33,9 @@ ModelledDevice device_of(const StagePlan& stage, double message_s = 0, double co
                 const std::string_view op = stage.graph[NodeId{node}].op->name();
                 return op == "attention" ? kForward : op == "attention_grad" ? kBackward : 0;
               },
-          .collective_s = [=](int) { return collective_s; },
-          .message_s = [=](int, bool, int64_t) { return message_s; },
+          .links = {},
+          .collective = [=](int) { return EmulatedTransfer{.latency_s = collective_s, .uses = {}}; },
+          .message = [=](int, bool, int64_t) { return EmulatedTransfer{.latency_s = message_s, .uses = {}}; },
           .noise = {}};
 }
 using DeviceOf = std::function<ModelledDevice(const Plan& plan, int rank)>;

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "comm/emulated/meetings.h"
+#include "comm/emulated/carrier.h"
 #include "runtime/device/meeting_place.h"
 #include "runtime/device/rehearsal/modelled_timeline.h"
 
@@ -112,7 +112,13 @@ class RehearsalBackend final : public Backend {
 
   const ModelledDevice& model() const { return device_; }
   ModelledTimeline& modelled_timeline() { return timeline_; }
-  void meet_in(std::shared_ptr<Meetings> meetings) { meetings_ = std::move(meetings); }
+  ModelledTimeline::Meeting meeting_at(Meetings::Place place, EmulatedTransfer transfer) {
+    return [this, place = std::make_shared<const Meetings::Place>(std::move(place)),
+            transfer = std::make_shared<const EmulatedTransfer>(std::move(transfer))](int64_t ready_ns) {
+      return carrier_->carry(*place, *transfer, ready_ns, [this] { timeline_.throw_if_failed(); });
+    };
+  }
+  void meet_through(std::shared_ptr<Carrier> carrier) { carrier_ = std::move(carrier); }
 
  private:
   Kernel kernel(const KernelRequest& request) {
@@ -123,18 +129,14 @@ class RehearsalBackend final : public Backend {
   }
 
   Kernel collective(const KernelRequest& request) {
-    TRINE_CHECK(meetings_ != nullptr, "{}: the devices of a rehearsal have not met", request.op.name());
+    TRINE_CHECK(carrier_ != nullptr, "{}: the devices of a rehearsal have not met", request.op.name());
     return [this, lane = request.lane,
-            place = std::make_shared<const Meetings::Place>(meeting_place(*meetings_, request)),
-            duration = nanoseconds(device_.collective_s(request.node))](const KernelCall&) {
-      timeline_.meet(lane, [this, place, duration](int64_t ready_ns) {
-        return meetings_->last_ready_ns(*place, ready_ns, [this] { timeline_.throw_if_failed(); }) + duration;
-      });
-    };
+            meeting = meeting_at(meeting_place(carrier_->meetings(), request), device_.collective(request.node))](
+               const KernelCall&) { timeline_.meet(lane, meeting); };
   }
 
   const ModelledDevice device_;
-  std::shared_ptr<Meetings> meetings_;
+  std::shared_ptr<Carrier> carrier_;
   int64_t taken_ = 0;
   mutable std::mutex mutex_;
   mutable std::map<const std::byte*, std::vector<std::byte>> written_;
@@ -157,8 +159,8 @@ class NoGroup final : public DeviceGroup {
 
 class RehearsalWorld final : public DeviceWorld {
  public:
-  explicit RehearsalWorld(RehearsalBackend& backend, std::shared_ptr<Meetings> meetings)
-      : backend_(backend), meetings_(std::move(meetings)) {}
+  RehearsalWorld(RehearsalBackend& backend, std::shared_ptr<Carrier> carrier)
+      : backend_(backend), carrier_(std::move(carrier)) {}
 
   DeviceGroup& operator[](Axis) override { return group_; }
   void send(PipelineEdge edge, const void*, int64_t bytes, void* queue) override {
@@ -172,16 +174,13 @@ class RehearsalWorld final : public DeviceWorld {
 
  private:
   void exchange(PipelineEdge edge, int64_t bytes, void* queue, bool sends) {
-    const int64_t duration = nanoseconds(backend_.model().message_s(edge.peer, sends, bytes));
     const Queue of(static_cast<int>(reinterpret_cast<intptr_t>(queue)) - 1);
-    ModelledTimeline& timeline = backend_.modelled_timeline();
-    timeline.meet(of, [this, &timeline, place = meetings_->place_of(edge, sends), duration](int64_t ready_ns) {
-      return meetings_->last_ready_ns(place, ready_ns, [&] { timeline.throw_if_failed(); }) + duration;
-    });
+    backend_.modelled_timeline().meet(of, backend_.meeting_at(carrier_->meetings().place_of(edge, sends),
+                                                             backend_.model().message(edge.peer, sends, bytes)));
   }
 
   RehearsalBackend& backend_;
-  std::shared_ptr<Meetings> meetings_;
+  std::shared_ptr<Carrier> carrier_;
   NoGroup group_;
 };
 
@@ -194,9 +193,9 @@ std::unique_ptr<Backend> make_rehearsal_backend(ModelledDevice device) {
 std::unique_ptr<DeviceWorld> make_rehearsal_world(CommWorld& world, Backend& backend) {
   auto* const rehearsal = dynamic_cast<RehearsalBackend*>(&backend);
   TRINE_CHECK(rehearsal != nullptr, "{} is no rehearsal", backend.describe());
-  const auto meetings = std::make_shared<Meetings>(world);
-  rehearsal->meet_in(meetings);
-  return std::make_unique<RehearsalWorld>(*rehearsal, meetings);
+  const auto carrier = std::make_shared<Carrier>(world, rehearsal->model().links);
+  rehearsal->meet_through(carrier);
+  return std::make_unique<RehearsalWorld>(*rehearsal, carrier);
 }
 
 }  // namespace trine
