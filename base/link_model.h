@@ -51,8 +51,8 @@ class ActiveFlows {
 
   using Id = int64_t;
   // Never faster than `most_bytes_per_s`. REQUIRES: `at` is not before the last begin() or end_next(), nor behind
-  // next_end(); each resource stands once in `uses`.
-  Id begin(double at, double bytes, std::vector<LinkUse> uses, double most_bytes_per_s = kNoLimit);
+  // next_end(); each resource stands once in `uses`, which stay where they are until the flow has ended.
+  Id begin(double at, double bytes, std::span<const LinkUse> uses, double most_bytes_per_s = kNoLimit);
 
   struct End {
     double at = 0;
@@ -62,7 +62,7 @@ class ActiveFlows {
   std::optional<End> next_end() const;
   // That one is gone.
   End end_next();
-  size_t size() const { return flows_.size(); }
+  size_t size() const { return active_.size(); }
 
  private:
   static constexpr double kNoLimit = std::numeric_limits<double>::infinity();
@@ -71,7 +71,7 @@ class ActiveFlows {
     double since = 0, left = 0;  // bytes, at that time
     double rate = -1, end = 0;
     double most = kNoLimit;
-    std::vector<LinkUse> uses;
+    std::span<const LinkUse> uses;
     bool met = false;  // by what begins or ends
   };
   // A resource that is shared by those that meet.
@@ -81,16 +81,20 @@ class ActiveFlows {
     bool full = false;
   };
   size_t first_to_end() const;
-  void meet(const std::vector<LinkUse>& uses);
+  void meet(std::span<const LinkUse> uses);
+  void find_rates();
   void share(double at);
 
   const LinkModel* links_;
   Id last_ = 0;
-  std::vector<Flow> flows_;  // in the order in which they began
-  std::vector<size_t> met_;  // kept between calls, as the following are
+  std::vector<Flow> flows_;  // those of `free_` stand for none
+  std::vector<size_t> active_, free_;
+  std::vector<std::vector<size_t>> users_;  // active flows, by resource
+  // Kept between calls, empty between them.
+  std::vector<size_t> met_, fixed_;
   std::vector<Room> rooms_;
+  std::vector<int> room_of_;  // by resource; -1: none
   std::vector<double> rates_;
-  std::vector<size_t> fixed_;
 };
 
 }  // namespace trine

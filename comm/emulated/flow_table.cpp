@@ -188,7 +188,7 @@ double FlowTable::predicted_end_s(const Slot& slot) const {
   ActiveFlows::Id own = 0;
   for (const Slot& other : table_->used()) {
     if (other.state != Slot::kActive) continue;
-    const auto id = flows.begin(0, other.left, {other.uses, other.uses + other.num_uses});
+    const auto id = flows.begin(0, other.left, {other.uses, static_cast<size_t>(other.num_uses)});
     if (&other == &slot) own = id;
   }
   while (true)

@@ -79,9 +79,10 @@ TEST(LinkModel, EveryFlowHasABottleneck) {
 TEST(ActiveFlows, SharesChangeWhenOneBeginsOrEnds) {
   LinkModel links;
   const int link = links.add("link", 10);
+  const Uses uses = {{link}};
   ActiveFlows flows(links);
-  const auto first = flows.begin(0, 100, {{link}});  // alone until 5: 50 left
-  const auto second = flows.begin(5, 20, {{link}});  // both at 5: the second ends at 9, the first has 30 left
+  const auto first = flows.begin(0, 100, uses);  // alone until 5: 50 left
+  const auto second = flows.begin(5, 20, uses);  // both at 5: the second ends at 9, the first has 30 left
   EXPECT_EQ(flows.next_end()->flow, second);
   EXPECT_DOUBLE_EQ(flows.end_next().at, 9);
   const ActiveFlows::End end = flows.end_next();
@@ -93,8 +94,9 @@ TEST(ActiveFlows, SharesChangeWhenOneBeginsOrEnds) {
 TEST(ActiveFlows, OfNoBytesOrOverNothingEndAtOnce) {
   LinkModel links;
   const int link = links.add("link", 10);
+  const Uses uses = {{link}};
   ActiveFlows flows(links);
-  flows.begin(3, 0, {{link}});
+  flows.begin(3, 0, uses);
   EXPECT_DOUBLE_EQ(flows.end_next().at, 3);
   flows.begin(4, 1e9, {});
   EXPECT_DOUBLE_EQ(flows.end_next().at, 4);
@@ -104,6 +106,7 @@ TEST(ActiveFlows, OfNoBytesOrOverNothingEndAtOnce) {
 TEST(ActiveFlows, ALinkThatIsNeverIdleCarriesAllInItsTime) {
   LinkModel links;
   const int link = links.add("link", 7);
+  const Uses uses = {{link}};
   ActiveFlows flows(links);
   double bytes = 0, last = 0;
   for (int i = 0; i < 50; ++i) {
@@ -112,11 +115,78 @@ TEST(ActiveFlows, ALinkThatIsNeverIdleCarriesAllInItsTime) {
       if (next->at > at) break;
       flows.end_next();
     }
-    flows.begin(at, size, {{link}});
+    flows.begin(at, size, uses);
     bytes += size;
   }
   while (flows.size() > 0) last = flows.end_next().at;
   EXPECT_NEAR(last, bytes / 7, 1e-9 * bytes);
+}
+
+TEST(ActiveFlows, NeverExceedTheirOwnLimit) {
+  LinkModel links;
+  const int link = links.add("link", 10);
+  const Uses uses = {{link}};
+  ActiveFlows flows(links);
+  const auto slow = flows.begin(0, 10, uses, 2);  // 5 s
+  const auto fast = flows.begin(0, 32, uses);     // at 8: 4 s
+  EXPECT_EQ(flows.next_end()->flow, fast);
+  EXPECT_DOUBLE_EQ(flows.end_next().at, 4);
+  EXPECT_EQ(flows.next_end()->flow, slow);
+  EXPECT_DOUBLE_EQ(flows.end_next().at, 5);
+}
+
+// On random networks, against the plain way: all shares anew (fair_rates) at each begin and end.
+TEST(ActiveFlows, EndWhenAllSharesAreFoundAnewEachTime) {
+  std::mt19937 random(11);
+  for (int trial = 0; trial < 100; ++trial) {
+    const auto pick = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+    LinkModel links;
+    for (int r = 0; r < 8; ++r) links.add("r", 1 + pick(50) * 0.37);
+    struct Flow {
+      double at, left;
+      Uses uses;
+      double end = -1;
+    };
+    std::vector<Flow> all;
+    double at = 0;
+    for (int i = 0; i < 30; ++i) {
+      Flow flow{at += pick(100) * 0.01, 1 + pick(40) * 0.5, {}};
+      for (int r = 0; r < 8; ++r)
+        if (pick(4) == 0) flow.uses.push_back({r, 0.5 + 0.5 * pick(4)});
+      if (flow.uses.empty()) flow.uses.push_back({pick(8), 1});
+      all.push_back(flow);
+    }
+    ActiveFlows flows(links);
+    std::vector<double> ends(all.size());
+    for (const Flow& flow : all) {
+      for (auto next = flows.next_end(); next && next->at <= flow.at; next = flows.next_end())
+        ends[static_cast<size_t>(next->flow - 1)] = flows.end_next().at;
+      flows.begin(flow.at, flow.left, flow.uses);
+    }
+    while (flows.size() > 0) {
+      const ActiveFlows::End end = flows.end_next();
+      ends[static_cast<size_t>(end.flow - 1)] = end.at;
+    }
+    // The plain way.
+    std::vector<size_t> active;
+    size_t next = 0;
+    for (double now = 0; next < all.size() || !active.empty();) {
+      std::vector<std::span<const LinkUse>> uses;
+      for (const size_t f : active) uses.emplace_back(all[f].uses);
+      const std::vector<double> rates = fair_rates(links, uses);
+      double until = next < all.size() ? all[next].at : INFINITY;
+      for (size_t i = 0; i < active.size(); ++i) until = std::min(until, now + all[active[i]].left / rates[i]);
+      for (size_t i = 0; i < active.size(); ++i) all[active[i]].left -= rates[i] * (until - now);
+      now = until;
+      std::erase_if(active, [&](size_t f) {
+        if (all[f].left > 1e-9) return false;
+        all[f].end = now;
+        return true;
+      });
+      if (next < all.size() && all[next].at <= now) active.push_back(next++);
+    }
+    for (size_t f = 0; f < all.size(); ++f) EXPECT_NEAR(ends[f], all[f].end, 1e-6) << trial << ", flow " << f;
+  }
 }
 
 }  // namespace
