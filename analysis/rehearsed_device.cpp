@@ -84,12 +84,13 @@ ModelledDevice rehearsed_device(const Plan& plan, const Profile& profile, int ra
           .collective =
               [=](int node) {
                 const SharedTransfer& all = costs->collective(pp, node);
-                return shared->is_alone(all) ? alone(all) : links.collective(node);
+                return shared->find(all) == nullptr ? alone(all) : links.collective(node);
               },
           .message =
               [=](int peer, bool sends, int64_t bytes) {
-                const SharedTransfer& all = sends ? costs->message(pp, peer, bytes) : costs->message(peer, pp, bytes);
-                return shared->is_alone(all) ? alone(all) : links.message(peer, sends, bytes);
+                const SharedTransfer& all =
+                    sends ? costs->message(pp, peer, bytes) : costs->message(peer, pp, bytes);
+                return shared->find(all) == nullptr ? alone(all) : links.message(peer, sends, bytes);
               },
           .noise = noise_of(plan.config, rank)};
 }

@@ -50,7 +50,8 @@ std::span<const Command> own_piece(std::span<const Command> commands) {
   for (; end < commands.size() && is_own(commands[end]); ++end) {
     if (commands[end].kind == CommandKind::kEnqueue) under_way.push_back(end);
     if (commands[end].kind != CommandKind::kWaitLane) continue;
-    const auto waited = std::ranges::find(under_way, commands[end].node, [&](size_t i) { return commands[i].node; });
+    const auto waited =
+        std::ranges::find(under_way, commands[end].node, [&](size_t i) { return commands[i].node; });
     if (waited != under_way.end()) under_way.erase(under_way.begin(), std::next(waited));
   }
   return commands.first(under_way.empty() ? end : under_way.front());

@@ -16,52 +16,70 @@
 
 namespace trine {
 
+// What an edge of the pipeline carries; each moves behind the one of its kind before it.
+enum EdgeKind { kActivation, kGradient, kState };
+
 class SharedLinks {
  public:
   // Of all that the plan's pipeline ranks do; `dilation`: links so many times slower.
   SharedLinks(const Plan& plan, SimulatedCosts& costs, double dilation);
+  SharedLinks(const SharedLinks&) = delete;
+  SharedLinks& operator=(const SharedLinks&) = delete;
 
-  // Never meets another one on a link.
-  bool is_alone(const SharedTransfer& transfer) const { return !shared_.contains(&transfer); }
-  // Collectives of tp, while the dp lane of this pipeline rank does nothing.
+  // A transfer that may meet others, and the links on which it may.
+  struct Met {
+    double latency_s = 0, bytes = 0, alone_bytes_per_s = 0;  // of dilated links
+    std::vector<LinkUse> uses;
+  };
+  // nullptr: it never meets another one.
+  const Met* find(const SharedTransfer& transfer) const {
+    const auto found = met_.find(&transfer);
+    return found == met_.end() ? nullptr : &found->second;
+  }
+  // Collectives of tp meet none, while the dp lane of this pipeline rank does nothing.
   bool tp_is_alone(int pp) const { return !tp_meets_others_[static_cast<size_t>(pp)]; }
 
-  // REQUIRES: not is_alone(); `at` is not before what advance() did last. `ended` gets the time of its end, from
-  // within advance(), at once or before that time.
-  void begin(double at, const SharedTransfer& transfer, std::function<void(double end)> ended);
+  // REQUIRES: `at` is not before what advance() did last. `ended` gets the time of its end, from within advance(), at
+  // once or before that time.
+  using Ended = std::function<void(double end)>;
+  void begin(double at, const Met& transfer, Ended ended);
   // Goes on to the next begin or end of a transfer. False: nothing is under way.
   bool advance();
 
  private:
-  // What is alike for the question of who meets whom: collectives of a lane of a pipeline rank, or messages of an edge.
+  // What is alike for the question of who meets whom: collectives of a lane of a pipeline rank, or messages
+  // of an edge. Those of a kind run one after another.
   struct Kind {
     Lane lane = Lane::kTp;
     int pp = 0, to = -1;
+    EdgeKind carries = kActivation;
+    bool several = false;  // the same transfer carries other things of its edge, too
     auto operator<=>(const Kind&) const = default;
   };
-  void find_shared(const std::map<const SharedTransfer*, Kind>& transfers, const LinkModel& links);
+  void find_met(const std::map<const SharedTransfer*, Kind>& transfers, const LinkModel& links);
 
   struct Begin {
     double at = 0;
-    int64_t number = 0;  // those of equal time keep their order
-    const SharedTransfer* transfer = nullptr;
-    std::function<void(double)> ended;
+    int64_t number = 0;                         // those of equal time keep their order
+    size_t place = 0;                           // in under_way_
     bool operator<(const Begin& other) const {  // the first is the greatest
       return at != other.at ? at > other.at : number > other.number;
     }
   };
   struct UnderWay {
-    double latency_s = 0;
-    std::function<void(double)> ended;
+    const Met* transfer = nullptr;
+    Ended ended;
+    ActiveFlows::Id flow = 0;  // 0: it has not begun
   };
 
   const double dilation_;
-  std::map<const SharedTransfer*, std::vector<LinkUse>> shared_;  // and the links that others use too
+  std::map<const SharedTransfer*, Met> met_;
   std::vector<bool> tp_meets_others_;
   ActiveFlows flows_;
   std::priority_queue<Begin> begins_;
   int64_t num_begins_ = 0;
-  std::map<ActiveFlows::Id, UnderWay> under_way_;
+  std::vector<UnderWay> under_way_;  // those of `free_` stand for none
+  std::vector<size_t> free_;
 };
 
 }  // namespace trine

@@ -93,8 +93,8 @@ class SimulatedCosts {
   const CpuLayout cpu_;                                 // of a profile of CPUs
   std::map<std::string, double, std::less<>> guessed_;  // by op: largest share of a pipeline rank's kernels
   std::vector<std::vector<NodeCost>> nodes_;
-  Topology topology_;                                   // of a profile of GPUs
-  std::vector<std::vector<const SharedTransfer*>> collectives_;          // by pp and node; nullptr: not asked for yet
+  Topology topology_;                                            // of a profile of GPUs
+  std::vector<std::vector<const SharedTransfer*>> collectives_;  // by pp and node; nullptr: not asked for yet
   std::map<std::tuple<int, Axis, int, double>, SharedTransfer> groups_;  // by pp, axis, op, bytes
   std::map<std::pair<int, int>, SharedTransfer> cpu_collectives_;        // by pp and node
   std::map<std::tuple<int, int, int64_t>, SharedTransfer> messages_, activations_;

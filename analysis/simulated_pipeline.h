@@ -22,17 +22,15 @@ struct SimulatedMessage {
   int64_t bytes = 0;
 };
 
-// What an edge carries.
-enum EdgeKind { kActivation, kGradient, kState };
-
 // All messages of a directed edge, in their order; at each end they run one after another.
 struct SimulatedEdge {
   int from = 0, to = 0;
+  EdgeKind kind = kActivation;
   std::vector<SimulatedMessage> messages;
   size_t num_sent = 0, num_received = 0;
   size_t num_begun = 0;
   bool busy = false;  // the last that has begun is under way
-  double end = 0;     // of the one before
+  double end = 0;     // of that, or no earlier than this
 
   SimulatedMessage& at(size_t i) {
     if (messages.size() <= i) messages.resize(i + 1);
@@ -51,7 +49,7 @@ class SimulatedPipeline {
   SimulatedPipeline(const Plan& plan, const Profile& profile, const SimulationOptions& options)
       : plan_(plan), costs_(plan, profile), profile_(profile), options_(options) {
     if (options.links) emulated_.emplace(plan, *options.links->profile);
-    awake_.assign(plan.stages.size(), true);
+    wake_all();
     // Other programs' collectives stand in line with kernels or wait for the host: what they meet was never compared.
     const bool follows = profile.device.host_waits == 0 && profile.device.serial_collectives == 0;
     if (emulates() || (!is_cpu() && follows))
@@ -70,15 +68,16 @@ class SimulatedPipeline {
     const double exchange = costs_.collective_s(pp, node);
     return emulates() ? std::max(exchange, options_.links->dilation * emulated_->collective_s(pp, node)) : exchange;
   }
-  double message_s(int from, int to, int64_t bytes) {
-    const double exchange = costs_.activation(from, to, bytes).seconds_alone();
-    return emulates() ? std::max(exchange, options_.links->dilation * emulated_->message_s(from, to, bytes)) : exchange;
+  // Of a message, likewise.
+  double message_s(const SimulatedEdge& edge, int64_t bytes) {
+    const double exchange = carried(costs_, edge, bytes).seconds_alone();
+    return emulates()
+               ? std::max(exchange, options_.links->dilation * carried(*emulated_, edge, bytes).seconds_alone())
+               : exchange;
   }
-  // A node's collective that may meet another transfer on a link; nullptr: it takes collective_s().
-  const SharedTransfer* meeting_others(int pp, int node) {
-    if (!shared_) return nullptr;
-    const SharedTransfer& transfer = (emulates() ? *emulated_ : costs_).collective(pp, node);
-    return shared_->is_alone(transfer) ? nullptr : &transfer;
+  // A node's collective, where it may meet another transfer on a link; nullptr: it takes collective_s().
+  const SharedLinks::Met* met(int pp, int node) {
+    return shared_ ? shared_->find((emulates() ? *emulated_ : costs_).collective(pp, node)) : nullptr;
   }
   SharedLinks& shared() { return *shared_; }
   // Pieces of this rank's program take the same each time, while its dp lane does nothing.
@@ -88,13 +87,17 @@ class SimulatedPipeline {
   // Goes on to what happens next on the links. False: nothing does.
   bool advance() { return shared_ && shared_->advance(); }
 
-  // Whether this rank may go on: something was found that it may wait for.
-  void wake(int pp) { awake_[static_cast<size_t>(pp)] = true; }
-  void wake_all() { awake_.assign(awake_.size(), true); }
-  bool take_awake(int pp) {
-    const bool awake = awake_[static_cast<size_t>(pp)];
-    awake_[static_cast<size_t>(pp)] = false;
-    return awake;
+  // This rank may go on: something was found that it may wait for.
+  void wake(int pp) { awake_.push_back(pp); }
+  void wake_all() {
+    for (size_t pp = 0; pp < plan_.stages.size(); ++pp) wake(static_cast<int>(pp));
+  }
+  // The next one that may; -1: there is none.
+  int take_awake() {
+    if (awake_.empty()) return -1;
+    const int pp = awake_.back();
+    awake_.pop_back();
+    return pp;
   }
   // Kernels wait for what that lane does (DeviceProfile::serial_collectives, host_waits).
   bool in_line(Lane lane) const {
@@ -110,7 +113,7 @@ class SimulatedPipeline {
   }
   SimulatedEdge& edge(int from, int to, EdgeKind kind) {
     SimulatedEdge& edge = edges_[{from, to, kind}];
-    edge.from = from, edge.to = to;
+    edge.from = from, edge.to = to, edge.kind = kind;
     return edge;
   }
   Meeting& meeting(int sequence) {
@@ -120,11 +123,17 @@ class SimulatedPipeline {
   }
 
  private:
+  static const SharedTransfer& carried(SimulatedCosts& costs, const SimulatedEdge& edge, int64_t bytes) {
+    return edge.kind == kState ? costs.message(edge.from, edge.to, bytes)
+                               : costs.activation(edge.from, edge.to, bytes);
+  }
+  void end_message(SimulatedEdge& edge, double end);
+
   const Plan& plan_;
   SimulatedCosts costs_;
   std::optional<SimulatedCosts> emulated_;  // links whose collectives and messages are emulated
   std::optional<SharedLinks> shared_;       // where transfers may meet
-  std::vector<bool> awake_;                 // by pipeline rank
+  std::vector<int> awake_;
   const Profile& profile_;
   const SimulationOptions& options_;
   std::map<std::tuple<int, int, EdgeKind>, SimulatedEdge> edges_;
@@ -133,30 +142,30 @@ class SimulatedPipeline {
 
 inline void SimulatedPipeline::move_messages(SimulatedEdge& edge) {
   while (!edge.busy && edge.num_begun < edge.messages.size()) {
-    const size_t index = edge.num_begun;
-    SimulatedMessage& message = edge.messages[index];
-    if (!message.sent || !message.received) return;
+    const SimulatedMessage& next = edge.messages[edge.num_begun];
+    if (!next.sent || !next.received) return;
     ++edge.num_begun;
-    const double begin = std::max({*message.sent, *message.received, edge.end});
-    const auto ended = [this, &edge, index](double end) {
-      edge.messages[index].end = edge.end = end;
-      edge.busy = false;
-      wake(edge.from), wake(edge.to);
-    };
-    if (shared_) {
-      const SharedTransfer& transfer = (emulates() ? *emulated_ : costs_).activation(edge.from, edge.to, message.bytes);
-      if (!shared_->is_alone(transfer)) {
-        edge.busy = true;
-        const double exchanged = begin + (emulates() ? costs_.message_s(edge.from, edge.to, message.bytes) : 0);
-        shared_->begin(begin, transfer, [this, &edge, exchanged, ended](double end) {
-          ended(std::max(end, exchanged));
-          move_messages(edge);
-        });
-        return;
-      }
+    const double begin = std::max({*next.sent, *next.received, edge.end});
+    const SharedLinks::Met* const met =
+        shared_ ? shared_->find((emulates() ? *emulated_ : costs_).activation(edge.from, edge.to, next.bytes))
+                : nullptr;
+    if (met == nullptr) {
+      end_message(edge, begin + message_s(edge, next.bytes));
+      continue;
     }
-    ended(begin + message_s(edge.from, edge.to, message.bytes));
+    edge.busy = true;
+    edge.end = begin + (emulates() ? carried(costs_, edge, next.bytes).seconds_alone() : 0);  // the exchange
+    shared_->begin(begin, *met, [this, &edge](double end) {
+      edge.busy = false;
+      end_message(edge, std::max(end, edge.end));
+      move_messages(edge);
+    });
   }
+}
+
+inline void SimulatedPipeline::end_message(SimulatedEdge& edge, double end) {
+  edge.messages[edge.num_begun - 1].end = edge.end = end;
+  wake(edge.from), wake(edge.to);
 }
 
 }  // namespace trine

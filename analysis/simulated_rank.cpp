@@ -31,6 +31,11 @@ EdgeKind kind_of_edge(const Node& node) {
   return backward ? kGradient : kActivation;
 }
 
+// A state that a pipeline rank sends to another, or its reception.
+bool is_state(const Node& node) {
+  return node.lane == Lane::kPp && dynamic_cast<const Collective*>(node.op.get()) == nullptr;
+}
+
 }  // namespace
 
 RankSimulation::RankSimulation(SimulatedPipeline& engine, const StagePlan& stage, int pp)
@@ -38,6 +43,7 @@ RankSimulation::RankSimulation(SimulatedPipeline& engine, const StagePlan& stage
       stage_(stage),
       pp_(pp),
       program_(step_program(stage, StepMode::kTrain, /*device_to_device=*/!engine.is_cpu())),
+      met_(stage.graph.nodes().size()),
       node_end_(stage.graph.nodes().size(), -1),
       host_waits_(engine.is_cpu() ? 0 : static_cast<int>(engine.profile().device.host_waits)),
       lanes_take_turns_(engine.is_cpu() && !engine.costs().cpu().lanes_have_cores && !engine.emulates()) {
@@ -214,6 +220,8 @@ bool RankSimulation::run_waiting(int until_node, double until_s) {
       const std::optional<double> last = last_of_group(next.command, now);
       if (!last) return until_s < kForever;  // not in this time
       if (*last >= until_s) break;
+      if (const Node& node = stage_.graph[NodeId{next.command.node}]; is_state(node))
+        ++(sends_state(node) ? state_edge(node).num_sent : state_edge(node).num_received);
       const double lane_end = lane_end_[static_cast<size_t>(next.command.lane)];
       next.begin = std::max(next.ready, lane_end);
       next.last = next.command.lane == Lane::kPp ? *last : *next.begin;
@@ -284,21 +292,46 @@ bool RankSimulation::start(Lane lane) {
   if (ready == kForever) return false;
   const std::optional<double> last = last_of_group(command, ready);
   if (!last) return false;
+  if (is_state(stage_.graph[NodeId{command.node}])) return move_state(handed, ready);
   const double handed_over = engine_.is_cpu() && ready > lane_end ? post_s_ + wake_s_ : 0;
-  const SharedTransfer* const shared = in_piece_ ? nullptr : engine_.meeting_others(pp_, command.node);
-  if (shared == nullptr) {
+  std::optional<const SharedLinks::Met*>& met = met_[static_cast<size_t>(command.node)];
+  if (!met) met = engine_.met(pp_, command.node);
+  if (in_piece_ || *met == nullptr) {
     handed.pop_front();
     execute(command, ready, *last, *last + handed_over + engine_.collective_s(pp_, command.node));
     return true;
   }
   next.under_way = true;
-  const double exchanged = *last + (engine_.emulates() ? engine_.costs().collective_s(pp_, command.node) : 0);
-  engine_.shared().begin(*last, *shared, [this, command, ready, last = *last, handed_over, exchanged](double end) {
-    handed_[static_cast<size_t>(command.lane)].pop_front();
-    execute(command, ready, last, handed_over + std::max(end, exchanged));
-    engine_.wake(pp_);
-  });
+  next.ready = ready, next.last = *last;
+  next.least_end = *last + (engine_.emulates() ? engine_.costs().collective_s(pp_, command.node) : 0);
+  next.handed_over_s = handed_over;
+  engine_.shared().begin(*last, **met, [this, lane](double end_s) { end(lane, end_s); });
   return false;
+}
+
+// The front of the lane pp, a state that is sent: its ends are known. True: it has even ended.
+bool RankSimulation::move_state(std::deque<Handed>& handed, double ready) {
+  const Command command = handed.front().command;
+  const Node& node = stage_.graph[NodeId{command.node}];
+  const bool sends = sends_state(node);
+  SimulatedEdge& edge = state_edge(node);
+  SimulatedMessage& message = edge.at(sends ? edge.num_sent : edge.num_received);
+  message.bytes = static_cast<int64_t>(size_of(stage_.graph, node).bytes);
+  engine_.move_messages(edge);
+  if (!message.end) return false;
+  ++(sends ? edge.num_sent : edge.num_received);
+  handed.pop_front();
+  execute(command, ready, std::max(*message.sent, *message.received), *message.end);
+  return true;
+}
+
+// The links have carried what is under way there.
+void RankSimulation::end(Lane lane, double end_s) {
+  std::deque<Handed>& handed = handed_[static_cast<size_t>(lane)];
+  const Handed ended = handed.front();
+  handed.pop_front();
+  execute(ended.command, ended.ready, ended.last, ended.handed_over_s + std::max(end_s, ended.least_end));
+  engine_.wake(pp_);
 }
 
 // Of what a lane does once all it concerns are ready: those of the other pipeline ranks are known, or not yet. The
@@ -306,7 +339,7 @@ bool RankSimulation::start(Lane lane) {
 std::optional<double> RankSimulation::last_of_group(const Command& command, double ready) {
   if (command.lane != Lane::kPp) return ready;
   const Node& node = stage_.graph[NodeId{command.node}];
-  return dynamic_cast<const Collective*>(node.op.get()) ? meet_all(ready) : meet_peer(node, ready);
+  return is_state(node) ? meet_peer(node, ready) : meet_all(ready);
 }
 
 // A lane was ready for it, and so were all others at `last`.
@@ -332,17 +365,24 @@ std::optional<double> RankSimulation::meet_all(double ready) {
   return last;
 }
 
+bool RankSimulation::sends_state(const Node& node) const {
+  return dynamic_cast<const SendState*>(node.op.get()) != nullptr;
+}
+
+SimulatedEdge& RankSimulation::state_edge(const Node& node) {
+  if (const auto* const send = dynamic_cast<const SendState*>(node.op.get()))
+    return engine_.edge(pp_, send->to_rank, kState);
+  return engine_.edge(dynamic_cast<const ReceiveState&>(*node.op).from_rank, pp_, kState);
+}
+
 // When both ends of a state that is sent are ready.
 std::optional<double> RankSimulation::meet_peer(const Node& node, double ready) {
-  const auto* const send = dynamic_cast<const SendState*>(node.op.get());
-  const int other = send ? send->to_rank : dynamic_cast<const ReceiveState&>(*node.op).from_rank;
-  size_t& count = num_states_[{other, send != nullptr}];
-  SimulatedMessage& message =
-      (send ? engine_.edge(pp_, other, kState) : engine_.edge(other, pp_, kState)).at(count);
-  (send ? message.sent : message.received) = ready;
+  const bool sends = sends_state(node);
+  SimulatedEdge& edge = state_edge(node);
+  SimulatedMessage& message = edge.at(sends ? edge.num_sent : edge.num_received);
+  std::optional<double>& own = sends ? message.sent : message.received;
+  if (!own) own = ready, engine_.wake(sends ? edge.to : edge.from);
   if (!message.sent || !message.received) return std::nullopt;
-  ++count;
-  engine_.wake(other);
   return std::max(*message.sent, *message.received);
 }
 
@@ -361,8 +401,7 @@ void RankSimulation::post(const Command& command, bool sends) {
     received_[{command.node, command.microbatch}] = index;
   message.bytes = engine_.costs().node(pp_, command.node).message_bytes;
   if (message.sent && message.received) engine_.move_messages(edge);
-  if (sends && host_waits_ >= 1)
-    send_in_line(command, *message.sent, engine_.message_s(pp_, other, message.bytes));
+  if (sends && host_waits_ >= 1) send_in_line(command, *message.sent, engine_.message_s(edge, message.bytes));
 }
 
 // The thread that launches stands still until the device has sent it. That is when a receiver that is ready has it:

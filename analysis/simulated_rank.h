@@ -31,6 +31,16 @@ class RankSimulation {
   std::string where() const { return program_.label(action_); }
 
  private:
+  // What was handed to a lane and has not ended, in order; the first has begun where `under_way`.
+  struct Handed {
+    Command command;
+    double ready = 0, launched = 0;  // of this rank's device, and of its thread that launches
+    // Where its links may be shared: it is under way since `last`, when all its ranks were ready, and takes until then
+    // at least.
+    bool under_way = false;
+    double last = 0, least_end = 0, handed_over_s = 0;
+  };
+
   bool carry_out(const Command& command);
   bool run_piece();
   bool is_idle() const;
@@ -38,6 +48,8 @@ class RankSimulation {
   bool enqueue(const Command& command);
   void start_lanes();
   bool start(Lane lane);
+  bool move_state(std::deque<Handed>& handed, double ready);
+  void end(Lane lane, double end_s);
   void execute(const Command& command, double ready, double last, double end);
   std::optional<double> last_of_group(const Command& command, double ready);
   bool wait_lane(int node);
@@ -46,6 +58,8 @@ class RankSimulation {
   bool wait_receive(const Command& command);
   bool wait_sent(const Command& command);
   std::optional<double> meet_all(double ready);
+  SimulatedEdge& state_edge(const Node& node);
+  bool sends_state(const Node& node) const;
   std::optional<double> meet_peer(const Node& node, double ready);
   void post(const Command& command, bool sends);
   void send_in_line(const Command& command, double begin, double seconds);
@@ -66,23 +80,17 @@ class RankSimulation {
   // Seconds from the step's begin.
   double host_ = 0, compute_ = 0, clock_ = 0, end_ = 0;
   std::array<double, kLanes.size()> lane_end_{};
-  // What was handed to a lane and has not ended, in order; the first has begun where `under_way`.
-  struct Handed {
-    Command command;
-    double ready = 0, launched = 0;  // of this rank's device, and of its thread that launches
-    bool under_way = false;
-  };
   std::array<std::deque<Handed>, kLanes.size()> handed_;
-  bool handed_over_ = false;                        // the command that is carried out, to a lane
+  bool handed_over_ = false;  // the command that is carried out, to a lane
   bool in_piece_ = false;
-  std::vector<Command> deferred_;                   // collectives of dp that wait for the last action
+  std::vector<Command> deferred_;                            // collectives of dp that wait for the last action
+  std::vector<std::optional<const SharedLinks::Met*>> met_;  // by node, once it was asked for
   std::vector<double> node_end_;                    // of the last execution; -1: none; infinite: not known yet
   std::map<std::pair<int, int>, size_t> received_;  // message of (node, microbatch)
   std::map<std::pair<int, int>, size_t> sent_;      // message of (node, slot)
   std::vector<TraceEvent> events_;
   std::array<int32_t, kLanes.size()> sequence_{};
   int num_meetings_ = 0;
-  std::map<std::pair<int, bool>, size_t> num_states_;  // by peer, and whether it was sent
 
   // On cores that ranks share with their lanes: what was handed to lanes and has not ended, in order.
   struct Waiting {

@@ -43,16 +43,16 @@ Simulation run(SimulatedPipeline& pipeline) {
   // fault of the plan.
   const auto run_awake = [&] {
     bool moved = false;
-    for (size_t pp = 0; pp < ranks.size(); ++pp) {
-      if (!pipeline.take_awake(static_cast<int>(pp))) continue;
-      const int64_t before = ranks[pp].progress();
-      ranks[pp].run();
-      moved |= ranks[pp].progress() > before;
+    for (int pp = pipeline.take_awake(); pp >= 0; pp = pipeline.take_awake()) {
+      RankSimulation& rank = ranks[static_cast<size_t>(pp)];
+      const int64_t before = rank.progress();
+      rank.run();
+      moved |= rank.progress() > before;
     }
     return moved;
   };
-  while (!std::ranges::all_of(ranks, &RankSimulation::done)) {
-    if (run_awake() || pipeline.advance()) continue;
+  for (run_awake(); !std::ranges::all_of(ranks, &RankSimulation::done); run_awake()) {
+    if (pipeline.advance()) continue;
     pipeline.wake_all();
     TRINE_CHECK(run_awake(), "the pipeline's ranks wait for each other, the first in {}", ranks[0].where());
   }

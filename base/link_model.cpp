@@ -146,8 +146,7 @@ void ActiveFlows::find_rates() {
       if (r.growing > 0) level = std::min(level, std::max(0.0, r.left) / r.growing);
     for (size_t i = 0; i < met_.size(); ++i)
       if (rates_[i] < 0) level = std::min(level, flows_[met_[i]].most);
-    for (Room& r : rooms_)
-      r.full = r.growing > 0 && std::max(0.0, r.left) <= level * r.growing * (1 + 1e-12);
+    for (Room& r : rooms_) r.full = r.growing > 0 && std::max(0.0, r.left) <= level * r.growing * (1 + 1e-12);
     const auto is_full = [&](const LinkUse& use) { return use.weight > 0 && room(use).full; };
     fixed_.clear();
     for (size_t i = 0; i < met_.size(); ++i) {
@@ -174,7 +173,8 @@ void ActiveFlows::share(double at) {
     Flow& flow = flows_[met_[i]];
     flow.met = false;
     if (rates_[i] == flow.rate) continue;
-    if (flow.rate > 0) flow.left = flow.rate == kInfinity ? 0 : std::max(0.0, flow.left - flow.rate * (at - flow.since));
+    if (flow.rate > 0)
+      flow.left = flow.rate == kInfinity ? 0 : std::max(0.0, flow.left - flow.rate * (at - flow.since));
     flow.since = std::max(flow.since, at), flow.rate = rates_[i];
     flow.end = flow.since + (flow.left > 0 ? flow.left / flow.rate : 0);
   }

@@ -118,7 +118,9 @@ void Topology::over_host_memory(int rank, double weight, Load& load) {
 void Topology::hop(int from, int to, double weight, Load& load) {
   const HostProfile& host = profile_.host;
   const int from_host = host_of(from), to_host = host_of(to);
-  const auto add = [&](Link::Kind kind, int of_host, int index) { load[resource({kind, of_host, index})] += weight; };
+  const auto add = [&](Link::Kind kind, int of_host, int index) {
+    load[resource({kind, of_host, index})] += weight;
+  };
   if (by_nvlink(from, to)) {
     add(Link::kNvlinkOut, from_host, from % devices_);
     add(Link::kNvlinkIn, to_host, to % devices_);

@@ -172,7 +172,8 @@ TEST(Simulator, MessagesSentInPartsAreGatheredBehind) {
   profile.device.link_gb_per_s = 1000;
   EXPECT_NEAR(SimulatedCosts(plan, profile).activation(0, 1, 64'000'000).seconds_alone(), 4 * 64e6 / 10e9, 1e-6);
   profile.device.scattered_messages = 1;
-  EXPECT_NEAR(SimulatedCosts(plan, profile).activation(0, 1, 64'000'000).seconds_alone(), 64e6 / 10e9 + 48e6 / 20e9, 1e-6);
+  EXPECT_NEAR(SimulatedCosts(plan, profile).activation(0, 1, 64'000'000).seconds_alone(), 64e6 / 10e9 + 48e6 / 20e9,
+              1e-6);
 }
 
 TEST(Simulator, ASlowRankHoldsUpItsPipeline) {

@@ -176,7 +176,7 @@ class RehearsalWorld final : public DeviceWorld {
   void exchange(PipelineEdge edge, int64_t bytes, void* queue, bool sends) {
     const Queue of(static_cast<int>(reinterpret_cast<intptr_t>(queue)) - 1);
     backend_.modelled_timeline().meet(of, backend_.meeting_at(carrier_->meetings().place_of(edge, sends),
-                                                             backend_.model().message(edge.peer, sends, bytes)));
+                                                              backend_.model().message(edge.peer, sends, bytes)));
   }
 
   RehearsalBackend& backend_;
