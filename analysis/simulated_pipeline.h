@@ -46,15 +46,7 @@ struct Meeting {
 
 class SimulatedPipeline {
  public:
-  SimulatedPipeline(const Plan& plan, const Profile& profile, const SimulationOptions& options)
-      : plan_(plan), costs_(plan, profile), profile_(profile), options_(options) {
-    if (options.links) emulated_.emplace(plan, *options.links->profile);
-    wake_all();
-    // Other programs' collectives stand in line with kernels or wait for the host: what they meet was never compared.
-    const bool follows = profile.device.host_waits == 0 && profile.device.serial_collectives == 0;
-    if (emulates() || (!is_cpu() && follows))
-      shared_.emplace(plan, emulates() ? *emulated_ : costs_, emulates() ? options.links->dilation : 1.0);
-  }
+  SimulatedPipeline(const Plan& plan, const Profile& profile, const SimulationOptions& options);
 
   const Plan& plan() const { return plan_; }
   SimulatedCosts& costs() { return costs_; }
@@ -63,26 +55,18 @@ class SimulatedPipeline {
   bool wants_step_only() const { return options_.step_only && !is_cpu(); }
   bool repeats_pieces() const { return options_.detail == Detail::kAction; }
   bool emulates() const { return emulated_.has_value(); }
-  // Of a node of another lane than compute, once all it concerns are ready, and nothing else is on the links.
-  double collective_s(int pp, int node) {
-    const double exchange = costs_.collective_s(pp, node);
-    return emulates() ? std::max(exchange, options_.links->dilation * emulated_->collective_s(pp, node)) : exchange;
-  }
-  // Of a message, likewise.
-  double message_s(const SimulatedEdge& edge, int64_t bytes) {
-    const double exchange = carried(costs_, edge, bytes).seconds_alone();
-    return emulates()
-               ? std::max(exchange, options_.links->dilation * carried(*emulated_, edge, bytes).seconds_alone())
-               : exchange;
-  }
+  // Of a node of another lane than compute, once all it concerns are ready, and of a message, while nothing else is on
+  // the links.
+  double collective_s(int pp, int node);
+  double message_s(const SimulatedEdge& edge, int64_t bytes);
   // A node's collective, where it may meet another transfer on a link; nullptr: it takes collective_s().
   const SharedLinks::Met* met(int pp, int node) {
-    return shared_ ? shared_->find((emulates() ? *emulated_ : costs_).collective(pp, node)) : nullptr;
+    return shared_ ? shared_->find(link_costs().collective(pp, node)) : nullptr;
   }
   SharedLinks& shared() { return *shared_; }
   // Pieces of this rank's program take the same each time, while its dp lane does nothing.
   bool pieces_are_alone(int pp) const { return !shared_ || shared_->tp_is_alone(pp); }
-  // Both ends of the edge's next messages are known: they begin, or have ended.
+  // Begins the edge's next messages whose ends are both known. Those that meet nothing have ended then.
   void move_messages(SimulatedEdge& edge);
   // Goes on to what happens next on the links. False: nothing does.
   bool advance() { return shared_ && shared_->advance(); }
@@ -123,10 +107,7 @@ class SimulatedPipeline {
   }
 
  private:
-  static const SharedTransfer& carried(SimulatedCosts& costs, const SimulatedEdge& edge, int64_t bytes) {
-    return edge.kind == kState ? costs.message(edge.from, edge.to, bytes)
-                               : costs.activation(edge.from, edge.to, bytes);
-  }
+  SimulatedCosts& link_costs() { return emulates() ? *emulated_ : costs_; }
   void end_message(SimulatedEdge& edge, double end);
 
   const Plan& plan_;
@@ -139,33 +120,5 @@ class SimulatedPipeline {
   std::map<std::tuple<int, int, EdgeKind>, SimulatedEdge> edges_;
   std::map<int, Meeting> meetings_;
 };
-
-inline void SimulatedPipeline::move_messages(SimulatedEdge& edge) {
-  while (!edge.busy && edge.num_begun < edge.messages.size()) {
-    const SimulatedMessage& next = edge.messages[edge.num_begun];
-    if (!next.sent || !next.received) return;
-    ++edge.num_begun;
-    const double begin = std::max({*next.sent, *next.received, edge.end});
-    const SharedLinks::Met* const met =
-        shared_ ? shared_->find((emulates() ? *emulated_ : costs_).activation(edge.from, edge.to, next.bytes))
-                : nullptr;
-    if (met == nullptr) {
-      end_message(edge, begin + message_s(edge, next.bytes));
-      continue;
-    }
-    edge.busy = true;
-    edge.end = begin + (emulates() ? carried(costs_, edge, next.bytes).seconds_alone() : 0);  // the exchange
-    shared_->begin(begin, *met, [this, &edge](double end) {
-      edge.busy = false;
-      end_message(edge, std::max(end, edge.end));
-      move_messages(edge);
-    });
-  }
-}
-
-inline void SimulatedPipeline::end_message(SimulatedEdge& edge, double end) {
-  edge.messages[edge.num_begun - 1].end = edge.end = end;
-  wake(edge.from), wake(edge.to);
-}
 
 }  // namespace trine

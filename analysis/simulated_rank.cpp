@@ -36,6 +36,8 @@ bool is_state(const Node& node) {
   return node.lane == Lane::kPp && dynamic_cast<const Collective*>(node.op.get()) == nullptr;
 }
 
+bool sends_state(const Node& node) { return dynamic_cast<const SendState*>(node.op.get()) != nullptr; }
+
 }  // namespace
 
 RankSimulation::RankSimulation(SimulatedPipeline& engine, const StagePlan& stage, int pp)
@@ -363,10 +365,6 @@ std::optional<double> RankSimulation::meet_all(double ready) {
   double last = ready;
   for (const auto& other : meeting.ready) last = std::max(last, *other);
   return last;
-}
-
-bool RankSimulation::sends_state(const Node& node) const {
-  return dynamic_cast<const SendState*>(node.op.get()) != nullptr;
 }
 
 SimulatedEdge& RankSimulation::state_edge(const Node& node) {

@@ -59,7 +59,6 @@ class RankSimulation {
   bool wait_sent(const Command& command);
   std::optional<double> meet_all(double ready);
   SimulatedEdge& state_edge(const Node& node);
-  bool sends_state(const Node& node) const;
   std::optional<double> meet_peer(const Node& node, double ready);
   void post(const Command& command, bool sends);
   void send_in_line(const Command& command, double begin, double seconds);
