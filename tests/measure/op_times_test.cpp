@@ -1,5 +1,6 @@
 #include "runtime/measure/op_times.h"
 
+#include <algorithm>
 #include <gmock/gmock.h>
 #include <numeric>
 
@@ -62,7 +63,9 @@ TEST(OpTimes, AllOpsOfAStepAreThere) {
 }
 
 TEST(TransferTimes, FourKindsOfCollectivesAndMessages) {
-  run_local_ranks(2, [](Fabric& fabric) {
+  // A busy machine may hold up any single one of them.
+  bool large_take_longer = false;
+  const auto measure = [&](Fabric& fabric) {
     const auto world = connect_all(fabric, std::chrono::seconds(60));
     const LaneTimes lane = measure_lane(*world, 1);
     EXPECT_GT(lane.wake_us, 0);
@@ -71,13 +74,14 @@ TEST(TransferTimes, FourKindsOfCollectivesAndMessages) {
     const CpuTransferCost messages = measure_messages(*world, 1, 1);
     if (fabric.rank() > 0) return;
     EXPECT_EQ(collectives.size(), 4u);
-    for (const CpuTransferCost& cost : collectives) {
-      ASSERT_EQ(cost.points.size(), 6u);
-      EXPECT_GT(cost.points.back().us, cost.points.front().us) << cost.kind;
-    }
+    for (const CpuTransferCost& cost : collectives) ASSERT_EQ(cost.points.size(), 6u);
+    large_take_longer = std::ranges::all_of(
+        collectives, [](const CpuTransferCost& cost) { return cost.points.back().us > cost.points.front().us; });
     EXPECT_EQ(messages.points.size(), 6u);
     EXPECT_GT(messages.points.front().us, 0);
-  });
+  };
+  for (int attempt = 0; attempt < 10 && !large_take_longer; ++attempt) run_local_ranks(2, measure);
+  EXPECT_TRUE(large_take_longer);
 }
 
 }  // namespace
