@@ -29,6 +29,8 @@ struct ProfileChange {
   PriceOf price = [](const Profile&, int) { return not_for_sale("nobody sells it"); };
 };
 
+constexpr const char *kInside = "inside a host", *kBetween = "between hosts";
+
 bool one_host(const Profile& profile, const Config& config) {
   return config.mesh.num_ranks() <= static_cast<int>(profile.host.devices);
 }
@@ -382,8 +384,8 @@ std::vector<WhatIf> most_first(Changes changes) {
 // The points of curves where links are twice as fast.
 std::map<std::string, double> known_of(const std::vector<LinkCurve>& curves) {
   std::map<std::string, double> known;
-  for (size_t i = 0; i < curves.size(); ++i)
-    known[i == 0 ? "links_x2" : "network_x2"] = curves[i].points[kHalvings + 1].step_s;
+  for (const LinkCurve& curve : curves)
+    known[curve.links == kInside ? "links_x2" : "network_x2"] = curve.points[kHalvings + 1].step_s;
   return known;
 }
 
@@ -425,7 +427,7 @@ std::vector<NewHardware> new_hardware(const Profile& profile, int devices) {
 std::vector<LinkCurve> link_curves(const Plan& plan, const Profile& profile, const Simulation& now) {
   std::vector<LinkCurve> curves;
   if (profile.is_cpu() || plan.config.mesh.num_ranks() < 2) return curves;
-  LinkCurve inside{.links = "inside a host", .unit = "a card and direction", .now_gb_per_s = link_of(profile)};
+  LinkCurve inside{.links = kInside, .unit = "a card and direction", .now_gb_per_s = link_of(profile)};
   for (const auto& [words, name] : {std::pair{"RTX 4090", "rtx4090"},
                                     {"with P2P", "rtx4090-p2p"},
                                     {"NVLink bridge", "rtx3090-nvlink"},
@@ -434,7 +436,7 @@ std::vector<LinkCurve> link_curves(const Plan& plan, const Profile& profile, con
     inside.markers.emplace_back(words, link_of(load_profile(name)));
   if (profile.host.devices > 1) curves.push_back(curve_of(plan, profile, now, scale_links, std::move(inside)));
   if (one_host(profile, plan.config)) return curves;
-  LinkCurve between{.links = "between hosts", .unit = "a host and direction", .now_gb_per_s = network_of(profile)};
+  LinkCurve between{.links = kBetween, .unit = "a host and direction", .now_gb_per_s = network_of(profile)};
   for (const auto& [words, name] :
        {std::pair{"one NIC of 100 Gb/s", "rtx4090"}, {"eight of 200 Gb/s", "rtx4090-8x200g"}, {"H100", "h100-sxm"}})
     between.markers.emplace_back(words, network_of(load_profile(name)));

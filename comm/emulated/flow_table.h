@@ -39,7 +39,7 @@ class FlowTable {
     std::span<const LinkUse> uses;  // kMostUses at most
     int64_t latency_ns = 0;         // after the last byte
   };
-  static constexpr size_t kMostUses = 256;  // a ring of 64 devices
+  static constexpr size_t kMostUses = 1024;  // a ring of 400 devices without peer access
 
   // Returns when the transfer has ended, and that time. Every member calls it. While it waits, `check` is called
   // now and then and may throw, which gives the transfer up. HangError if a rank keeps the table for longer than

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "analysis/simulated_costs.h"
+#include "comm/emulated/flow_table.h"
 #include "plan/config/flags.h"
 
 namespace trine {
@@ -55,6 +56,18 @@ TEST(LinkEmulation, GroupsShareLinksAsInTheSimulator) {
     }
     EXPECT_GT(compared, 10) << flags;
   }
+}
+
+// The table in which transfers are carried has room for the links of one ring over hundreds of cards.
+TEST(LinkEmulation, ALargeRingFitsTheTable) {
+  const Plan plan = plan_of("--ranks 256 --global-batch 256 --micro-batch 1");
+  const EmulatedLinks links = emulated_links(plan, load_profile("rtx4090"), 1, 255);
+  size_t most = 0;
+  for (size_t n = 0; n < plan.stages[0].graph.nodes().size(); ++n)
+    if (plan.stages[0].graph.nodes()[n].lane == Lane::kDp)
+      most = std::max(most, links.collective(static_cast<int>(n)).uses.size());
+  EXPECT_GT(most, 512u);
+  EXPECT_LE(most, FlowTable::kMostUses);
 }
 
 }  // namespace
