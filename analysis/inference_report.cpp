@@ -93,6 +93,14 @@ json article_beside(const Machine& machine, const InferenceSetup& setup) {
   return rows;
 }
 
+void add_times(const InferenceSize& size, json& row) {
+  row["latency_s"] = size.latency_s;
+  row["tokens_per_s"] = size.tokens_per_s;
+  row["tokens_per_s_per_user"] = size.tokens_per_s_per_user;
+  row["tokens_per_usd"] = usd(size.tokens_per_usd);
+  row["bound"] = name(size.bound);
+}
+
 // The same with another NIC in each host, where stages or groups meet over the network.
 json other_networks(const Machine& machine, const InferenceSetup& setup) {
   json list = json::array();
@@ -109,12 +117,8 @@ json other_networks(const Machine& machine, const InferenceSetup& setup) {
     other.usd_per_hour =
         !priced ? 0 : setup.usd_per_hour + (is_now ? 0 : purchase_usd_per_hour(hosts * (*usd_of_nic - *now_usd)));
     const InferenceSize size = size_inference(other);
-    list.push_back({{"gbit", gbit},
-                    {"latency_s", size.latency_s},
-                    {"tokens_per_s", size.tokens_per_s},
-                    {"tokens_per_s_per_user", size.tokens_per_s_per_user},
-                    {"tokens_per_usd", usd(size.tokens_per_usd)},
-                    {"bound", name(size.bound)}});
+    list.push_back({{"gbit", gbit}});
+    add_times(size, list.back());
   }
   return list;
 }
@@ -129,15 +133,8 @@ json other_splits(const Machine& machine, const InferenceSetup& setup) {
     other.usd_per_hour = setup.usd_per_hour;
     const InferenceSize size = size_inference(other);
     if (!size.fits) continue;
-    list.push_back({{"tp", split.tp},
-                    {"pp", split.pp},
-                    {"batch", size.batch},
-                    {"sequences", size.sequences},
-                    {"latency_s", size.latency_s},
-                    {"tokens_per_s", size.tokens_per_s},
-                    {"tokens_per_s_per_user", size.tokens_per_s_per_user},
-                    {"tokens_per_usd", usd(size.tokens_per_usd)},
-                    {"bound", name(size.bound)}});
+    list.push_back({{"tp", split.tp}, {"pp", split.pp}, {"batch", size.batch}, {"sequences", size.sequences}});
+    add_times(size, list.back());
   }
   return list;
 }
