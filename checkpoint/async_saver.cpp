@@ -1,27 +1,10 @@
-#include <cstdlib>
-#include <cstring>
-#include <new>
-#include <sys/mman.h>
+#include <algorithm>
 
 #include "base/error.h"
-#include "base/shape.h"
 #include "checkpoint/save.h"
 #include "checkpoint/streaming_copy.h"
 
 namespace trine {
-namespace {
-
-// In huge pages where the system has them, and in memory already.
-void* allocate_touched(int64_t size_bytes) {
-  constexpr int64_t kHugePageBytes = 2 << 20;
-  const auto bytes = static_cast<size_t>(div_up(size_bytes, kHugePageBytes) * kHugePageBytes);
-  void* memory = std::aligned_alloc(kHugePageBytes, bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  (void)::madvise(memory, bytes, MADV_HUGEPAGE);
-  return std::memset(memory, 0, bytes);
-}
-
-}  // namespace
 
 AsyncSaver::AsyncSaver(int64_t staging_limit_bytes, Copy copy)
     : staging_limit_bytes_(staging_limit_bytes), copy_(copy ? std::move(copy) : streaming_copy) {}
@@ -31,12 +14,11 @@ AsyncSaver::~AsyncSaver() {
 }
 
 void AsyncSaver::reserve(int64_t size_bytes) {
-  if (size_bytes <= staging_bytes_ || size_bytes > staging_limit_bytes_) return;
+  if (size_bytes <= staging_.size() || size_bytes > staging_limit_bytes_) return;
   TRINE_CHECK(!busy());
-  staging_.reset();
-  staging_bytes_ = 0;
-  staging_.reset(static_cast<std::byte*>(allocate_touched(size_bytes)));
-  staging_bytes_ = size_bytes;
+  staging_ = {};
+  staging_ = HugePages(size_bytes);
+  std::ranges::fill(staging_.bytes(), std::byte{});
 }
 
 void AsyncSaver::start(SaveJob job, std::vector<Slice> slices) {
@@ -46,7 +28,7 @@ void AsyncSaver::start(SaveJob job, std::vector<Slice> slices) {
   const bool blocks = total_bytes > staging_limit_bytes_;
   if (!blocks) {
     reserve(total_bytes);
-    std::byte* to = staging_.get();
+    std::byte* to = staging_.data();
     for (Slice& slice : slices) {
       if (slice.boxes.empty()) continue;
       copy_(to, slice.data, static_cast<size_t>(slice.size_bytes()));

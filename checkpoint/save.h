@@ -4,7 +4,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -15,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/huge_pages.h"
 #include "checkpoint/checked_checkpoints.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/slice.h"
@@ -81,11 +81,7 @@ class AsyncSaver {
  private:
   int64_t staging_limit_bytes_;
   Copy copy_;
-  struct Free {
-    void operator()(std::byte* memory) const { std::free(memory); }
-  };
-  std::unique_ptr<std::byte, Free> staging_;  // kept from save to save
-  int64_t staging_bytes_ = 0;
+  HugePages staging_;  // kept from save to save
   std::future<SaveOutcome> running_;
 };
 

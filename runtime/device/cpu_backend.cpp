@@ -1,8 +1,9 @@
 #include <cstring>
-#include <sys/mman.h>
+#include <new>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/huge_pages.h"
 #include "base/text.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "runtime/device/backend.h"
@@ -25,27 +26,19 @@ class HostTimeline final : public Timeline {
   void pop() override {}
 };
 
-// Anonymous pages, in huge ones where the system gives them: fewer TLB misses in the long streams of the optimizer.
-class MappedMemory final : public DeviceMemory {
+class HostMemory final : public DeviceMemory {
  public:
-  explicit MappedMemory(int64_t bytes) {
-    size_ = bytes;
-    length_ = static_cast<size_t>(round_up(std::max<int64_t>(bytes, 1), kHugePage) + kHugePage);
-    base_ = ::mmap(nullptr, length_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base_ == MAP_FAILED)
-      throw OutOfMemoryError(fmt::format("the system refuses {} ({})", format_bytes(bytes), std::strerror(errno)));
-    const auto address = reinterpret_cast<uintptr_t>(base_);
-    data_ = reinterpret_cast<std::byte*>(round_up(static_cast<int64_t>(address), kHugePage));
-    if (bytes >= kHugePage) ::madvise(data_, static_cast<size_t>(bytes / kHugePage * kHugePage), MADV_HUGEPAGE);
+  explicit HostMemory(int64_t bytes) {
+    try {
+      pages_ = HugePages(bytes);
+    } catch (const std::bad_alloc&) {
+      throw OutOfMemoryError(fmt::format("the system refuses {}", format_bytes(bytes)));
+    }
+    data_ = pages_.data(), size_ = bytes;
   }
-  ~MappedMemory() override { ::munmap(base_, length_); }
-  MappedMemory(const MappedMemory&) = delete;
-  MappedMemory& operator=(const MappedMemory&) = delete;
 
  private:
-  static constexpr int64_t kHugePage = int64_t{2} << 20;
-  void* base_ = nullptr;
-  size_t length_ = 0;
+  HugePages pages_;
 };
 
 class CpuBackend final : public Backend {
@@ -61,7 +54,7 @@ class CpuBackend final : public Backend {
   }
   const KernelTable& kernels() const override { return kernels_; }
   Timeline& timeline() override { return timeline_; }
-  std::unique_ptr<DeviceMemory> allocate(int64_t bytes) override { return std::make_unique<MappedMemory>(bytes); }
+  std::unique_ptr<DeviceMemory> allocate(int64_t bytes) override { return std::make_unique<HostMemory>(bytes); }
   std::unique_ptr<DeviceMemory> allocate_host(int64_t bytes) override { return allocate(bytes); }
   void read(const std::byte* device, std::span<std::byte> host) const override {
     std::memcpy(host.data(), device, host.size());

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/clock.h"
+#include "base/huge_pages.h"
 #include "comm/lane_thread.h"
 #include "comm/pipeline_lane.h"
 #include "runtime/job/agreement.h"
@@ -13,7 +14,15 @@ namespace trine {
 namespace {
 
 constexpr int64_t kSizes[] = {1 << 10, 16 << 10, 128 << 10, 512 << 10, 2 << 20, 8 << 20};
+constexpr int64_t kLargest = *std::ranges::max_element(kSizes);
 constexpr int64_t kComputeNs = 200'000;
+
+// Memory as a step's values have it (DeviceMemory of a CPU): in small pages an exchange takes up to four times as long.
+HugePages touched(int64_t bytes) {
+  HugePages pages(bytes);
+  std::ranges::fill(pages.bytes(), std::byte{});
+  return pages;
+}
 
 double us_since(int64_t begin_ns) { return static_cast<double>(now_ns() - begin_ns) * 1e-3; }
 
@@ -71,9 +80,7 @@ LaneTimes measure_lane(Communicator& group, int rounds) {
 
 std::vector<CpuTransferCost> measure_collectives(Communicator& group, int hosts, const LaneTimes& lane_times,
                                                  int rounds) {
-  const auto ranks = static_cast<size_t>(group.size());
-  const size_t largest = static_cast<size_t>(kSizes[std::size(kSizes) - 1]);
-  std::vector<std::byte> whole(largest), shard(largest / ranks + 8);
+  const HugePages whole = touched(kLargest), shard = touched(kLargest);
   LaneThread lane("measured lane");
   const auto measured = [&](const char* kind, DType dtype, auto&& operation) {
     CpuTransferCost cost{.kind = kind, .ranks = group.size(), .hosts = hosts, .points = {}};
@@ -98,7 +105,7 @@ CpuTransferCost measure_messages(Communicator& group, int hosts, int rounds) {
   CpuTransferCost cost{.kind = "message", .ranks = 2, .hosts = hosts, .points = {}};
   const int peer = group.rank() ^ 1;
   const bool first = group.rank() % 2 == 0;
-  std::vector<std::byte> out(static_cast<size_t>(kSizes[std::size(kSizes) - 1])), in(out.size());
+  const HugePages out = touched(kLargest), in = touched(kLargest);
   for (const int64_t bytes : kSizes) {
     std::vector<double> samples;
     {
