@@ -19,7 +19,8 @@ HugePages::HugePages(int64_t bytes) {
       ::mmap(nullptr, length_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) throw std::bad_alloc();
   base_ = base, size_ = bytes;
-  data_ = reinterpret_cast<std::byte*>(round_up(static_cast<int64_t>(reinterpret_cast<uintptr_t>(base)), kHugePage));
+  data_ =
+      reinterpret_cast<std::byte*>(round_up(static_cast<int64_t>(reinterpret_cast<uintptr_t>(base)), kHugePage));
   // What is left of the last one, and all of less than one, stays in small pages: it is not to take a whole one.
   if (bytes >= kHugePage) ::madvise(data_, static_cast<size_t>(bytes / kHugePage * kHugePage), MADV_HUGEPAGE);
 }
