@@ -18,10 +18,14 @@ constexpr int64_t kSizes[] = {1 << 10, 16 << 10, 128 << 10, 512 << 10, 2 << 20, 
 constexpr int64_t kLargest = *std::ranges::max_element(kSizes);
 constexpr int64_t kComputeNs = 200'000;
 
+// As a kernel does right before its output is sent: what a core has just written is in its cache, and another one may
+// take four times as long to read it as what both have read before.
+void write(std::span<std::byte> bytes) { std::ranges::fill(bytes, std::byte{}); }
+
 // Memory as a step's values have it (DeviceMemory of a CPU): in small pages an exchange takes up to four times as long.
 HugePages touched(int64_t bytes) {
   HugePages pages(bytes);
-  std::ranges::fill(pages.bytes(), std::byte{});
+  write(pages.bytes());
   return pages;
 }
 
@@ -40,10 +44,11 @@ double of_last(Communicator& group, double us) {
   return *std::ranges::min_element(all);
 }
 
-// Appends the times of an operation that a lane carries out.
-void time_through_lane(Communicator& group, LaneThread& lane, int rounds, const std::function<void()>& operation,
-                       std::vector<double>& samples) {
+// Appends the times of an operation on `written` that a lane carries out.
+void time_through_lane(Communicator& group, LaneThread& lane, int rounds, std::span<std::byte> written,
+                       const std::function<void()>& operation, std::vector<double>& samples) {
   for (int round = -1; round < rounds; ++round) {  // the first touches memory
+    write(written);
     group.barrier();
     compute();
     const int64_t begin_ns = now_ns();
@@ -65,7 +70,7 @@ LaneTimes measure_lane(Communicator& group, int rounds) {
   for (int i = 0; i < kLanes; ++i) {
     LaneThread lane("measured lane");
     time_through_lane(
-        group, lane, div_up(4 * rounds, kLanes), [] {}, samples);
+        group, lane, div_up(4 * rounds, kLanes), {}, [] {}, samples);
   }
   times.wake_us = quiet_mean(samples);
   if (group.size() < 2) return times;
@@ -92,23 +97,26 @@ std::vector<CpuTransferCost> measure_collectives(Communicator& group, int hosts,
   struct Measured {
     const char* kind;
     DType dtype;
+    std::byte* input;
+    int input_parts;  // of the bytes that count
     std::function<void(int64_t count)> operation;
     std::vector<double> samples[std::size(kSizes)] = {};
   };
-  Measured all[] = {
-      {"all_reduce", DType::kF32, [&](int64_t count) { group.all_reduce(whole.data(), count, DType::kF32); }},
-      {"all_gather", DType::kBF16,
-       [&](int64_t count) { group.all_gather(shard.data(), whole.data(), count, DType::kBF16); }},
-      {"reduce_scatter", DType::kF32,
-       [&](int64_t count) { group.reduce_scatter(whole.data(), shard.data(), count, DType::kF32); }},
-      {"reduce_scatter_bf16", DType::kBF16,
-       [&](int64_t count) { group.reduce_scatter(whole.data(), shard.data(), count, DType::kBF16); }}};
+  Measured all[] = {{"all_reduce", DType::kF32, whole.data(), 1,
+                     [&](int64_t count) { group.all_reduce(whole.data(), count, DType::kF32); }},
+                    {"all_gather", DType::kBF16, shard.data(), group.size(),
+                     [&](int64_t count) { group.all_gather(shard.data(), whole.data(), count, DType::kBF16); }},
+                    {"reduce_scatter", DType::kF32, whole.data(), 1,
+                     [&](int64_t count) { group.reduce_scatter(whole.data(), shard.data(), count, DType::kF32); }},
+                    {"reduce_scatter_bf16", DType::kBF16, whole.data(), 1, [&](int64_t count) {
+                       group.reduce_scatter(whole.data(), shard.data(), count, DType::kBF16);
+                     }}};
   for (int i = 0; i < kLanes; ++i) {
     LaneThread lane("measured lane");
     for (Measured& one : all)
       for (size_t size = 0; size < std::size(kSizes); ++size)
         time_through_lane(
-            group, lane, div_up(rounds, kLanes),
+            group, lane, div_up(rounds, kLanes), {one.input, static_cast<size_t>(kSizes[size] / one.input_parts)},
             [&] { one.operation(kSizes[size] / static_cast<int64_t>(size_bytes(one.dtype))); }, one.samples[size]);
   }
   std::vector<CpuTransferCost> costs;
@@ -132,6 +140,7 @@ CpuTransferCost measure_messages(Communicator& group, int hosts, int rounds) {
     {
       PipelineLane lane("measured pp", group);
       for (int round = -1; round < rounds && peer < group.size(); ++round) {
+        write(out.bytes().first(static_cast<size_t>(bytes)));
         compute();
         const auto received = lane.receive(in.data(), bytes, peer, 0);
         if (!first) lane.wait(received);
