@@ -9,8 +9,10 @@ beside the plan's.
 
 A row is marked * and left out of the quiet means where it says nothing of the prediction: other processes took more than
 --foreign of the cores' time, or the machine was not as fast as when it was measured. Neighbours of a virtual machine and
-the clock show in no process's time, so short one-rank runs, one on each core at once, are timed beside the profile and
-before and after each row: "speed" is how much longer they took, at the worse of both times, and may be --drift. After
+the clock show in no process's time, so short runs are timed beside the profile and before and after each row: one rank
+on each core at once, and one of two ranks that exchange much (a virtual machine's cores may be moved apart: two of them
+then took 158 ns instead of 25 to see what the other wrote, and an all_reduce four times as long). "speed" is how much
+longer they took, at the worst of these times, and may be --drift, or twice that for the one that exchanges. After
 --again rows that were all too fast, or all too slow, without other processes, the machine is measured again. With
 --profile FILE nobody knows how fast it was then: rows are held against the start of this script, and FILE is kept.
 
@@ -103,8 +105,9 @@ def quiet_step(lines):
     return statistics.mean(line["step_s"] for line in kept), kept
 
 
-def fixed_step(program):
-    """Seconds of a step of a run that is the same every time: the slowest of one for each core, all at once."""
+def fixed_runs(program):
+    """Seconds of a step of two runs that are the same every time: the slowest of one rank on each core, all at once; and
+    two ranks of a tensor-parallel group, which exchange in small pieces."""
     with tempfile.TemporaryDirectory() as folder:
         outs = [f"{folder}/{core}" for core in range(os.cpu_count())]
         flags = ["--model", "tiny", "--global-batch", "4", "--threads", "1", "--steps", "62"]
@@ -112,7 +115,18 @@ def fixed_step(program):
                    for out in outs]
         if any([process.wait() for process in running]):
             sys.exit("a run that times the machine failed")
-        return max(quiet_step(steps_of(out))[0] for out in outs)
+        alone = max(quiet_step(steps_of(out))[0] for out in outs)
+        exchanging = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "2",
+                      *training(program, [*flags, "--tp", "2", "--micro-batch", "1"], f"{folder}/tp")]
+        if subprocess.run(exchanging, env=ENVIRONMENT, stdout=subprocess.DEVNULL).returncode:
+            sys.exit("a run that times the machine failed")
+        return alone, quiet_step(steps_of(f"{folder}/tp"))[0]
+
+
+def drift(then, now):
+    """How much longer fixed runs take, where 1 is as long; what exchanges counts half."""
+    alone, exchanging = (b / a - 1 for a, b in zip(then, now))
+    return max(alone, exchanging / 2, key=abs)
 
 
 def run(program, ranks, flags, planned):
@@ -181,25 +195,25 @@ class Machine:
 
     def measure(self):
         for _ in range(2):
-            before = fixed_step(self.program)
+            before = fixed_runs(self.program)
             if not self.options.profile:
                 ranks = min(2, os.cpu_count())
                 subprocess.run(["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks),
                                 f"{self.options.bin}/measure_cluster", "--out", self.file],
                                check=True, env=ENVIRONMENT, stdout=sys.stderr)
-            self.now = fixed_step(self.program)
-            self.then, self.drifts = (before + self.now) / 2, []
-            self.steady = abs(self.now / before - 1) <= self.options.drift
+            self.now = fixed_runs(self.program)
+            self.then, self.drifts = tuple((a + b) / 2 for a, b in zip(before, self.now)), []
+            changed = drift(before, self.now)
+            self.steady = abs(changed) <= self.options.drift
             if self.steady:
                 return
-            print(f"The fixed runs changed by {100 * (self.now / before - 1):+.1f} % while the machine was measured.",
-                  file=sys.stderr)
+            print(f"The fixed runs changed by {100 * changed:+.1f} % while the machine was measured.", file=sys.stderr)
         print("The machine is not steady enough to be measured: no row is quiet.", file=sys.stderr)
 
     def judge(self, row):
         """Was the machine, since this was asked last, as it was when it was measured?"""
-        last, self.now = self.now, fixed_step(self.program)
-        row["drift"] = max(last / self.then - 1, self.now / self.then - 1, key=abs)
+        last, self.now = self.now, fixed_runs(self.program)
+        row["drift"] = max(drift(self.then, last), drift(self.then, self.now), key=abs)
         alone = row["foreign"] <= self.options.foreign
         row["quiet"] = alone and self.steady and abs(row["drift"]) <= self.options.drift
         self.drifts = [*self.drifts, row["drift"]] if alone else []

@@ -58,8 +58,7 @@ void time_through_lane(Communicator& group, LaneThread& lane, int rounds, std::s
   }
 }
 
-// One after another: where the system puts the lanes of two ranks on one core it may leave them there, at up to four
-// times the time.
+// One after another: where the system puts a thread when it begins, it may leave it.
 constexpr int kLanes = 3;
 
 }  // namespace
