@@ -80,6 +80,7 @@ SimulatedCosts::SimulatedCosts(const Plan& plan, const Profile& profile)
       } else if (node.lane == Lane::kCompute) {
         bool guessed = false;
         own.seconds = kernel_seconds(graph, node, cost, guessed);
+        if (!profile_.is_cpu()) own.launches = launches(profile_.device, *node.op, shapes_of(graph, node.inputs));
         const double step_s =
             own.seconds * (node.region == Region::kMicrobatch ? plan.config.num_microbatches() : 1);
         all_s += step_s;

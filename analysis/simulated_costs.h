@@ -20,7 +20,8 @@ struct Collective;
 std::vector<Shape> shapes_of(const Graph& graph, const std::vector<ValueId>& values);
 
 struct NodeCost {
-  double seconds = 0;  // of a kernel of the compute lane, the launch included
+  double seconds = 0;   // of a kernel of the compute lane, the launch included
+  double launches = 1;  // of the thread that launches
   double flops = 0;
   int64_t bytes = 0;          // read and written
   int64_t wire_bytes = 0;     // of communication: what the rank sends

@@ -129,9 +129,9 @@ void RankSimulation::repeat(const RepeatedPiece& piece) {
 }
 
 // When the thread that launches has done so. On a CPU it computes itself, and only handing over takes time.
-double RankSimulation::launch() {
+double RankSimulation::launch(double kernels) {
   if (engine_.is_cpu()) return host_ = compute_;
-  host_ += engine_.profile().device.host_us * 1e-6;
+  host_ += kernels * engine_.profile().device.host_us * 1e-6;
   return host_;
 }
 
@@ -164,7 +164,7 @@ bool RankSimulation::carry_out(const Command& command) {
       return wait_sent(command);
     case CommandKind::kRun: {
       const NodeCost& cost = engine_.costs().node(pp_, command.node);
-      const double launched = launch();
+      const double launched = launch(cost.launches);
       host_slack_ = std::min(host_slack_, compute_ - launched);
       compute_ = std::max(compute_, launched) + cost.seconds * engine_.slowness(pp_);
       TraceEvent ran = event(command, clock_, compute_, kind_of(stage_.graph[NodeId{command.node}]));

@@ -62,7 +62,7 @@ class RankSimulation {
   std::optional<double> meet_peer(const Node& node, double ready);
   void post(const Command& command, bool sends);
   void send_in_line(const Command& command, double begin, double seconds);
-  double launch();
+  double launch(double kernels = 1);
   TraceEvent event(const Command& command, double begin_s, double end_s, EventKind kind) const;
 
   SimulatedPipeline& engine_;

@@ -28,17 +28,34 @@ constexpr double kForwardPasses = 4, kBackwardPasses = 5;  // softmax and dropou
 // (NVIDIA, "Matrix multiplication background user's guide", section 4.1; BLOOM's steps with heads of 108 and 150).
 constexpr double kAlignedBytes = 16;
 
+constexpr double kFusedSoftmax_heads = 4;     // divide sequences times heads
+constexpr double kUnfusedSoftmaxKernels = 5;  // instead of one
+// Of a score: to f32, scale, mask, softmax and back to the compute type, each read and written.
+constexpr double kUnfusedSoftmaxBytes = 6 + 8 + 8 + 8 + 6;
+
+bool softmax_is_fused(double heads) { return std::fmod(heads, kFusedSoftmax_heads) == 0; }
+
+// Of all sequences; q [N, H * D]
+double heads_of(const Shape& q, double seq, double head_dim) {
+  return static_cast<double>(q.num_elements()) / head_dim / seq;
+}
+
 // q [N, H * D]
 double unfused_attention_s(DeviceProfile device, DType dtype, const Shape& q, double seq, double head_dim,
                            bool backward) {
   if (std::fmod(head_dim * static_cast<double>(size_bytes(dtype)), kAlignedBytes) != 0)
     device.bf16_tflops = device.fp16_tflops = device.f32_tflops;
-  const double heads = static_cast<double>(q.num_elements()) / head_dim / seq, scores = heads * seq * seq;
-  const double passes = (backward ? kBackwardPasses : kForwardPasses) * static_cast<double>(size_bytes(dtype)) + 1;
+  const double heads = heads_of(q, seq, head_dim), scores = heads * seq * seq;
+  const double width = static_cast<double>(size_bytes(dtype));
+  double passes = (backward ? kBackwardPasses : kForwardPasses) * width + 1, kernels = backward ? 6 : 4;
+  if (!softmax_is_fused(heads)) {
+    passes += kUnfusedSoftmaxBytes - (backward ? 3 : 2) * width;
+    kernels += kUnfusedSoftmaxKernels - 1;
+  }
   const double products = product_s(device, dtype, seq, seq, head_dim, heads) +
                           (backward ? 3 : 1) * product_s(device, dtype, seq, head_dim, seq, heads);
   return products + scores * passes / (device.memory_gb_per_s * 1e9 * device.memory_share) +
-         (backward ? 6 : 4) * device.launch_us * 1e-6;
+         kernels * device.launch_us * 1e-6;
 }
 
 // Of a weight's gradient that is made by itself first and then added to those of earlier microbatches.
@@ -127,6 +144,18 @@ double kernel_s(const DeviceProfile& device, const Op& op, std::span<const Shape
   if (op.name() == "embedding_grad" && !out.empty())
     return launch + streamed + accumulate_s(device, static_cast<double>(out[0].num_elements()));
   return launch + streamed + (in.empty() ? 0 : unfused_passes_s(device, op, in[0], dtype));
+}
+
+double launches(const DeviceProfile& device, const Op& op, std::span<const Shape> in) {
+  if (device.unfused_attention == 0) return 1;
+  const auto of = [&](const auto& attention) {
+    const double heads =
+        heads_of(in[0], static_cast<double>(attention.seq), static_cast<double>(attention.head_dim));
+    return softmax_is_fused(heads) ? 1 : kUnfusedSoftmaxKernels;
+  };
+  if (const auto* const forward = dynamic_cast<const Attention*>(&op)) return of(*forward);
+  if (const auto* const grad = dynamic_cast<const AttentionGrad*>(&op)) return of(*grad);
+  return 1;
 }
 
 }  // namespace trine

@@ -23,4 +23,10 @@ double product_s(const DeviceProfile& device, DType dtype, double m, double n, d
 double kernel_s(const DeviceProfile& device, const Op& op, std::span<const Shape> in, std::span<const Shape> out,
                 const Cost& cost, DType dtype);
 
+// How many kernels the thread that launches counts an op as: 1, but of an attention that is not one kernel and whose
+// softmax is not either. Programs that kept scores in memory had a kernel for scale, mask and softmax where four
+// divides the sequences times heads of a rank; else they scaled, masked, exponentiated and rounded in a kernel each
+// (Megatron-LM, fused_softmax.py, is_kernel_available: attn_batches % 4 == 0).
+double launches(const DeviceProfile& device, const Op& op, std::span<const Shape> in);
+
 }  // namespace trine

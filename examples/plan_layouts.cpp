@@ -155,7 +155,8 @@ Prediction predict_best(const PlanQuestion& question, const PlanAnswer& answer, 
                         const Plan& chosen) {
   Prediction prediction = predict(chosen);
   prediction.outlook = outlook(chosen, prediction.profile, prediction.simulation);
-  add_best_layouts_after_changes(question, answer, prediction.outlook.what_if);
+  add_best_layouts_after_changes(question, answer.plans[0].layout, answer.plans[0].step_s, answer.small_models,
+                                 prediction.outlook.what_if);
   add_savings(question, wish, answer.plans[0], prediction.outlook.what_if);
   return prediction;
 }

@@ -9,6 +9,7 @@
 
 #include "analysis/link_emulation.h"
 #include "analysis/planner/layout_hint.h"
+#include "analysis/planner/planner.h"
 #include "analysis/prediction_report.h"
 #include "analysis/rehearsed_device.h"
 #include "base/program.h"
@@ -295,7 +296,7 @@ void look(const Plan& plan, const Profile* cluster) {
   if (config.cluster.empty() && !cluster) return print_report(plan, std::cout);
   Prediction prediction = cluster ? predict_emulated(plan, *cluster) : predict(plan);
   // What another cluster would change is asked of that cluster, not of these cores.
-  if (!cluster) prediction.outlook = outlook(plan, prediction.profile, prediction.simulation);
+  if (!cluster) prediction.outlook = outlook_with_layouts(plan, prediction);
   if (!config.predict_trace.empty()) write_predicted_trace(plan, prediction, config.predict_trace);
   if (config.json) {
     nlohmann::ordered_json json = dry_run_json(plan);
@@ -306,7 +307,10 @@ void look(const Plan& plan, const Profile* cluster) {
   print_report(plan, std::cout);
   std::cout << prediction_text(prediction);
   if (!prediction.profile.is_cpu())
-    std::cout << fmt::format("of this layout alone; the best one, also after such changes: {}\n",
+    std::cout << fmt::format("{}: {}\n",
+                             searches_layouts(plan, prediction)
+                                 ? "all layouts"
+                                 : "of this layout alone; the best one, also after such changes",
                              planner_command(config, config.cluster));
 }
 

@@ -24,8 +24,15 @@ Types infer_types(const Op& op, TypeSpan inputs, const Mesh& mesh) {
   return types;
 }
 
+StateId Builder::find_state(std::string_view name) {
+  for (size_t i = states_by_name_.size(); i < graph_.states_.size(); ++i)
+    states_by_name_.emplace(graph_.states_[i].name, StateId{static_cast<int32_t>(i)});
+  const auto found = states_by_name_.find(name);
+  return found == states_by_name_.end() ? StateId() : found->second;
+}
+
 StateId Builder::add_state(State state) {
-  TRINE_CHECK(!graph_.find_state(state.name).valid(), "state {} exists already", state.name);
+  TRINE_CHECK(!find_state(state.name).valid(), "state {} exists already", state.name);
   const StateId id{static_cast<int32_t>(graph_.states_.size())};
   state.value = {static_cast<int32_t>(graph_.values_.size())};
   graph_.values_.push_back({state.type, {}, id, state.name});

@@ -2,11 +2,13 @@
 // graph fails at the line that builds it, with its neighbourhood printed.
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "graph/graph.h"
@@ -24,6 +26,7 @@ class Builder {
   void set_chunk(int chunk) { chunk_ = chunk; }
 
   StateId add_state(State state);
+  StateId find_state(std::string_view name);  // invalid if there is none; Graph's looks at each
   ValueId read(StateId state) const { return graph_[state].value; }
 
   // Adds a node. Its outputs are the index map's outputs less the written states, which stand last there.
@@ -55,13 +58,19 @@ class Builder {
   const Graph& graph() const { return graph_; }
   Graph finish() { return std::move(graph_); }
 
-  // For passes that rewrite states or nodes in place of rebuilding all.
+  // For passes that rewrite states (not their names) or nodes in place of rebuilding all.
   State& state(StateId id) { return graph_.states_.at(static_cast<size_t>(id.index)); }
   Value& value(ValueId id) { return graph_.values_.at(static_cast<size_t>(id.index)); }
   std::vector<Node>& nodes() { return graph_.nodes_; }
 
  private:
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view name) const { return std::hash<std::string_view>()(name); }
+  };
+
   Graph graph_;
+  std::unordered_map<std::string, StateId, Hash, std::equal_to<>> states_by_name_;  // of the first so many states
   Region region_ = Region::kMicrobatch;
   Phase phase_ = Phase::kForward;
   int chunk_ = 0;

@@ -54,7 +54,7 @@ class InferenceBuilder final : public LlamaLayers {
   StateId cache(const char* what, int64_t layer, ValueId rows) {
     State state{.name = fmt::format("cache.{}.{}", layer, what), .type = b_.type(rows), .role = StateRole::kCache};
     state.type.shape[0] = shape_.max_seq;
-    const StateId known = b_.graph().find_state(state.name);
+    const StateId known = b_.find_state(state.name);
     return known.valid() ? known : b_.add_state(std::move(state));
   }
 

@@ -100,7 +100,7 @@ StateId LlamaLayers::matrix(const std::string& name, int64_t out, int64_t in, do
 }
 
 StateId LlamaLayers::parameter(State state) {
-  const StateId known = b_.graph().find_state(state.name);
+  const StateId known = b_.find_state(state.name);
   return known.valid() ? known : b_.add_state(std::move(state));
 }
 

@@ -63,6 +63,18 @@ Config config_of(const PlanQuestion& question, const Layout& layout) {
   return config;
 }
 
+Layout chosen_layout(const Config& config) {
+  const Mesh& mesh = config.mesh;
+  return {.tp = mesh.tp,
+          .pp = mesh.pp,
+          .dp = mesh.dp,
+          .vpp = config.vpp,
+          .micro_batch = config.micro_batch,
+          .schedule = mesh.pp > 1 ? config.schedule : ScheduleKind::k1F1B,
+          .recompute = config.recompute,
+          .zero = mesh.dp > 1 ? config.zero : 0};
+}
+
 std::string to_string(const Layout& layout) {
   std::string text = fmt::format("tp {} pp {} dp {}", layout.tp, layout.pp, layout.dp);
   if (layout.pp > 1) text += fmt::format(", {}", name(layout.schedule));

@@ -41,6 +41,7 @@ struct PlanQuestion {
 
 // REQUIRES: layout.tp * pp * dp = question.devices.
 Config config_of(const PlanQuestion& question, const Layout& layout);
+Layout chosen_layout(const Config& config);
 
 // "tp 2 pp 16 dp 64, interleaved vpp 5, micro-batch 1, recompute full, zero 1"
 std::string to_string(const Layout& layout);

@@ -15,8 +15,8 @@
 namespace trine {
 namespace {
 
-// Of a search on other hardware: estimates are a tenth off, so that the best is among the first.
-constexpr SearchEffort kOfOtherHardware{.most_simulated = 12, .other_choices = false};
+// Of a search beside a prediction: estimates are a tenth off, so that the best is among the first.
+constexpr SearchEffort kOfAnOutlook{.most_simulated = 12, .other_choices = false};
 // What an estimate of memory may be too high by.
 constexpr double kSurelyTooMuch = 1.1;
 constexpr size_t kNearestTried = 6;
@@ -239,27 +239,57 @@ std::optional<EnoughDevices> enough_devices(const PlanQuestion& question, const 
   return std::nullopt;
 }
 
-void add_best_layouts_after_changes(const PlanQuestion& question, const PlanAnswer& answer,
-                                    std::vector<WhatIf>& list) {
-  const PlannedLayout& before = answer.plans[0];
+void add_best_layouts_after_changes(const PlanQuestion& question, const Layout& layout, double step_s,
+                                    std::shared_ptr<SmallModels> known, std::vector<WhatIf>& list) {
   for (const NewHardware& hardware : new_hardware(question.profile, question.devices)) {
     PlanQuestion changed = question;
     changed.profile = hardware.profile;
-    const PlanAnswer after = plan(changed, kOfOtherHardware, answer.small_models);
-    if (after.plans.empty() || after.plans[0].layout == before.layout) continue;
+    const PlanAnswer after = plan(changed, kOfAnOutlook, known);
+    if (after.plans.empty() || after.plans[0].layout == layout) continue;
     const PlannedLayout& best = after.plans[0];
-    if (before.step_s - best.step_s <= gain_without_a_search(list, hardware.id, before.step_s)) continue;
+    if (step_s - best.step_s <= gain_without_a_search(list, hardware.id, step_s)) continue;
     list.push_back(
         {.id = hardware.id + std::string(kBestLayout),
          .change = fmt::format("{}, and the best layout there: {}", hardware.change, to_string(best.layout)),
          .step_s = best.step_s,
-         .gain_s = before.step_s - best.step_s,
+         .gain_s = step_s - best.step_s,
          .kind = hardware.kind,
          .price = hardware.price,
          .token_cost_change = token_cost_change(question.profile, hardware.profile, question.devices,
-                                                hardware.price, before.step_s, best.step_s)});
+                                                hardware.price, step_s, best.step_s)});
   }
   std::ranges::stable_sort(list, std::greater(), &WhatIf::gain_s);
+}
+
+bool searches_layouts(const Plan& plan, const Prediction& prediction) {
+  return plan.config.mesh.num_ranks() <= kMostSearchedDevices && prediction.fits &&
+         plan.config.slow_ranks.empty() && !prediction.simulation.oversubscribed &&
+         prediction.simulation.not_measured.empty();
+}
+
+Outlook outlook_with_layouts(const Plan& plan_of_run, const Prediction& prediction) {
+  const Profile& profile = prediction.profile;
+  const double step_s = prediction.simulation.step_s;
+  Outlook found = outlook(plan_of_run, profile, prediction.simulation);
+  if (!searches_layouts(plan_of_run, prediction)) return found;
+  const Config& config = plan_of_run.config;
+  const PlanQuestion question{
+      .base = config, .devices = config.mesh.num_ranks(), .profile = profile, .fixed = {.threads = true}};
+  const PlanAnswer answer = plan(question, kOfAnOutlook);
+  if (!answer.plans.empty() && step_s - answer.plans[0].step_s >= kLeastGain * step_s) {
+    const PlannedLayout& best = answer.plans[0];
+    found.what_if.push_back(
+        {.id = "layout",
+         .change = "another layout: " + flags_of(best.layout),
+         .step_s = best.step_s,
+         .gain_s = step_s - best.step_s,
+         .kind = ChangeKind::kSetting,
+         .price = free_of_charge("a setting"),
+         .token_cost_change = token_cost_change(profile, profile, question.devices, free_of_charge("a setting"),
+                                                step_s, best.step_s)});
+  }
+  add_best_layouts_after_changes(question, chosen_layout(config), step_s, answer.small_models, found.what_if);
+  return found;
 }
 
 }  // namespace trine

@@ -39,10 +39,17 @@ struct PlanAnswer {
   std::shared_ptr<SmallModels> small_models;  // that were built, for another search (see estimate.h)
 };
 
-// Adds what new hardware gives with the layout that is best on it, where that gains more than the best of `answer` does
-// there; `list`, which has that, stays in its order: most gained first. REQUIRES: the answer has plans.
-void add_best_layouts_after_changes(const PlanQuestion& question, const PlanAnswer& answer,
-                                    std::vector<WhatIf>& list);
+// Adds what new hardware gives with the layout that is best on it, where that gains more than `layout`, which takes
+// `step_s` now, does there; `list`, which has that, stays in its order: most gained first. `known`: as for plan().
+void add_best_layouts_after_changes(const PlanQuestion& question, const Layout& layout, double step_s,
+                                    std::shared_ptr<SmallModels> known, std::vector<WhatIf>& list);
+
+// What would shorten the step of a plan that was predicted (what_if.h). Of up to 64 devices also another layout
+// ("layout"), and new hardware with the layout best on it; of more that takes too long to come with each prediction. Not
+// of a plan that does not fit, or where a rank is slowed, threads have no core, or ops were not measured.
+inline constexpr int kMostSearchedDevices = 64;
+Outlook outlook_with_layouts(const Plan& plan, const Prediction& prediction);
+bool searches_layouts(const Plan& plan, const Prediction& prediction);
 
 struct SearchEffort {
   double slack = 1.1;     // layouts whose estimate is so many times the best step found are left out; 0: none is

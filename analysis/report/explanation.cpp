@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "analysis/planner/planner.h"
 #include "base/error.h"
 #include "base/file_system.h"
 #include "plan/config/flags.h"
@@ -37,7 +38,7 @@ Explanation explain_run(const Config& config, const std::string& cluster) {
   Explanation explanation{.cluster = cluster, .prediction = predict(plan)};
   Prediction& prediction = explanation.prediction;
   explanation.peak_s = prediction.mfu * prediction.simulation.step_s;
-  prediction.outlook = outlook(plan, prediction.profile, prediction.simulation);
+  prediction.outlook = outlook_with_layouts(plan, prediction);
   return explanation;
 }
 

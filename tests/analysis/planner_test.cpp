@@ -214,7 +214,7 @@ TEST(Planner, AfterAChangeAnotherLayoutMayBeBest) {
   q.fixed.micro_batch = 1;
   const PlanAnswer answer = plan(q);
   std::vector<WhatIf> after;
-  add_best_layouts_after_changes(q, answer, after);
+  add_best_layouts_after_changes(q, answer.plans[0].layout, answer.plans[0].step_s, answer.small_models, after);
   const auto large = std::ranges::find(after, "memory_80gib_layout", &WhatIf::id);
   ASSERT_NE(large, after.end());
   PlanQuestion on_large = q;
@@ -229,8 +229,51 @@ TEST(Planner, AfterAChangeAnotherLayoutMayBeBest) {
   for (WhatIf& one : known) one.id.resize(one.id.size() - kBestLayout.size());
   const size_t before = known.size();
   ASSERT_GT(before, 1u);
-  add_best_layouts_after_changes(q, answer, known);
+  add_best_layouts_after_changes(q, answer.plans[0].layout, answer.plans[0].step_s, answer.small_models, known);
   EXPECT_EQ(known.size(), before);
+}
+
+Prediction predicted(const Plan& of) { return predict(of, load_profile("rtx4090")); }
+
+// A layout that stalls: the prediction of its step names one that does not, and its time is that layout's own.
+TEST(Planner, APredictionNamesABetterLayout) {
+  const PlanQuestion q = question("rtx4090", 8, {"--model", "llama2-7b", "--layers", "16", "--global-batch", "16"});
+  const Layout slow{.tp = 8, .micro_batch = 1, .recompute = {.kind = Recompute::Kind::kFull}};
+  const Plan of_slow = build_plan(config_of(q, slow));
+  const Prediction before = predicted(of_slow);
+  const std::vector<WhatIf> list = outlook_with_layouts(of_slow, before).what_if;
+  const auto better = std::ranges::find(list, "layout", &WhatIf::id);
+  ASSERT_NE(better, list.end());
+  const PlanAnswer answer = plan(q);
+  EXPECT_EQ(better->step_s, answer.plans[0].step_s);
+  EXPECT_EQ(better->change, "another layout: " + flags_of(answer.plans[0].layout));
+  EXPECT_DOUBLE_EQ(better->gain_s, before.simulation.step_s - better->step_s);
+  EXPECT_EQ(predicted(build_plan(config_of(q, answer.plans[0].layout))).simulation.step_s, better->step_s);
+  // On an A100 of 80 GB another layout than on a 4090 is best; both gain over what is.
+  const auto there = std::ranges::find(list, "cluster_a100-80-sxm_layout", &WhatIf::id);
+  ASSERT_NE(there, list.end());
+  PlanQuestion a100 = q;
+  a100.profile = load_profile("a100-80-sxm");
+  EXPECT_EQ(there->step_s, plan(a100).plans[0].step_s);
+  EXPECT_TRUE(std::ranges::is_sorted(list, std::greater(), &WhatIf::gain_s));
+
+  // The best one has nothing to say of other layouts.
+  const Plan of_best = build_plan(config_of(q, answer.plans[0].layout));
+  EXPECT_EQ(chosen_layout(of_best.config), answer.plans[0].layout);
+  const std::vector<WhatIf> of_the_best = outlook_with_layouts(of_best, predicted(of_best)).what_if;
+  EXPECT_EQ(std::ranges::count(of_the_best, "layout", &WhatIf::id), 0);
+}
+
+TEST(Planner, APredictionSearchesNoLayoutsWhereThatTakesLongOrSaysNothing) {
+  const auto searched = [](int devices, const std::vector<std::string>& flags) {
+    const PlanQuestion q = question("rtx4090", devices, flags);
+    const Plan of = build_plan(config_of(q, {.dp = devices, .micro_batch = 1}));
+    return searches_layouts(of, predicted(of));
+  };
+  EXPECT_TRUE(searched(64, {"--model", "bench-s", "--global-batch", "128"}));
+  EXPECT_FALSE(searched(128, {"--model", "bench-s", "--global-batch", "128"}));
+  EXPECT_FALSE(searched(8, {"--model", "bench-s", "--global-batch", "128", "--slow", "3:1.5"}));
+  EXPECT_FALSE(searched(8, {"--model", "llama2-13b", "--global-batch", "8"}));  // does not fit
 }
 
 // A run of 10 billion tokens, by hand. Half a step less is half the days and, as a setting, half the money; a purchase saves

@@ -86,6 +86,32 @@ TEST(KernelCost, UnfusedAttentionMovesItsScores) {
   EXPECT_GT(grad, fused_grad);
 }
 
+// Two heads of one sequence on a rank: four does not divide them, and scale, mask, softmax and roundings are kernels of
+// their own that write f32 scores; four heads have one kernel.
+TEST(KernelCost, TheSoftmaxOfAFewHeadsWasNotOneKernel) {
+  constexpr int64_t kSeq = 2048, kHeadDim = 128;
+  DeviceProfile device = load_profile("a100-80-sxm").device;
+  const auto seconds = [&](const Op& op, int64_t heads) {
+    return kernel_s(device, op, std::vector<Shape>(6, Shape{kSeq, heads * kHeadDim}), {}, Cost(), DType::kF16);
+  };
+  const auto counted = [&](const Op& op, int64_t heads) {
+    return launches(device, op, std::vector<Shape>(6, Shape{kSeq, heads * kHeadDim}));
+  };
+  const Attention forward(kSeq, kHeadDim);
+  const AttentionGrad grad(kSeq, kHeadDim);
+  EXPECT_EQ(counted(forward, 2), 1);  // of one kernel for all
+  device.unfused_attention = 1;
+  EXPECT_EQ(counted(forward, 4), 1);
+  EXPECT_EQ(counted(forward, 2), 5);
+  EXPECT_EQ(counted(grad, 6), 5);
+  EXPECT_EQ(counted(RmsNormGradAdd(), 2), 1);
+  // 36 bytes a score, and not 4 or (backward) 6; products of 4 heads are no more than twice those of 2.
+  const double more = kSeq * kSeq * 2 / (2039e9 * 0.774);
+  EXPECT_GT(2 * seconds(forward, 2) - seconds(forward, 4), 2 * 32 * more);
+  EXPECT_GT(2 * seconds(grad, 2) - seconds(grad, 4), 2 * 30 * more);
+  EXPECT_LT(seconds(forward, 2) - seconds(forward, 4) / 2, 33 * more + 5 * 7e-6);
+}
+
 // A gradient that is made by itself: 4,096 x 1,024 weights are read, read and written in f16, by a kernel of its own.
 TEST(KernelCost, GradientsThatAreAddedAfterwards) {
   DeviceProfile device = load_profile("a100-80-sxm").device;
