@@ -109,6 +109,9 @@ std::string what_pays(const Prediction& p) {
                   cost < 0 ? "The purchase or driver that pays best" : "No purchase pays; the nearest to it",
                   less(*best, p.simulation.step_s), cost_words(*best), 100 * std::abs(cost), sign);
   if (best->usd_saved) text += fmt::format(", the run {} USD {}", usd_number(std::abs(*best->usd_saved)), sign);
+  const auto other = std::ranges::find(p.outlook.what_if, "layout", &WhatIf::id);
+  if (best->id.ends_with(kBestLayout) && other != p.outlook.what_if.end())
+    text += fmt::format(" (another layout alone: {:.1f} % less time)", percent(other->gain_s, p.simulation.step_s));
   return text + ".";
 }
 

@@ -262,7 +262,8 @@ void add_best_layouts_after_changes(const PlanQuestion& question, const Layout& 
 }
 
 bool searches_layouts(const Plan& plan, const Prediction& prediction) {
-  return plan.config.mesh.num_ranks() <= kMostSearchedDevices && prediction.fits &&
+  return plan.config.what_if.value_or(WhatIfs::kAll) == WhatIfs::kAll &&
+         plan.config.mesh.num_ranks() <= kMostSearchedDevices && prediction.fits &&
          plan.config.slow_ranks.empty() && !prediction.simulation.oversubscribed &&
          prediction.simulation.not_measured.empty();
 }
@@ -270,6 +271,7 @@ bool searches_layouts(const Plan& plan, const Prediction& prediction) {
 Outlook outlook_with_layouts(const Plan& plan_of_run, const Prediction& prediction) {
   const Profile& profile = prediction.profile;
   const double step_s = prediction.simulation.step_s;
+  if (plan_of_run.config.what_if == WhatIfs::kOff) return {};
   Outlook found = outlook(plan_of_run, profile, prediction.simulation);
   if (!searches_layouts(plan_of_run, prediction)) return found;
   const Config& config = plan_of_run.config;

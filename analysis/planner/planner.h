@@ -46,7 +46,8 @@ void add_best_layouts_after_changes(const PlanQuestion& question, const Layout& 
 
 // What would shorten the step of a plan that was predicted (what_if.h). Of up to 64 devices also another layout
 // ("layout"), and new hardware with the layout best on it; of more that takes too long to come with each prediction. Not
-// of a plan that does not fit, or where a rank is slowed, threads have no core, or ops were not measured.
+// of a plan that does not fit, or where a rank is slowed, threads have no core, or ops were not measured; and as the
+// configuration says (Config::what_if).
 inline constexpr int kMostSearchedDevices = 64;
 Outlook outlook_with_layouts(const Plan& plan, const Prediction& prediction);
 bool searches_layouts(const Plan& plan, const Prediction& prediction);

@@ -43,7 +43,7 @@ def predict(grid, plan, program, changes):
     flags |= {"grad-reduce": grid["grad_reduce"]} if "grad_reduce" in grid else {}
     words = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
     words += [word for change in grid["set"] + changes for word in ("--set", change)]
-    command = [program, "--dry-run", "--json"] + words
+    command = [program, "--dry-run", "--json", "--what-if", "off"] + words
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")

@@ -148,7 +148,7 @@ def run(program, ranks, flags, planned):
 
 
 def predict(program, ranks, flags, profile):
-    command = [program, "--dry-run", "--json", "--cluster", profile, "--ranks", str(ranks), *flags]
+    command = [program, "--dry-run", "--json", "--what-if", "off", "--cluster", profile, "--ranks", str(ranks), *flags]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")

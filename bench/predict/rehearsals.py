@@ -57,7 +57,7 @@ def rehearse(program, ranks, flags, steps):
 
 def compare(program, name, ranks, flags, seconds):
     flags = [*flags.split(), "--threads", "1"]
-    done = subprocess.run([program, *flags, "--ranks", str(ranks), "--dry-run", "--json"], capture_output=True, text=True)
+    done = subprocess.run([program, *flags, "--ranks", str(ranks), "--dry-run", "--json", "--what-if", "off"], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{name}: {done.stderr}")
     predicted = json.loads(done.stdout)["predicted"]

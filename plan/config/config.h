@@ -28,6 +28,11 @@ using ScheduleKind = PipelineKind;
 enum class CommKind { kAuto, kMpi, kNccl };
 enum class TraceFormat { kJsonGz, kJson };
 enum class Detail { kAction, kNode };  // of a simulation (analysis/simulator.h)
+enum class WhatIfs {
+  kAll,
+  kLayout,
+  kOff
+};  // that go with a prediction (analysis/planner/planner.h): of all layouts, of its own
 
 constexpr auto enum_names(LrSchedule) { return std::to_array<std::string_view>({"cosine", "linear", "constant"}); }
 constexpr auto enum_names(OnNonFinite) { return std::to_array<std::string_view>({"stop", "skip"}); }
@@ -39,6 +44,7 @@ constexpr auto enum_names(AttentionKind) { return std::to_array<std::string_view
 constexpr auto enum_names(GraphKind) { return std::to_array<std::string_view>({"auto", "on", "off"}); }
 constexpr auto enum_names(CommKind) { return std::to_array<std::string_view>({"auto", "mpi", "nccl"}); }
 constexpr auto enum_names(Detail) { return std::to_array<std::string_view>({"action", "node"}); }
+constexpr auto enum_names(WhatIfs) { return std::to_array<std::string_view>({"all", "layout", "off"}); }
 constexpr auto enum_names(TraceFormat) { return std::to_array<std::string_view>({"json.gz", "json"}); }
 
 template <typename E>
@@ -205,6 +211,7 @@ struct Config {
   std::optional<double> dilation;
   std::string predict_trace;  // the folder for the predicted trace's files
   std::optional<Detail> detail;
+  std::optional<WhatIfs> what_if;
   bool print_graph = false;
   bool print_memory = false;
   bool print_schedule = false;

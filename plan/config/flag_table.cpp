@@ -237,6 +237,10 @@ std::vector<Flag> make_table() {
   add("detail", {}, "action|node",
       "what is predicted by itself: actions of the schedule (default; as exact, and quicker), or every node",
       FIELD(detail));
+  add("what-if", {}, "all|layout|off",
+      "what a prediction says would shorten the step: all (default; of up to 64 devices other layouts, too), what is "
+      "tried on this layout, or nothing, which is quickest",
+      FIELD(what_if));
   add("jitter", {}, "SIGMA", "kernels of a rehearsal vary by that share, at random (0.05: by 5 %)", FIELD(jitter));
   add("speed-up", {}, "N", "divide all times of a rehearsal by N", FIELD(speed_up));
   add("emulate-links", {}, "NAME|FILE",

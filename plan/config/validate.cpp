@@ -84,7 +84,8 @@ void validate_parallelism(const Config& c, Problems& problems) {
           "{} belongs to a prediction or a rehearsal. Add --cluster NAME, and --dry-run or --device rehearsal.",
           flag);
   for (const auto& [flag, given] :
-       {std::pair{"--predict-trace", !c.predict_trace.empty()}, std::pair{"--detail", c.detail.has_value()}})
+       {std::pair{"--predict-trace", !c.predict_trace.empty()}, std::pair{"--detail", c.detail.has_value()},
+        std::pair{"--what-if", c.what_if.has_value()}})
     if (given && !predicts)
       problems.add("flags", "{} belongs to a prediction. Add --dry-run --cluster NAME.", flag);
   if (!c.predict_trace.empty() && c.detail == Detail::kAction)
