@@ -279,6 +279,14 @@ class Changes {
     one(ScheduleKind::kInterleaved, 4, "schedule_interleaved_4", "--schedule interleaved --vpp 4");
   }
 
+  void rounded_gradients() {
+    Config other = plan_.config;
+    if (other.mesh.dp < 2 || other.grad_reduce == DType::kBF16) return;
+    other.grad_reduce = DType::kBF16;
+    of_setting(other, "grad_reduce_bf16",
+               "--grad-reduce bf16: half the bytes between replicas, gradients rounded once more", 1);
+  }
+
   void more_microbatches() {
     Config other = plan_.config;
     other.global_batch *= 2;
@@ -377,6 +385,7 @@ std::vector<WhatIf> most_first(Changes changes) {
   changes.other_devices();
   changes.recompute_less();
   changes.other_schedules();
+  changes.rounded_gradients();
   changes.more_microbatches();
   return changes.most_first();
 }

@@ -41,8 +41,8 @@ struct WhatIf {
 // The same step with one thing changed; most gained first, and only what gains at least 0.5 % of `step_s`. Of GPU
 // clusters: links, network, P2P, NVLink as in an A100 host, arithmetic, memory, host; NICs and other devices that can
 // be bought. Of CPUs: what they measure as slow: products, memory, exchanges. Of the plan: less recomputation, where
-// it fits the card or one of 80 GiB; another schedule; twice the microbatches (then step_s is the time of as many
-// tokens).
+// it fits the card or one of 80 GiB; another schedule; gradients reduced in bf16; twice the microbatches (then step_s is
+// the time of as many tokens).
 // REQUIRES: the plan is one for `profile`, and takes `step_s` there.
 std::vector<WhatIf> what_if(const Plan& plan, const Profile& profile, double step_s);
 

@@ -60,6 +60,7 @@ TEST(WhatIf, EachIsTheSimulationOfItsChange) {
   for (const auto& [id, set] : {std::pair{"p2p", "--cluster rtx4090-p2p"},
                                 {"microbatches_x2", nullptr},
                                 {"recompute_none", "--recompute none"},
+                                {"grad_reduce_bf16", "--grad-reduce bf16"},
                                 {"network_x2", "--set network.nic_gb_per_s=25"},
                                 {"memory_x2", "--set device.memory_gb_per_s=2016"}}) {
     const double step_s = set ? step_with(set) : step_with("--global-batch 32") / 2;  // of as many tokens
@@ -80,6 +81,23 @@ TEST(WhatIf, EachIsTheSimulationOfItsChange) {
       EXPECT_LE(one->gain_s, free->gain_s) << id;
     }
   }
+}
+
+// Where replicas wait for gradients, half their bytes is worth a line; where they are rounded already there is none.
+TEST(WhatIf, GradientsInBf16) {
+  const std::string flags = "--model bench-s --ranks 16 --global-batch 16 --micro-batch 1 --cluster rtx4090 ";
+  const auto listed = [](const std::string& with) {
+    const Plan plan = plan_of(with);
+    const Prediction p = predict(plan);
+    const std::vector<WhatIf> list = what_if(plan, p.profile, p.simulation.step_s);
+    const WhatIf* one = find(list, "grad_reduce_bf16");
+    return one ? std::optional(*one) : std::nullopt;
+  };
+  const auto one = listed(flags);
+  ASSERT_TRUE(one);
+  EXPECT_EQ(one->kind, ChangeKind::kSetting);
+  EXPECT_DOUBLE_EQ(one->step_s, predict(plan_of(flags + "--grad-reduce bf16")).simulation.step_s);
+  EXPECT_FALSE(listed(flags + "--grad-reduce bf16"));
 }
 
 // The first that a card has the memory for; where it needs a larger card, one of 80 GiB.
