@@ -135,7 +135,7 @@ def training_2048(programs):
 
 
 PARTS = [("compute", "compute"), ("recompute", "recomputation"), ("comm_tp", "tp exposed"), ("comm_pp", "pp exposed"),
-         ("comm_dp", "dp exposed"), ("bubble", "pipeline bubble"), ("wait", "waiting for a late rank"), ("optimizer", "optimizer")]
+         ("comm_dp", "dp exposed"), ("bubble", "pipeline bubble"), ("wait", "late rank"), ("optimizer", "optimizer")]
 
 
 def steps_2048(programs):

@@ -109,7 +109,7 @@ TEST(KernelCost, TheSoftmaxOfAFewHeadsWasNotOneKernel) {
   const double more = kSeq * kSeq * 2 / (2039e9 * 0.774);
   EXPECT_GT(2 * seconds(forward, 2) - seconds(forward, 4), 2 * 32 * more);
   EXPECT_GT(2 * seconds(grad, 2) - seconds(grad, 4), 2 * 30 * more);
-  EXPECT_LT(seconds(forward, 2) - seconds(forward, 4) / 2, 33 * more + 5 * 7e-6);
+  EXPECT_LT(seconds(forward, 2) - seconds(forward, 4) / 2, 40 * more + 5 * 7e-6);
 }
 
 // A gradient that is made by itself: 4,096 x 1,024 weights are read, read and written in f16, by a kernel of its own.
