@@ -12,9 +12,10 @@ A row is marked * and left out of the quiet means where it says nothing of the p
 the clock show in no process's time, so short runs are timed beside the profile and before and after each row: one rank
 on each core at once, and one of two ranks that exchange much (a virtual machine's cores may be moved apart: two of them
 then took 158 ns instead of 25 to see what the other wrote, and an all_reduce four times as long). "speed" is how much
-longer they took, at the worst of these times, and may be --drift, or twice that for the one that exchanges. After
---again rows that were all too fast, or all too slow, without other processes, the machine is measured again. With
---profile FILE nobody knows how fast it was then: rows are held against the start of this script, and FILE is kept.
+longer they took, at the worst of these times, and may be --drift, or twice that for the one that exchanges, which says
+nothing of rows of one rank. After --again rows while cores were all too fast, or all too slow, without other processes,
+the machine is measured again. With --profile FILE nobody knows how fast it was then: rows are held against the start of
+this script, and FILE is kept.
 
 Goals, on a quiet machine: step 3 % mean and 8 % worst, exposed communication and bubble 1 point, memory 3 %.
 
@@ -123,10 +124,10 @@ def fixed_runs(program):
         return alone, quiet_step(steps_of(f"{folder}/tp"))[0]
 
 
-def drift(then, now):
-    """How much longer fixed runs take, where 1 is as long; what exchanges counts half."""
+def drift(then, now, exchanges=False):
+    """How much longer fixed runs take, where 0 is as long; what exchanges counts half, and only for what does so too."""
     alone, exchanging = (b / a - 1 for a, b in zip(then, now))
-    return max(alone, exchanging / 2, key=abs)
+    return max(alone, exchanging / 2, key=abs) if exchanges else alone
 
 
 def run(program, ranks, flags, planned):
@@ -213,10 +214,11 @@ class Machine:
     def judge(self, row):
         """Was the machine, since this was asked last, as it was when it was measured?"""
         last, self.now = self.now, fixed_runs(self.program)
-        row["drift"] = max(drift(self.then, last), drift(self.then, self.now), key=abs)
+        of_cores, row["drift"] = (max(drift(self.then, last, exchanges), drift(self.then, self.now, exchanges), key=abs)
+                                  for exchanges in (False, row["layout"].split(",")[0] != "1 rank"))
         alone = row["foreign"] <= self.options.foreign
         row["quiet"] = alone and self.steady and abs(row["drift"]) <= self.options.drift
-        self.drifts = [*self.drifts, row["drift"]] if alone else []
+        self.drifts = [*self.drifts, of_cores] if alone else []
 
     def is_another(self):
         """Whether it has had another speed for so long, and not because of other processes, that it is to be measured
