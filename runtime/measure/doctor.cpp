@@ -184,4 +184,13 @@ Findings drift_findings(double slowest_over_quickest) {
                   100 * (slowest_over_quickest - 1))};
 }
 
+Findings exchange_findings(double slowest_over_quickest) {
+  if (slowest_over_quickest < 1.5) return {};
+  return {fmt::format(
+      "The same exchange between ranks took up to {:.1f} times as long at times: a virtual machine's cores may be "
+      "moved apart, so that they share no cache, or something else runs here. Communication that is predicted from "
+      "this is as unsure.",
+      slowest_over_quickest)};
+}
+
 }  // namespace trine

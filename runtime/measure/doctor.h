@@ -31,5 +31,7 @@ double disk_bytes_per_s(const std::filesystem::path& folder, int mib);
 Findings disk_findings(double bytes_per_s, const std::filesystem::path& folder);
 // Of the fixed product: its slowest mean over its quickest time.
 Findings drift_findings(double slowest_over_quickest);
+// Of the fixed exchange between ranks, likewise.
+Findings exchange_findings(double slowest_over_quickest);
 
 }  // namespace trine

@@ -76,6 +76,7 @@ class Measuring {
   CpuProfile cpu_;
   std::map<DType, double> peak_flops_;  // of a core
   double memory_slower_ = 1, slowest_us_ = 0, quickest_us_ = 1e12;
+  double slowest_exchange_us_ = 0, quickest_exchange_us_ = 1e12;
   std::vector<double> rest_us_;
   Findings findings_;
 };
@@ -91,8 +92,13 @@ Measuring::ProductTimes Measuring::product_us() {
           std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size())};
 }
 
-// The same product again, and large ones, the quickest of which is the peak.
+// The same product and exchange again, and large products, the quickest of which is the peak.
 void Measuring::look_for_drift() {
+  if (world_ != nullptr) {
+    const double us = fixed_exchange_us(*world_);
+    slowest_exchange_us_ = std::max(slowest_exchange_us_, us);
+    quickest_exchange_us_ = std::min(quickest_exchange_us_, us);
+  }
   alone([&] {
     const ProductTimes now = product_us();
     slowest_us_ = std::max(slowest_us_, now.mean_us), quickest_us_ = std::min(quickest_us_, now.quiet_us);
@@ -257,6 +263,7 @@ Measurement Measuring::run() {
   add(clock_findings());
   add(pcie_findings());
   add(drift_findings(slowest_us_ / quickest_us_));
+  add(exchange_findings(slowest_exchange_us_ / quickest_exchange_us_));
   Measurement measurement{profile(), {}};
   try {
     add(disk_findings(disk_bytes_per_s(options_.folder, options_.quick ? 16 : 64), options_.folder));

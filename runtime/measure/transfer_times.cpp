@@ -156,4 +156,20 @@ CpuTransferCost measure_messages(Communicator& group, int hosts, int rounds) {
   return cost;
 }
 
+double fixed_exchange_us(Communicator& group) {
+  constexpr int64_t kBytes = 512 << 10;
+  constexpr int kRounds = 12;
+  const HugePages data = touched(kLargest);
+  std::vector<double> samples;
+  for (int round = -1; round < kRounds; ++round) {
+    write(data.bytes().first(kBytes));
+    group.barrier();
+    const int64_t begin_ns = now_ns();
+    group.all_reduce(data.data(), kBytes / static_cast<int64_t>(sizeof(float)), DType::kF32);
+    const double us = of_last(group, us_since(begin_ns));
+    if (round >= 0) samples.push_back(us);
+  }
+  return quiet_mean(samples);
+}
+
 }  // namespace trine

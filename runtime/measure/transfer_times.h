@@ -21,5 +21,7 @@ std::vector<CpuTransferCost> measure_collectives(Communicator& group, int hosts,
 // From rank to rank and back, in pairs of neighbours, all pairs at once; of the pair of rank 0. Ranks wait as a
 // pipeline rank waits for its message.
 CpuTransferCost measure_messages(Communicator& group, int hosts, int rounds);
+// Of the same all_reduce each time, to see whether it stays what it was.
+double fixed_exchange_us(Communicator& group);
 
 }  // namespace trine

@@ -73,6 +73,9 @@ TEST(Doctor, DisksAndDrift) {
   EXPECT_THAT(disk_findings(100e6, "x"), ElementsAre(AllOf(HasSubstr("100 MB/s"), HasSubstr("100 s"))));
   EXPECT_THAT(drift_findings(1.02), IsEmpty());
   EXPECT_THAT(drift_findings(1.5), ElementsAre(HasSubstr("50 % longer")));
+  EXPECT_THAT(exchange_findings(1.4), IsEmpty());
+  EXPECT_THAT(exchange_findings(0), IsEmpty());  // of one rank
+  EXPECT_THAT(exchange_findings(4.12), ElementsAre(HasSubstr("4.1 times as long")));
 }
 
 TEST(Doctor, TheCpuHasAName) {
