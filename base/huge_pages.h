@@ -1,5 +1,4 @@
-// Memory in huge pages where the system gives them: fewer TLB misses in long streams, and on some virtual machines
-// exchanges between processes that take a quarter of the time.
+// Memory in huge pages where the system gives them: fewer TLB misses in long streams.
 #pragma once
 
 #include <cstddef>

@@ -16,7 +16,7 @@ namespace trine {
 namespace {
 
 // Of a search beside a prediction: estimates are a tenth off, so that the best is among the first.
-constexpr SearchEffort kOfAnOutlook{.most_simulated = 12, .other_choices = false};
+constexpr SearchEffort kOfAnOutlook{.most_simulated = 12, .other_choices = false, .step_only = true};
 // What an estimate of memory may be too high by.
 constexpr double kSurelyTooMuch = 1.1;
 constexpr size_t kNearestTried = 6;
@@ -32,11 +32,11 @@ struct Candidate {
 int ranks_of_a_memory(const PlanQuestion& question) { return question.profile.is_cpu() ? question.devices : 1; }
 
 // A layout whose largest rank needs so many bytes; its times, if they fit.
-PlannedLayout planned(const PlanQuestion& question, const Candidate& candidate, const Plan& plan) {
+PlannedLayout planned(const PlanQuestion& question, const Candidate& candidate, const Plan& plan, bool step_only) {
   PlannedLayout of{.layout = candidate.layout, .estimate_s = candidate.estimate.step_s};
   of.memory_bytes = largest_plan_bytes(plan);
   if (!fits(plan, question.profile)) return of;
-  const Simulation simulation = simulate(plan, question.profile, {{}, Detail::kAction});
+  const Simulation simulation = simulate(plan, question.profile, {.detail = Detail::kAction, .step_only = step_only});
   of.step_s = simulation.step_s, of.mean = simulation.mean;
   of.tokens_per_s = static_cast<double>(plan.config.tokens_per_step()) / of.step_s;
   of.mfu = mfu(plan.config, question.profile, of.step_s);
@@ -146,7 +146,7 @@ class Search {
     const std::optional<Plan> plan =
         build_plan_to_compare(config, [&](int64_t bytes) { return fits(bytes, config, question_.profile); });
     if (plan) {
-      add(planned(question_, candidate, *plan));
+      add(planned(question_, candidate, *plan, effort_.step_only));
     } else {
       ++found_too_large;
       too_large_.push_back(candidate);
@@ -162,7 +162,7 @@ class Search {
              fits(bytes, config, question_.profile);
     });
     if (!plan) return;
-    PlannedLayout layout = planned(question_, candidate, *plan);
+    PlannedLayout layout = planned(question_, candidate, *plan, effort_.step_only);
     if (layout.step_s > 0) {
       --found_too_large;
       add(std::move(layout));

@@ -57,6 +57,7 @@ struct SearchEffort {
   double within_s = 1e9;  // what is not looked at by then is left out as if it were slower
   size_t most_simulated = 60;  // that fit, by rising estimate
   bool other_choices = true;   // then those that say how far off another choice is (PlanAnswer::sensitivity)
+  bool step_only = false;      // of a layout its step, and nothing of where it goes (PlannedLayout::mean): sooner
 };
 // `known`: of a search for the same training on as many devices of this kind.
 PlanAnswer plan(const PlanQuestion& question, const SearchEffort& effort = {},

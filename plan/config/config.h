@@ -28,11 +28,8 @@ using ScheduleKind = PipelineKind;
 enum class CommKind { kAuto, kMpi, kNccl };
 enum class TraceFormat { kJsonGz, kJson };
 enum class Detail { kAction, kNode };  // of a simulation (analysis/simulator.h)
-enum class WhatIfs {
-  kAll,
-  kLayout,
-  kOff
-};  // that go with a prediction (analysis/planner/planner.h): of all layouts, of its own
+// What goes with a prediction (analysis/planner/planner.h): what would shorten the step, other layouts or not.
+enum class WhatIfs { kAll, kLayout, kOff };
 
 constexpr auto enum_names(LrSchedule) { return std::to_array<std::string_view>({"cosine", "linear", "constant"}); }
 constexpr auto enum_names(OnNonFinite) { return std::to_array<std::string_view>({"stop", "skip"}); }

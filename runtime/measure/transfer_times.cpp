@@ -18,11 +18,10 @@ constexpr int64_t kSizes[] = {1 << 10, 16 << 10, 128 << 10, 512 << 10, 2 << 20, 
 constexpr int64_t kLargest = *std::ranges::max_element(kSizes);
 constexpr int64_t kComputeNs = 200'000;
 
-// As a kernel does right before its output is sent: what a core has just written is in its cache, and another one may
-// take four times as long to read it as what both have read before.
+// As a kernel does right before its output is sent: what its core has just written is in that core's cache alone.
 void write(std::span<std::byte> bytes) { std::ranges::fill(bytes, std::byte{}); }
 
-// Memory as a step's values have it (DeviceMemory of a CPU): in small pages an exchange takes up to four times as long.
+// Memory as a step's values have it (DeviceMemory of a CPU).
 HugePages touched(int64_t bytes) {
   HugePages pages(bytes);
   write(pages.bytes());
