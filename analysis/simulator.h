@@ -35,7 +35,7 @@ struct SimulationOptions {
   Detail detail = Detail::kNode;
   // Of CPUs: what a collective or message takes is the longer of its exchange and of these links' time.
   std::optional<EmulatedCluster> links = std::nullopt;
-  bool step_only = false;  // `step_s` alone, and nothing of where it goes: sooner. REQUIRES: no profile of CPUs
+  bool step_only = false;  // of GPUs `step_s` alone, and nothing of where it goes: sooner; of CPUs all the same
 };
 
 struct Simulation {

@@ -36,7 +36,8 @@ PlannedLayout planned(const PlanQuestion& question, const Candidate& candidate, 
   PlannedLayout of{.layout = candidate.layout, .estimate_s = candidate.estimate.step_s};
   of.memory_bytes = largest_plan_bytes(plan);
   if (!fits(plan, question.profile)) return of;
-  const Simulation simulation = simulate(plan, question.profile, {.detail = Detail::kAction, .step_only = step_only});
+  const Simulation simulation =
+      simulate(plan, question.profile, {.detail = Detail::kAction, .step_only = step_only});
   of.step_s = simulation.step_s, of.mean = simulation.mean;
   of.tokens_per_s = static_cast<double>(plan.config.tokens_per_step()) / of.step_s;
   of.mfu = mfu(plan.config, question.profile, of.step_s);
