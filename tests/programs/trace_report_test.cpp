@@ -93,6 +93,42 @@ TEST_F(TraceReport, ExplainsARunByTheProfileOfItsMachine) {
   EXPECT_EQ(in_folder("trace_report out --cluster nowhere.json").code, 2);
 }
 
+// Four RTX 4090 that split every layer: another layout is named, by the prediction and by the report on its trace.
+TEST_F(TraceReport, NamesALayoutThatIsFaster) {
+  const std::string dry =
+      "train_llama --model llama2-7b --layers 4 --ranks 4 --tp 4 --global-batch 16 --micro-batch 1 --seq 1024 "
+      "--dry-run --cluster rtx4090 ";
+  const auto layouts_of = [](const nlohmann::json& predicted) {
+    std::vector<std::string> changes;
+    for (const auto& one : predicted["what_if"])
+      if (one["id"] == "layout") changes.push_back(one["change"]);
+    return changes;
+  };
+  const auto predicted = [&](const std::string& flags) {
+    const Ran ran = in_folder(dry + "--json " + flags);
+    EXPECT_EQ(ran.code, 0) << ran.text;
+    return nlohmann::json::parse(ran.text)["predicted"];
+  };
+  const nlohmann::json all = predicted("--predict-trace out");
+  ASSERT_EQ(layouts_of(all).size(), 1u);
+  EXPECT_EQ(layouts_of(report()["predicted"]), layouts_of(all));
+  const nlohmann::json own = predicted("--what-if layout"), none = predicted("--what-if off");
+  EXPECT_TRUE(layouts_of(own).empty());
+  EXPECT_FALSE(own["what_if"].empty());
+  EXPECT_TRUE(none["what_if"].empty() && none["link_curves"].empty());
+  EXPECT_EQ(none["step_s"], all["step_s"]);
+  // The flags that it names make the step that it promises.
+  const std::string other = layouts_of(all)[0].substr(std::string("another layout: ").size());
+  const Ran there = in_folder(
+      "train_llama --model llama2-7b --layers 4 --ranks 4 --global-batch 16 --seq 1024 --dry-run --json --what-if off "
+      "--cluster rtx4090 " +
+      other);
+  ASSERT_EQ(there.code, 0) << there.text;
+  for (const auto& one : all["what_if"])
+    if (one["id"] == "layout") EXPECT_EQ(nlohmann::json::parse(there.text)["predicted"]["step_s"], one["step_s"]);
+  EXPECT_EQ(in_folder("train_llama --model tiny --what-if off").code, 2);
+}
+
 TEST_F(TraceReport, RefusesWhatItCannotRead) {
   prepare();
   const Ran ran = in_folder(std::string(kTrain) + "--local-ranks 2 --tp 2 --steps 2 --trace-format json");
