@@ -125,7 +125,9 @@ TEST_F(TraceReport, NamesALayoutThatIsFaster) {
       other);
   ASSERT_EQ(there.code, 0) << there.text;
   for (const auto& one : all["what_if"])
-    if (one["id"] == "layout") EXPECT_EQ(nlohmann::json::parse(there.text)["predicted"]["step_s"], one["step_s"]);
+    if (one["id"] == "layout") {
+      EXPECT_EQ(nlohmann::json::parse(there.text)["predicted"]["step_s"], one["step_s"]);
+    }
   EXPECT_EQ(in_folder("train_llama --model tiny --what-if off").code, 2);
 }
 
