@@ -12,6 +12,7 @@ For each source:
   choice      how much slower than the best measured plan of its grid the plan is that the prediction calls fastest, in grids
               that have such pairs. The goal is 6 %.
   ratio       predicted / measured seconds: mean, and its spread (the geometric standard deviation). Order needs no ratio of 1.
+  error       mean of the absolute errors of the seconds, without any factor.
   memory      plans that ran there but would not fit here / that ran out of memory there but would fit here: how far our own
               memory and theirs lead to other choices.
 
@@ -82,6 +83,7 @@ def judge(grids):
             f"{sum(loss <= TIE - 1 for loss in losses)} of {len(losses)}",
             f"{100 * statistics.mean(losses):.1f} / {100 * max(losses):.1f} %" if losses else "-",
             f"{math.exp(statistics.mean(ratios)):.2f}", f"{math.exp(statistics.pstdev(ratios)):.2f}",
+            f"{100 * statistics.mean(abs(math.exp(ratio) - 1) for ratio in ratios):.1f} %",
             f"{refused} / {accepted}"]
 
 
@@ -114,8 +116,8 @@ def main():
         for grid, results in done:
             print_rows(grid, results)
     print("| measured by | grids / plans | in order: over 6 % | over 10 % | over 6 %, same micro-batch | choice within 6 % | "
-          "its loss: mean / worst | predicted / measured | spread | memory |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+          "its loss: mean / worst | predicted / measured | spread | error | memory |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for data in dict.fromkeys(grid["data"] for grid, _ in done):
         print(f"| {data} | {' | '.join(judge([results for grid, results in done if grid['data'] == data]))} |")
 
