@@ -279,6 +279,23 @@ class Changes {
     one(ScheduleKind::kInterleaved, 4, "schedule_interleaved_4", "--schedule interleaved --vpp 4");
   }
 
+  // Stages that have something else alike, where that moves a layer.
+  void other_splits() {
+    const Config& config = plan_.config;
+    const int num_stages = config.mesh.pp * config.vpp;
+    std::vector<std::vector<Stage>> tried = {stages_of(config, num_stages)};
+    for (const StageSplit split : {StageSplit::kCost, StageSplit::kLayers, StageSplit::kLayersAndEnds}) {
+      Config other = config;
+      other.stage_split = split;
+      std::vector<Stage> stages = stages_of(other, num_stages);
+      if (std::ranges::count(tried, stages) > 0) continue;
+      tried.push_back(std::move(stages));
+      std::string id = fmt::format("stage_split_{}", name(split));
+      std::ranges::replace(id, '-', '_');
+      of_setting(other, id, fmt::format("--stage-split {}", name(split)), 1);
+    }
+  }
+
   void rounded_gradients() {
     Config other = plan_.config;
     if (other.mesh.dp < 2 || other.grad_reduce == DType::kBF16) return;
@@ -319,7 +336,7 @@ class Changes {
   }
 
   // `times` as many tokens as now. Settings that are no layout, or do not fit, are no offer.
-  void of_setting(const Config& config, const char* id, const std::string& words, double times) {
+  void of_setting(const Config& config, const std::string& id, const std::string& words, double times) {
     Problems problems;
     validate_layout(config, config.mesh.num_ranks(), problems);
     if (!problems.empty()) return;
@@ -385,6 +402,7 @@ std::vector<WhatIf> most_first(Changes changes) {
   changes.other_devices();
   changes.recompute_less();
   changes.other_schedules();
+  changes.other_splits();
   changes.rounded_gradients();
   changes.more_microbatches();
   return changes.most_first();

@@ -169,8 +169,7 @@ using MayNeed = std::function<bool(int64_t bytes)>;
 // nullopt as soon as a rank needs more bytes than it may.
 std::optional<Plan> build_all(const Config& config, PlanUse use, std::ostream* dump, const MayNeed& may_need) {
   const Mesh& mesh = config.mesh;
-  const std::vector<Stage> stages =
-      split_layers(config.model.layers, mesh.pp * config.vpp, layer_costs(config.model, config.seq));
+  const std::vector<Stage> stages = stages_of(config, mesh.pp * config.vpp);
   const std::vector<Schedule> schedules =
       make_schedules(config.schedule, mesh.pp, config.vpp, static_cast<int>(config.num_microbatches()));
   check_schedules(schedules, mesh.pp * config.vpp, static_cast<int>(config.num_microbatches()));
@@ -199,7 +198,18 @@ std::optional<Plan> build_all(const Config& config, PlanUse use, std::ostream* d
   return plan;
 }
 
+// Half a layer more at both ends: what cannot be split evenly goes to the stages between.
+LayerCosts weights_of(const Config& config) {
+  if (config.stage_split == StageSplit::kLayers) return {.layer = 1, .embedding = 0.5, .head = 0.5};
+  if (config.stage_split == StageSplit::kLayersAndEnds) return {.layer = 1, .embedding = 1.5, .head = 1.5};
+  return layer_costs(config.model, config.seq);
+}
+
 }  // namespace
+
+std::vector<Stage> stages_of(const Config& config, int num_stages) {
+  return split_layers(config.model.layers, num_stages, weights_of(config));
+}
 
 bool may_talk_on_device(const Config& config) {
   return config.device == DeviceKind::kCuda && config.comm != CommKind::kMpi && config.mesh.num_ranks() > 1;

@@ -34,6 +34,9 @@ struct Plan {
   std::vector<std::string> warnings;  // what would be an error if it were not only looked at
 };
 
+// The pipeline stages of the model as --stage-split wants them. REQUIRES: as many layers at least.
+std::vector<Stage> stages_of(const Config& config, int num_stages);
+
 // What a rank of this stage does in a step.
 inline StepProgram step_program(const StagePlan& stage, StepMode mode, bool device_to_device) {
   return {stage.graph, stage.schedule, mode, device_to_device, &stage.memory};

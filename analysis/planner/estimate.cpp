@@ -83,9 +83,7 @@ const Estimator::Costs& Estimator::costs(const Layout& layout) {
 
 const std::vector<Stage>& Estimator::stages(int count) {
   std::vector<Stage>& stages = stages_[count];
-  if (stages.empty())
-    stages =
-        split_layers(question_.base.model.layers, count, layer_costs(question_.base.model, question_.base.seq));
+  if (stages.empty()) stages = stages_of(question_.base, count);
   return stages;
 }
 

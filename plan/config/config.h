@@ -25,6 +25,9 @@ namespace trine {
 enum class LrSchedule { kCosine, kLinear, kConstant };
 enum class OnNonFinite { kStop, kSkip };
 using ScheduleKind = PipelineKind;
+// What pipeline stages have alike: their time by FLOPs, their layers, or their layers with embedding and head as one
+// each (Megatron-LM's --account-for-embedding-in-pipeline-split and --account-for-loss-in-pipeline-split).
+enum class StageSplit { kCost, kLayers, kLayersAndEnds };
 enum class CommKind { kAuto, kMpi, kNccl };
 enum class TraceFormat { kJsonGz, kJson };
 enum class Detail { kAction, kNode };  // of a simulation (analysis/simulator.h)
@@ -35,6 +38,9 @@ constexpr auto enum_names(LrSchedule) { return std::to_array<std::string_view>({
 constexpr auto enum_names(OnNonFinite) { return std::to_array<std::string_view>({"stop", "skip"}); }
 constexpr auto enum_names(ScheduleKind) {
   return std::to_array<std::string_view>({"gpipe", "1f1b", "interleaved", "zero-bubble"});
+}
+constexpr auto enum_names(StageSplit) {
+  return std::to_array<std::string_view>({"cost", "layers", "layers-and-ends"});
 }
 constexpr auto enum_names(DeviceKind) { return std::to_array<std::string_view>({"cpu", "cuda"}); }
 constexpr auto enum_names(AttentionKind) { return std::to_array<std::string_view>({"auto", "cudnn", "plain"}); }
@@ -149,6 +155,7 @@ struct Config {
   std::optional<int> expected_dp;
   int vpp = 1;  // stages per pipeline rank
   ScheduleKind schedule = ScheduleKind::k1F1B;
+  StageSplit stage_split = StageSplit::kCost;
   bool sequence_parallel = false;
   int zero = 0;
   DType grad_reduce = DType::kF32;

@@ -157,6 +157,10 @@ std::vector<Flag> make_table() {
   add("dp", {}, "N", "only checked: dp = ranks / (tp * pp)", FIELD(expected_dp));
   add("vpp", {}, "N", "pipeline stages per rank, for interleaved", FIELD(vpp));
   add("schedule", {}, "NAME", "gpipe, 1f1b, interleaved or zero-bubble", FIELD(schedule));
+  add("stage-split", {}, "NAME",
+      "what pipeline stages have alike: cost (of their FLOPs; default), layers, or layers-and-ends (embedding and head "
+      "count as a layer each)",
+      FIELD(stage_split));
   add("sp", {"sequence-parallel"}, "on|off", "split norms and residuals over tp (default: on when tp > 1)",
       FIELD(sequence_parallel));
   add("zero", {"zero-stage"}, "0|1", "1: split optimizer state over dp (default: 1 when dp > 1)", FIELD(zero));

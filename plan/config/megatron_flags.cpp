@@ -136,6 +136,12 @@ void add_parallelism(Table& t) {
         layers_of_virtual_stage);
   for (const char* name : {"num-virtual-stages-per-pipeline-rank", "virtual-pipeline-model-parallel-size"})
     t.add(name, Takes::kValue, "--vpp --schedule interleaved", virtual_stages);
+  const std::pair<const char*, const char*> ends[] = {
+      {"account-for-embedding-in-pipeline-split", "account-for-loss-in-pipeline-split"},
+      {"account-for-loss-in-pipeline-split", "account-for-embedding-in-pipeline-split"}};
+  for (const auto& [name, other] : ends)
+    t.add(name, Takes::kNothing, fmt::format("--stage-split layers-and-ends, with --{}", other),
+          [other](const Texts&, const Line& line) { return both_ends(other, line); });
   t.only("distributed-backend", {"nccl", "gloo", "mpi"}, "see --comm.");
   t.only("DDP-impl", {"local", "torch"}, "see --zero and --grad-reduce.");
   t.scaled("distributed-timeout-minutes", "timeout", 60, "", "--timeout, which is in seconds");

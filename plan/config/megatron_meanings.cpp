@@ -117,6 +117,14 @@ Meaning layers_of_virtual_stage(const Texts& texts, const Line& line) {
       "--vpp V --schedule interleaved.");
 }
 
+Meaning both_ends(std::string_view other, const Line& line) {
+  if (given(line, other)) return say("stage-split", "layers-and-ends");
+  return refuse(fmt::format(
+      "embedding and loss count as a layer each together only. Add --{}, or say --stage-split cost, layers or "
+      "layers-and-ends.",
+      other));
+}
+
 Meaning padded_vocabulary(const Texts& texts, const Line& line) {
   const auto multiple = parse_integer(texts.back()), vocab = count_of(line, "vocab");
   const int64_t tp = count_of(line, "tp").value_or(1);

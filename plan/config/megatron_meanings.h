@@ -26,6 +26,8 @@ Meaning decay_samples(const Texts& texts, const Line& line);
 Meaning recompute_granularity(const Texts& texts, const Line& line);
 Meaning virtual_stages(const Texts& texts, const Line& line);
 Meaning layers_of_virtual_stage(const Texts& texts, const Line& line);
+// One of the two ends of the pipeline that count as a layer; `other` is the flag of the other.
+Meaning both_ends(std::string_view other, const Line& line);
 Meaning padded_vocabulary(const Texts& texts, const Line& line);
 Meaning rope_scaling(const Texts& texts, const Line& line);
 // A number of fp16's dynamic loss scale, of which there is one here; other types ignore it.

@@ -100,6 +100,24 @@ TEST(WhatIf, GradientsInBf16) {
   EXPECT_FALSE(listed(flags + "--grad-reduce bf16"));
 }
 
+// Where stages have as many layers each, the head makes the last one late: giving it fewer is offered, and only that.
+TEST(WhatIf, StagesSplitOtherwise) {
+  const std::string flags =
+      "--model llama3-8b --ranks 8 --pp 8 --global-batch 32 --micro-batch 1 --recompute full --cluster rtx4090 ";
+  const auto listed = [](const std::string& with) {
+    const Plan plan = plan_of(with);
+    const Prediction p = predict(plan);
+    return what_if(plan, p.profile, p.simulation.step_s);
+  };
+  const std::vector<WhatIf> by_layers = listed(flags + "--stage-split layers");
+  const WhatIf* cost = find(by_layers, "stage_split_cost");
+  ASSERT_TRUE(cost);
+  EXPECT_EQ(cost->change, "--stage-split cost");
+  EXPECT_EQ(cost->kind, ChangeKind::kSetting);
+  EXPECT_DOUBLE_EQ(cost->step_s, predict(plan_of(flags)).simulation.step_s);
+  EXPECT_FALSE(find(listed(flags), "stage_split_layers"));
+}
+
 // The first that a card has the memory for; where it needs a larger card, one of 80 GiB.
 TEST(WhatIf, LessRecomputationWhereItFits) {
   const Plan plan = plan_of(kFlags);

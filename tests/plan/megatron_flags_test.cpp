@@ -91,6 +91,8 @@ TEST(MegatronFlags, OlderAndRarerLines) {
       "--layers 32 --pp 4 --vpp 2 --schedule interleaved --global-batch 64 --steps 100 --warmup 10", 4);
   expect_same("--num-virtual-stages-per-pipeline-rank 2 --pipeline-model-parallel-size 4",
               "--pp 4 --vpp 2 --schedule interleaved", 4);
+  expect_same("--account-for-embedding-in-pipeline-split --account-for-loss-in-pipeline-split",
+              "--stage-split layers-and-ends");
   expect_same("--use-rope-scaling --rope-scaling-factor 32", "--rope-scaling llama3:32");
   expect_same("--rotary-seq-len-interpolation-factor 4", "--rope-scaling linear:4");
   expect_same("--data-path 1.0 a --eval-iters 0", "--data a --valid-batches 0");
@@ -108,6 +110,8 @@ TEST(MegatronFlags, WhatIsNotTheSameIsRefusedWithOurFlag) {
       {"--train-samples 1953125000 --global-batch-size 128", {"Say --steps"}},
       {"--data-path 0.3 a 0.7 b", {"without weights"}},
       {"--exit-interval 100", {"--time-limit"}},
+      {"--account-for-embedding-in-pipeline-split", {"--account-for-loss-in-pipeline-split", "--stage-split"}},
+      {"--account-for-loss-in-pipeline-split", {"--account-for-embedding-in-pipeline-split", "--stage-split"}},
       {"--fp8-format hybrid", {"--dtype"}},
       {"--context-parallel-size 2", {"--tp"}},
       {"--load elsewhere --save here", {"--resume DIR", "--load-weights DIR"}},

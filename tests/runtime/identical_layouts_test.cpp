@@ -34,6 +34,8 @@ const std::vector<Variant>& variants() {
   static const std::vector<Variant> list = {
       {"pp2", 2, ""},
       {"pp4", 4, ""},
+      {"as_many_layers_pp2", 2, "--stage-split layers"},
+      {"layers_and_ends_pp4", 4, "--stage-split layers-and-ends"},
       {"gpipe", 2, "--schedule gpipe"},
       {"zero_bubble", 1, "--schedule zero-bubble"},
       {"zero_bubble_pp2", 2, "--schedule zero-bubble"},
