@@ -22,7 +22,8 @@ bool layout_is_valid(const Config& config, int num_ranks);
 // 48". Nearest first: layouts that keep the batch come before those that change it.
 std::vector<std::string> nearest_layouts(const Config& config, int num_ranks, size_t most = 3);
 
-// What is valid but slow: too few microbatches for the pipeline, with the bubble that it costs and what to change.
+// What is valid but slow, and what to change: too few microbatches for the pipeline, with the bubble that it costs; a
+// vocabulary that tensor cores multiply slowly.
 std::vector<std::string> layout_warnings(const Config& config);
 
 }  // namespace trine

@@ -127,6 +127,26 @@ TEST(KernelCost, GradientsThatAreAddedAfterwards) {
   EXPECT_NEAR(seconds(EmbeddingGrad(32000), table) - rows, 7e-6 + 32000 * 1024 * weight_s, 1e-9);
 }
 
+// Logits of 50,257 tokens in f16 have rows of 100,514 bytes, those of 50,304 are multiples of 16: forward and both ways
+// back.
+TEST(KernelCost, RowsThatAreNotAlignedTakeLonger) {
+  const DeviceProfile device = load_profile("a100-80-sxm").device;
+  const auto seconds = [&](const Op& op, int64_t vocab, DType dtype) {
+    const std::vector<Shape> in = {{8192, 768}, {8192, vocab}}, out = {{8192, 768}};
+    const Cost cost = {.flops = 2.0 * 8192 * 768 * static_cast<double>(vocab), .bytes_read = 1, .bytes_written = 1};
+    return kernel_s(device, op, in, out, cost, dtype);
+  };
+  const Linear forward;
+  const LinearGradInput input_grad;
+  const LinearGradWeight weight_grad;
+  for (const Op* op : std::initializer_list<const Op*>{&forward, &input_grad, &weight_grad}) {
+    const double ratio = seconds(*op, 50257, DType::kF16) / seconds(*op, 50304, DType::kF16);
+    EXPECT_GT(ratio, 1.5) << op->name();
+    EXPECT_LT(ratio, 2.0) << op->name();
+    EXPECT_NEAR(seconds(*op, 50260, DType::kF32) / seconds(*op, 50264, DType::kF32), 1, 0.01) << op->name();
+  }
+}
+
 // Norms and losses as kernels of their own: by hand, of 1,024 x 4,096 numbers in f16 and 1,024 x 50,000 logits.
 TEST(KernelCost, UnfusedPassesMoveMore) {
   DeviceProfile device = load_profile("a100-80-sxm").device;

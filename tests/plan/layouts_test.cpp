@@ -140,5 +140,20 @@ TEST(LayoutWarnings, FewMicrobatches) {
   EXPECT_THAT(layout_warnings(parse(4, interleaved)), ElementsAre(HasSubstr("27 % of the ranks' time is idle")));
 }
 
+// GPT-2's 50,257 tokens, and 50,304, which nanoGPT pads them to (the next multiple of 64).
+TEST(LayoutWarnings, LogitsWithOddRows) {
+  const Args gpt2 = {"--device", "cuda", "--vocab", "50257"};
+  EXPECT_THAT(
+      layout_warnings(parse(1, gpt2)),
+      ElementsAre(AllOf(HasSubstr("[vocab] 50257 tokens:"), HasSubstr("16 bytes"), HasSubstr("--vocab 50304 "))));
+  EXPECT_THAT(layout_warnings(parse(1, {"--device", "cuda", "--vocab", "50304"})), IsEmpty());
+  EXPECT_THAT(layout_warnings(parse(1, {"--device", "cpu", "--vocab", "50257"})), IsEmpty());
+  EXPECT_THAT(layout_warnings(parse(1, {"--device", "cuda", "--vocab", "261"})), IsEmpty());
+  // 32,016 over 4: rows of 8,004 numbers.
+  EXPECT_THAT(layout_warnings(parse(4, {"--device", "cuda", "--tp", "4", "--vocab", "32016"})),
+              ElementsAre(AllOf(HasSubstr("32016 tokens over tp 4"), HasSubstr("--vocab 32256 "))));
+  EXPECT_THAT(layout_warnings(parse(4, {"--device", "cuda", "--tp", "4", "--vocab", "32256"})), IsEmpty());
+}
+
 }  // namespace
 }  // namespace trine
