@@ -37,10 +37,11 @@ def predict(grid, plan, program, changes):
     tp, pp, micro_batch, _ = plan
     flags = {"ranks": grid["ranks"], "layers": grid["layers"], "hidden": grid["hidden"], "heads": grid["heads"],
              "kv-heads": grid["kv_heads"], "head-dim": grid["hidden"] // grid["heads"], "ffn": grid["ffn"],
-             "vocab": grid["vocab"], "seq": grid["seq"], "tp": tp, "pp": pp, "micro-batch": micro_batch,
+             "vocab": grid["vocab"] // tp * tp, "seq": grid["seq"], "tp": tp, "pp": pp, "micro-batch": micro_batch,
              "global-batch": grid["global_batch"], "recompute": grid["recompute"], "dtype": grid["dtype"],
              "zero": grid["zero"] if grid["ranks"] > tp * pp else 0, "sp": "on" if grid["sp"] and tp > 1 else "off",
-             "tie-embeddings": "on" if grid["tie"] else "off", "cluster": grid["cluster"]}
+             "tie-embeddings": "on" if grid["tie"] else "off", "cluster": grid["cluster"],
+             "stage-split": grid["stage_split"]}
     flags |= {"grad-reduce": grid["grad_reduce"]} if "grad_reduce" in grid else {}
     words = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
     words += [word for change in grid["set"] + changes for word in ("--set", change)]

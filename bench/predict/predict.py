@@ -38,7 +38,7 @@ def predict(row, program):
              "tie-embeddings": "on" if row["tie"] else "off", "cluster": row["cluster"]}
     if row["vpp"] > 1:
         flags |= {"vpp": row["vpp"], "schedule": "interleaved"}
-    flags |= {key: row[key] for key in ("zero", "grad_reduce") if key in row}
+    flags |= {key: row[key] for key in ("zero", "grad_reduce", "stage_split") if key in row}
     command = [program, "--dry-run", "--json", "--what-if", "off"] + [word for k, v in flags.items() for word in (f"--{k.replace('_', '-')}", str(v))]
     command += ["--set", *row["set"]] if row.get("set") else []
     done = subprocess.run(command, capture_output=True, text=True)
