@@ -13,7 +13,9 @@ the clock show in no process's time, so short runs are timed beside the profile 
 on each core at once, and one of two ranks that exchange much (a virtual machine's cores may be moved apart: two of them
 then took 158 ns instead of 25 to see what the other wrote, and an all_reduce four times as long). "speed" is how much
 longer they took, at the worst of these times, and may be --drift, or twice that for the one that exchanges, which says
-nothing of rows of one rank. After --again rows while cores were all too fast, or all too slow, without other processes,
+nothing of rows of one rank. "at its speed" is the error if the predicted step is as much longer as one rank on each core
+was, in the mean of before and after the row: it says how far a prediction is off where the machine only computes slower
+or faster than it did, and replaces no quiet row. After --again rows while cores were all too fast, or all too slow, without other processes,
 the machine is measured again. With --profile FILE nobody knows how fast it was then: rows are held against the start of
 this script, and FILE is kept.
 
@@ -183,7 +185,7 @@ def show(row):
     points = "".join(f" {row['points'][c]:+.1f} |" if row["points"] else " |" for c in CATEGORIES)
     memory = "" if row["memory"] is None else f"{100 * row['memory']:+.1f} %"
     print(f"| {row['model']} | {row['layout']}{'' if row['quiet'] else ' *'} | {1e3 * row['measured_s']:.1f} | "
-          f"{1e3 * row['predicted_s']:.1f} | {100 * row['error']:+.1f} % |{points} {memory} | "
+          f"{1e3 * row['predicted_s']:.1f} | {100 * row['error']:+.1f} % | {100 * row['error_at_its_speed']:+.1f} % |{points} {memory} | "
           f"{100 * row['foreign']:.0f} % | {100 * row['drift']:+.1f} % |", flush=True)
 
 
@@ -216,6 +218,8 @@ class Machine:
         last, self.now = self.now, fixed_runs(self.program)
         of_cores, row["drift"] = (max(drift(self.then, last, exchanges), drift(self.then, self.now, exchanges), key=abs)
                                   for exchanges in (False, row["layout"].split(",")[0] != "1 rank"))
+        slower = sum(drift(self.then, fixed) for fixed in (last, self.now)) / 2
+        row["error_at_its_speed"] = row["predicted_s"] * (1 + slower) / row["measured_s"] - 1
         alone = row["foreign"] <= self.options.foreign
         row["quiet"] = alone and self.steady and abs(row["drift"]) <= self.options.drift
         self.drifts = [*self.drifts, of_cores] if alone else []
@@ -244,8 +248,9 @@ def main():
     program = str(pathlib.Path(options.bin).resolve() / "train_llama")
     with tempfile.TemporaryDirectory() as folder:
         machine = Machine(options, program, folder)
-        print("| model | layout | measured ms | predicted ms | step | comm | bubble | wait | compute | memory | others | speed |")
-        print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+        print("| model | layout | measured ms | predicted ms | step | at its speed | comm | bubble | wait | compute | memory | "
+              "others | speed |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
         rows = []
         for model in options.model.split(","):
             for layout in layouts():
@@ -264,8 +269,10 @@ def main():
     for name, of in (("quiet rows", quiet_rows), ("all rows", rows)):
         if not of:
             continue
-        errors = [100 * abs(row["error"]) for row in of]
-        print(f"{name}: step {statistics.mean(errors):.1f} % mean, {max(errors):.1f} % worst", end="")
+        for words, key in (("step", "error"), ("at its speed", "error_at_its_speed")):
+            errors = [100 * abs(row[key]) for row in of]
+            print(f"{f'{name}: ' if key == 'error' else '; '}{words} {statistics.mean(errors):.1f} % mean, "
+                  f"{max(errors):.1f} % worst", end="")
         for category in CATEGORIES:
             points = [abs(row["points"][category]) for row in of if row["points"]]
             if points:
