@@ -103,6 +103,7 @@ def readme_sample(programs):
                                    "--time-limit", "1e-6", "--tensorboard", "off", "--out", folder + "/run")
     text = re.search(r"^model .*?^device [^\n]*$", out, re.DOTALL | re.MULTILINE)[0]
     text = re.sub(r"(?<=device cpu )\w+", "avx512bf16", text)  # whatever this machine has
+    text = text.replace(", bf16 multiplied in f32", "")
     text = re.sub(r"[\d.]+ MiB(?= planned per rank)", "15.3 MiB", text)  # with that one's workspace
     return fenced([*text.replace("\ndata ", "\n  all on desk\ndata ").splitlines(), "..."])  # mpirun tells the host
 
