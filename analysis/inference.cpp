@@ -93,7 +93,8 @@ std::vector<StageWeights> stage_weights(const LlamaConfig& model, int pp, int64_
   const double head = real(model.vocab * model.hidden);
   const double layer = (real(matmul_parameters(model)) - head) / real(model.layers);
   std::vector<StageWeights> stages;
-  for (const Stage& stage : split_layers(model.layers, pp, layer_costs(model, context))) {
+  for (const Stage& stage :
+       split_layers(model.layers, pp, layer_costs(model, context), parameters_of_parts(model))) {
     StageWeights weights{.layers = stage.end_layer - stage.first_layer};
     weights.products = layer * real(weights.layers) + (stage.is_last() ? head : 0);
     weights.stored = weights.products + 2 * real(model.hidden * weights.layers);

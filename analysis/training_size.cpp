@@ -3,13 +3,11 @@
 #include <cmath>
 
 #include "analysis/link_time.h"
+#include "models/llama.h"
 
 namespace trine {
 
-double layer_parameters(const LlamaConfig& model) {
-  return static_cast<double>(matmul_parameters(model) - model.vocab * model.hidden) /
-         static_cast<double>(model.layers);
-}
+double layer_parameters(const LlamaConfig& model) { return parameters_of_parts(model).layer; }
 
 double attention_share(const LlamaConfig& model, int64_t seq) {
   const double products = 6 * static_cast<double>(matmul_parameters(model));

@@ -155,4 +155,11 @@ LayerCosts layer_costs(const LlamaConfig& c, int64_t seq) {
           .head = hidden * static_cast<double>(c.vocab)};
 }
 
+LayerCosts parameters_of_parts(const LlamaConfig& c) {
+  const double table = static_cast<double>(c.vocab * c.hidden);
+  return {.layer = (static_cast<double>(matmul_parameters(c)) - table) / static_cast<double>(c.layers),
+          .embedding = table,
+          .head = table};
+}
+
 }  // namespace trine

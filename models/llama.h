@@ -35,6 +35,9 @@ LlamaForward build_llama(const LlamaConfig& config, const BatchShape& batch, con
 // Multiply-adds of forward per token.
 LayerCosts layer_costs(const LlamaConfig& config, int64_t seq);
 
+// Parameters of products and of the table of tokens, which is the head too where embeddings are tied.
+LayerCosts parameters_of_parts(const LlamaConfig& config);
+
 // Names of the states through which the host and the optimizer meet the graph.
 namespace step_state {
 inline constexpr const char* kIds = "batch.ids";

@@ -208,7 +208,11 @@ LayerCosts weights_of(const Config& config) {
 }  // namespace
 
 std::vector<Stage> stages_of(const Config& config, int num_stages) {
-  return split_layers(config.model.layers, num_stages, weights_of(config));
+  const LayerCosts time = weights_of(config);
+  // What a rank of several stages takes is their sum: there each is as long as the others, as far as can be.
+  const bool spares_memory = config.stage_split == StageSplit::kCost && config.vpp == 1;
+  return split_layers(config.model.layers, num_stages, time,
+                      spares_memory ? parameters_of_parts(config.model) : time);
 }
 
 bool may_talk_on_device(const Config& config) {

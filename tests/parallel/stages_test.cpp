@@ -58,6 +58,29 @@ TEST(Stages, NoSplitIsCheaper) {
   EXPECT_GT(splits, 1000);
 }
 
+// Of the splits that are as quick, the one whose largest stage is smallest.
+TEST(Stages, NoSplitThatIsAsQuickNeedsLess) {
+  int smaller = 0;
+  for (const LayerCosts& time : {LayerCosts{1, 0, 0}, {1, 0.1, 2.2}, {1, 0, 0.7}, {1, 1.5, 1.5}})
+    for (const LayerCosts& memory : {LayerCosts{1, 0, 0}, {1, 2.4, 2.4}, {1, 0.6, 0.6}, {1, 4, 0}})
+      for (int64_t layers = 1; layers <= 13; ++layers)
+        for (int count = 1; count <= std::min<int64_t>(layers, 5); ++count) {
+          const std::vector<int64_t> split = layers_of(split_layers(layers, count, time, memory));
+          const double longest = cost_of_dearest(split, time);
+          EXPECT_EQ(longest, cost_of_dearest(layers_of(split_layers(layers, count, time)), time));
+          double least = 1e9;
+          std::vector<int64_t> prefix;
+          for_each_split(layers, count, prefix, [&](const std::vector<int64_t>& other) {
+            if (cost_of_dearest(other, time) <= longest) least = std::min(least, cost_of_dearest(other, memory));
+          });
+          EXPECT_EQ(cost_of_dearest(split, memory), least) << layers << " layers, " << count << " stages, head "
+                                                           << time.head << ", embedding " << memory.embedding;
+          const std::vector<int64_t> by_time = layers_of(split_layers(layers, count, time, time));
+          smaller += cost_of_dearest(by_time, memory) > least ? 1 : 0;
+        }
+  EXPECT_GT(smaller, 50);
+}
+
 TEST(Stages, FollowEachOtherAndHoldAllLayers) {
   const std::vector<Stage> stages = split_layers(10, 4, {1, 0.5, 1.5});
   ASSERT_EQ(stages.size(), 4u);

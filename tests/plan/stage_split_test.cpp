@@ -53,5 +53,20 @@ TEST(StageSplit, ByCostAHeadTakesThePlaceOfLayers) {
   EXPECT_GT(layers.front(), 8);
 }
 
+// LLaMA-3 8B over 8: its embedding is worth 2.4 layers of memory, and no time. With four layers on the first stage the
+// step would be as long, and an RTX 4090 too small.
+TEST(StageSplit, ByCostTheFirstStageHasFewLayersWhereThatCostsNothing) {
+  Config config;
+  config.model = {.layers = 32, .hidden = 4096, .heads = 32, .kv_heads = 8, .head_dim = 128, .ffn = 14336};
+  config.model.vocab = 128256;
+  config.seq = 4096;
+  const std::vector<Stage> stages = stages_of(config, 8);
+  std::vector<int64_t> layers;
+  for (const Stage& stage : stages) layers.push_back(stage.end_layer - stage.first_layer);
+  EXPECT_LE(layers.front(), 3);
+  EXPECT_LE(layers.back(), 3);
+  EXPECT_EQ(*std::ranges::max_element(layers), 5);  // 34.2 layers over 8
+}
+
 }  // namespace
 }  // namespace trine

@@ -4,9 +4,8 @@
 
 #include "base/shape.h"
 #include "comm/world.h"
-#include "models/llama.h"
 #include "ops/optimizer.h"
-#include "parallel/stages.h"
+#include "plan/plan.h"
 #include "tests/runtime/local_training.h"
 
 namespace trine {
@@ -168,7 +167,7 @@ TEST_P(WireBytes, AreThoseOfTheClosedForm) {
                                   "--global-batch 12 --steps 3 --threads 1 " +
                                       GetParam().flags);
   std::vector<int64_t> layers;
-  for (const Stage& stage : split_layers(8, config.pp * config.vpp, layer_costs(config.model, config.seq)))
+  for (const Stage& stage : stages_of(config, config.pp * config.vpp))
     layers.push_back(stage.end_layer - stage.first_layer);
   const TrainingRun run = train_locally(config, 2, random_batches(config));
   for (int rank = 0; rank < config.mesh.num_ranks(); ++rank) {
