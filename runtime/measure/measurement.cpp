@@ -26,6 +26,8 @@ bool is_large(const Config& config) { return parameter_count(config.model) > 30'
 
 double seconds_since(int64_t begin_ns) { return static_cast<double>(now_ns() - begin_ns) * 1e-9; }
 
+constexpr double kLong_us = 1e12;
+
 class Measuring {
  public:
   Measuring(const MeasureOptions& options, const RanksHere& here, Communicator* world)
@@ -33,7 +35,8 @@ class Measuring {
         here_(here),
         world_(world),
         threads_(std::max(1, here.cores / std::max(1, here.ranks_on_host))),
-        product_(DType::kF32, 384, threads_) {}
+        product_(DType::kF32, 384, threads_),
+        stream_(threads_) {}
 
   Measurement run();
 
@@ -54,18 +57,22 @@ class Measuring {
   void barrier() {
     if (world_) world_->barrier();
   }
+  int num_hosts() const {
+    return std::max(1, static_cast<int>(std::set(here_.hosts.begin(), here_.hosts.end()).size()));
+  }
   bool is_first() const { return world_ == nullptr || world_->rank() == 0; }
 
   struct ProductTimes {
     double quiet_us = 0, mean_us = 0;
   };
   ProductTimes product_us();
-  void look_for_drift();
-  void measure_cores();
+  double stream_rate();
+  void look_again();
   std::vector<MeasuredStep> steps_of(DType dtype, int threads) const;
   void check() const;
   void measure_ops(DType dtype, int threads, bool all_ranks);
   void measure_transfers();
+  void conclude();
   Profile profile() const;
 
   const MeasureOptions& options_;
@@ -73,11 +80,18 @@ class Measuring {
   Communicator* const world_;
   const int threads_;
   FixedProduct product_;
+  Stream stream_;
   CpuProfile cpu_;
   std::map<DType, double> peak_flops_;  // of a core
-  double memory_slower_ = 1, slowest_us_ = 0, quickest_us_ = 1e12;
-  double slowest_exchange_us_ = 0, quickest_exchange_us_ = 1e12;
-  std::vector<double> rest_us_;
+  double slowest_us_ = 0, quickest_us_ = kLong_us;
+  std::vector<double> busy_slowdowns_, stream_rates_, stream_together_rates_;  // each time
+  double slowest_exchange_us_ = 0, quickest_exchange_us_ = kLong_us;
+  struct OpsMeasured {
+    DType dtype;
+    int threads;
+    StepTimes alone, together;
+  };
+  std::vector<OpsMeasured> ops_;
   Findings findings_;
 };
 
@@ -92,16 +106,29 @@ Measuring::ProductTimes Measuring::product_us() {
           std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size())};
 }
 
-// The same product and exchange again, and large products, the quickest of which is the peak.
-void Measuring::look_for_drift() {
-  if (world_ != nullptr) {
-    const double us = fixed_exchange_us(*world_);
-    slowest_exchange_us_ = std::max(slowest_exchange_us_, us);
-    quickest_exchange_us_ = std::min(quickest_exchange_us_, us);
+double Measuring::stream_rate() {
+  std::vector<double> samples;
+  for (int i = 0; i < (options_.quick ? 8 : 16); ++i) {
+    const int64_t begin = now_ns();
+    stream_.run();
+    samples.push_back(seconds_since(begin));
   }
+  return stream_.bytes() / quiet_mean(samples);
+}
+
+// What takes milliseconds, again and again between all else: how far an exchange and a product differ says how quiet the
+// machine is, and what cores share is the median of these times, as something may disturb one of them.
+void Measuring::look_again() {
+  double alone_us = 0, together_us = 0, rate = 0;
   alone([&] {
     const ProductTimes now = product_us();
+    alone_us = now.quiet_us;
     slowest_us_ = std::max(slowest_us_, now.mean_us), quickest_us_ = std::min(quickest_us_, now.quiet_us);
+  });
+  together([&] { together_us = product_us().quiet_us; });
+  alone([&] { stream_rates_.push_back(stream_rate()); });
+  together([&] { rate = stream_rate(); });
+  alone([&] {
     for (const DType dtype : {DType::kBF16, DType::kF32}) {
       FixedProduct large(dtype, 1024, threads_);
       for (int i = 0; i < 8; ++i) {
@@ -111,37 +138,12 @@ void Measuring::look_for_drift() {
       }
     }
   });
-}
-
-void Measuring::measure_cores() {
-  const bool several = world_ != nullptr;
-  cpu_.cores = std::max(1, here_.cores);
-  cpu_.hosts = static_cast<double>(std::set(here_.hosts.begin(), here_.hosts.end()).size());
-  if (here_.hosts.empty()) cpu_.hosts = 1;
-  double alone_us = 0, together_us = 0, alone_rate = 0, together_rate = 0;
-  Stream stream(threads_);
-  const auto stream_rate = [&] {
-    std::vector<double> samples;
-    for (int i = 0; i < (options_.quick ? 8 : 16); ++i) {
-      const int64_t begin = now_ns();
-      stream.run();
-      samples.push_back(seconds_since(begin));
-    }
-    return stream.bytes() / quiet_mean(samples);
-  };
-  alone([&] { alone_us = product_us().quiet_us, alone_rate = stream_rate(); });
-  together([&] { together_us = product_us().quiet_us; });
-  together([&] { together_rate = stream_rate(); });
-  if (several) {
-    const auto rates = gather_all(world_, together_rate), times = gather_all(world_, together_us);
-    together_rate = *std::ranges::min_element(rates);
-    together_us = *std::ranges::max_element(times);
-  }
-  cpu_.busy_slowdown = several ? std::max(1.0, together_us / std::max(1e-3, alone_us)) : 1;
-  cpu_.stream_gb_per_s = std::max(0.01, alone_rate * 1e-9 / threads_);
-  const double all = several ? together_rate * 1e-9 * here_.ranks_on_host : alone_rate * 1e-9;
-  cpu_.stream_all_gb_per_s = std::max(0.01, std::min(all, cpu_.stream_gb_per_s * cpu_.cores));
-  memory_slower_ = several ? std::max(1.0, alone_rate / together_rate) : 1;
+  if (world_ == nullptr) return;
+  const double exchange_us = fixed_exchange_us(*world_);
+  slowest_exchange_us_ = std::max(slowest_exchange_us_, exchange_us);
+  quickest_exchange_us_ = std::min(quickest_exchange_us_, exchange_us);
+  busy_slowdowns_.push_back(std::ranges::max(gather_all(world_, together_us)) / std::max(1e-3, alone_us));
+  stream_together_rates_.push_back(std::ranges::min(gather_all(world_, rate)));
 }
 
 // What is trained to see its ops: shares of models, from small microbatches to large ones.
@@ -174,30 +176,45 @@ void Measuring::check() const {
 void Measuring::measure_ops(DType dtype, int threads, bool all_ranks) {
   const auto backend = make_cpu_backend(threads);
   const double budget_s = options_.quick ? 0.1 : 0.5;
-  StepTimes alone_times, together_times;
+  OpsMeasured& ops = ops_.emplace_back(OpsMeasured{dtype, threads, {}, {}});
   for (const MeasuredStep& step : steps_of(dtype, threads)) {
     const Config config = config_of(step);
-    alone([&] { alone_times.add(measure_steps(config, *backend, budget_s)); });
+    alone([&] { ops.alone.add(measure_steps(config, *backend, budget_s)); });
     if (all_ranks && world_ && (step.micro_batch == 4 || is_large(config)))
-      together([&] { together_times.add(measure_steps(config, *backend, budget_s)); });
+      together([&] { ops.together.add(measure_steps(config, *backend, budget_s)); });
   }
-  if (!is_first()) return;
-  for (CpuOpCost& cost :
-       op_costs(alone_times, together_times, dtype, threads, memory_slower_, cpu_.busy_slowdown)) {
-    for (const CpuOpCost::Shape& shape : cost.shapes)
-      if (cost.op.starts_with("linear"))
-        peak_flops_[dtype] = std::max(peak_flops_[dtype], shape.flops / (shape.us * 1e-6) / threads);
-    cpu_.ops.push_back(std::move(cost));
+}
+
+// From all that was measured, on the first rank.
+void Measuring::conclude() {
+  const bool several = world_ != nullptr;
+  cpu_.cores = std::max(1, here_.cores);
+  cpu_.hosts = num_hosts();
+  cpu_.busy_slowdown = several ? std::max(1.0, median(busy_slowdowns_)) : 1;
+  const double one_rate = median(stream_rates_), rate_of_all = several ? median(stream_together_rates_) : one_rate;
+  cpu_.stream_gb_per_s = std::max(0.01, one_rate * 1e-9 / threads_);
+  const double all = several ? rate_of_all * here_.ranks_on_host : one_rate;
+  cpu_.stream_all_gb_per_s = std::max(0.01, std::min(all * 1e-9, cpu_.stream_gb_per_s * cpu_.cores));
+  const double memory_slower = std::max(1.0, one_rate / rate_of_all);
+  std::vector<double> rest_us;
+  for (const auto& [dtype, threads, alone, together] : ops_) {
+    for (CpuOpCost& cost : op_costs(alone, together, dtype, threads, memory_slower, cpu_.busy_slowdown)) {
+      for (const CpuOpCost::Shape& shape : cost.shapes)
+        if (cost.op.starts_with("linear"))
+          peak_flops_[dtype] = std::max(peak_flops_[dtype], shape.flops / (shape.us * 1e-6) / threads);
+      cpu_.ops.push_back(std::move(cost));
+    }
+    rest_us.insert(rest_us.end(), alone.rest_us.begin(), alone.rest_us.end());
   }
-  rest_us_.insert(rest_us_.end(), alone_times.rest_us.begin(), alone_times.rest_us.end());
+  cpu_.step_us = quiet_mean(rest_us);
 }
 
 void Measuring::measure_transfers() {
   if (world_ == nullptr) return;
-  const int rounds = options_.quick ? 12 : 40, hosts = static_cast<int>(cpu_.hosts);
+  const int rounds = options_.quick ? 12 : 40;
   const LaneTimes lane = measure_lane(*world_, rounds);
   cpu_.wake_us = lane.wake_us, cpu_.post_us = lane.post_us;
-  cpu_.transfers = measure_collectives(*world_, hosts, lane, rounds);
+  cpu_.transfers = measure_collectives(*world_, num_hosts(), lane, rounds);
   cpu_.transfers.push_back(measure_messages(*world_, 1, rounds));
 }
 
@@ -240,22 +257,20 @@ Profile Measuring::profile() const {
 
 Measurement Measuring::run() {
   run_agreed(world_, [&] { check(); });
-  look_for_drift();
-  measure_cores();
-  look_for_drift();
+  look_again();
   measure_ops(DType::kBF16, threads_, true);
-  look_for_drift();
+  look_again();
   if (!options_.quick) measure_ops(DType::kF32, threads_, true);
   // A rank that has the host for itself.
   if (!here_.launch.launched && here_.cores > threads_) {
     measure_ops(DType::kBF16, here_.cores, false);
     if (!options_.quick) measure_ops(DType::kF32, here_.cores, false);
   }
-  look_for_drift();
+  look_again();
   measure_transfers();
-  look_for_drift();
+  look_again();
   if (!is_first()) return {};
-  cpu_.step_us = quiet_mean(rest_us_);
+  conclude();
   const auto add = [&](Findings more) { findings_.insert(findings_.end(), more.begin(), more.end()); };
   add(launch_findings(here_.launch, here_.ranks_on_host, here_.cores,
                       static_cast<int>(std::thread::hardware_concurrency()), threads_));

@@ -21,6 +21,11 @@ double quiet_mean(const std::vector<double>& samples) {
   return sum / count;
 }
 
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
+}
+
 void fit(CpuOpCost& cost) {
   // us = constant + work * slope, with weights 1 / us^2: sums over shapes.
   double n = 0, x = 0, xx = 0, y = 0, xy = 0;

@@ -14,6 +14,9 @@ double quiet_limit(std::vector<double> samples);
 // The mean of those. 0 without samples.
 double quiet_mean(const std::vector<double>& samples);
 
+// Of things that a disturbance makes larger or smaller: the one in the middle, or the mean of two. REQUIRES: values.
+double median(std::vector<double> values);
+
 // constant_us and giga_per_s through the measured shapes: least squares of relative errors, with neither below
 // zero. One shape: a rate alone; shapes that take no longer with more work: a constant alone.
 void fit(CpuOpCost& cost);

@@ -19,6 +19,13 @@ TEST(Samples, WhatOthersSlowedDownDoesNotCount) {
   EXPECT_NEAR(quiet_mean(samples), (19 * 100 + 10) / 20.0, 1e-9);
 }
 
+// How much slower a core got beside others, five times: whatever made one of them long does not count.
+TEST(Samples, TheMiddleOneIsNotDisturbed) {
+  EXPECT_DOUBLE_EQ(median({1.06, 1.37, 1.05, 1.06, 1.07}), 1.06);
+  EXPECT_DOUBLE_EQ(median({34.7, 27.2}), (34.7 + 27.2) / 2);
+  EXPECT_DOUBLE_EQ(median({3}), 3);
+}
+
 TEST(Samples, AFamilyIsAConstantAndARate) {
   CpuOpCost cost{.by_bytes = false, .shapes = {{1e6, 0, 15}, {1e7, 0, 60}, {1e8, 0, 510}}};
   fit(cost);
