@@ -25,8 +25,8 @@ bool is_product(std::string_view op) { return op.starts_with("linear"); }
 constexpr double kForwardPasses = 4, kBackwardPasses = 5;  // softmax and dropout; dropout and softmax backward
 
 // Tensor cores want operands whose rows are multiples of 16 bytes (NVIDIA, "Matrix multiplication background user's
-// guide", section 4.1). For others the libraries have kernels that load and multiply less at once: nanoGPT's steps became
-// 25 % shorter with 50,304 tokens instead of 50,257 (A. Karpathy, 2023), vTrain's logits have such rows.
+// guide", section 4.1). For others the libraries have kernels that load and multiply less at once: nanoGPT trained
+// about 25 % faster with 50,304 tokens instead of 50,257 (A. Karpathy, 2023), which is 16 % with this factor.
 constexpr double kAlignedBytes = 16, kUnalignedFactor = 1.8;
 
 bool is_aligned(double row, DType dtype) {
