@@ -35,6 +35,7 @@ TIE = 1.06
 
 def predict(grid, plan, program, changes):
     tp, pp, micro_batch, _ = plan
+    # vTrain leaves out the tokens that tp does not divide; all other vocabularies it divides.
     flags = {"ranks": grid["ranks"], "layers": grid["layers"], "hidden": grid["hidden"], "heads": grid["heads"],
              "kv-heads": grid["kv_heads"], "head-dim": grid["hidden"] // grid["heads"], "ffn": grid["ffn"],
              "vocab": grid["vocab"] // tp * tp, "seq": grid["seq"], "tp": tp, "pp": pp, "micro-batch": micro_batch,

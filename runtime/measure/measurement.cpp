@@ -121,14 +121,6 @@ double Measuring::stream_rate() {
 void Measuring::look_again() {
   double alone_us = 0, together_us = 0, rate = 0;
   alone([&] {
-    const ProductTimes now = product_us();
-    alone_us = now.quiet_us;
-    slowest_us_ = std::max(slowest_us_, now.mean_us), quickest_us_ = std::min(quickest_us_, now.quiet_us);
-  });
-  together([&] { together_us = product_us().quiet_us; });
-  alone([&] { stream_rates_.push_back(stream_rate()); });
-  together([&] { rate = stream_rate(); });
-  alone([&] {
     for (const DType dtype : {DType::kBF16, DType::kF32}) {
       FixedProduct large(dtype, 1024, threads_);
       for (int i = 0; i < 8; ++i) {
@@ -137,8 +129,14 @@ void Measuring::look_again() {
         peak_flops_[dtype] = std::max(peak_flops_[dtype], large.flops() / seconds_since(begin) / threads_);
       }
     }
+    stream_rates_.push_back(stream_rate());
+    const ProductTimes now = product_us();
+    alone_us = now.quiet_us;
+    slowest_us_ = std::max(slowest_us_, now.mean_us), quickest_us_ = std::min(quickest_us_, now.quiet_us);
   });
   if (world_ == nullptr) return;
+  together([&] { together_us = product_us().quiet_us; });
+  together([&] { rate = stream_rate(); });
   const double exchange_us = fixed_exchange_us(*world_);
   slowest_exchange_us_ = std::max(slowest_exchange_us_, exchange_us);
   quickest_exchange_us_ = std::min(quickest_exchange_us_, exchange_us);
