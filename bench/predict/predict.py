@@ -69,16 +69,33 @@ def main():
     print("| stack, cluster | rows | predicted / measured: mean | least | most | error: mean | worst | "
           "with one scalar: mean | worst | goal |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for stack, list_of in ratios.items():
-        mean = math.exp(statistics.mean(map(math.log, list_of)))
-        errors = [100 * abs(ratio - 1) for ratio in list_of]
-        scaled = [100 * abs(ratio / mean - 1) for ratio in list_of]
-        goal, with_scalar = next((goal for name, goal in GOALS.items() if stack.startswith(name)), (None, False))
+    for name in dict.fromkeys(goal_of(stack) or stack for stack in ratios):
+        stacks = {stack: list_of for stack, list_of in ratios.items() if (goal_of(stack) or stack) == name}
+        for stack, list_of in stacks.items():
+            print_row(stack, [list_of], GOALS.get(name) if len(stacks) == 1 else None)
+        if len(stacks) > 1:
+            print_row(f"{name}, all", list(stacks.values()), GOALS[name])
+
+
+def goal_of(stack):
+    """The name of the goal that a stack falls under."""
+    return next((name for name in GOALS if stack.startswith(name)), None)
+
+
+def print_row(label, stacks, goal):
+    """One row of the table, of ratios of one or more stacks. Each stack has a scalar of its own."""
+    means = [math.exp(statistics.mean(map(math.log, ratios))) for ratios in stacks]
+    every = [ratio for ratios in stacks for ratio in ratios]
+    errors = [100 * abs(ratio - 1) for ratio in every]
+    scaled = [100 * abs(ratio / mean - 1) for ratios, mean in zip(stacks, means) for ratio in ratios]
+    words = ""
+    if goal:
+        percent, with_scalar = goal
         reached = statistics.mean(scaled if with_scalar else errors)
-        words = "" if goal is None else f"{goal} %{'' if reached <= goal else ', missed'}"
-        print(f"| {stack} | {len(list_of)} | {mean:.2f} | {min(list_of):.2f} | {max(list_of):.2f} | "
-              f"{statistics.mean(errors):.1f} % | {max(errors):.1f} % | {statistics.mean(scaled):.1f} % | "
-              f"{max(scaled):.1f} % | {words} |")
+        words = f"{percent} %{'' if reached <= percent else ', missed'}"
+    print(f"| {label} | {len(every)} | {math.exp(statistics.mean(map(math.log, every))):.2f} | {min(every):.2f} | "
+          f"{max(every):.2f} | {statistics.mean(errors):.1f} % | {max(errors):.1f} % | {statistics.mean(scaled):.1f} % | "
+          f"{max(scaled):.1f} % | {words} |")
 
 
 if __name__ == "__main__":
