@@ -26,6 +26,24 @@ double bytes_of(const TensorType& type, const Mesh& mesh, DType wire) {
          static_cast<double>(size_bytes(narrowed ? wire : type.dtype));
 }
 
+// Whether a rank's own part of a state lies in the whole: then nothing is launched.
+bool is_in_place(const Graph& graph, const Node& node) {
+  const auto* const collective = dynamic_cast<const Collective*>(node.op.get());
+  if (collective == nullptr || !collective->is_local() || node.writes.empty()) return false;
+  const auto memory_of = [&](StateId state) { return graph[state].storage.valid() ? graph[state].storage : state; };
+  const StateId from = graph[node.inputs[0]].state;
+  return from.valid() && memory_of(from) == memory_of(node.writes[0]);
+}
+
+// Of all collectives of one kind that belong together with this one, as those of all gradients do.
+double bytes_together(const Graph& graph, const Node& node, CollectiveOp op) {
+  double bytes = 0;
+  for (const Node& other : graph.nodes())
+    if (other.lane == node.lane && other.scope == node.scope && size_of(graph, other).op == op)
+      bytes += size_of(graph, other).bytes;
+  return bytes;
+}
+
 }  // namespace
 
 CommunicationSize size_of(const Graph& graph, const Node& node) {
@@ -77,6 +95,8 @@ SimulatedCosts::SimulatedCosts(const Plan& plan, const Profile& profile)
         const ValueId value = node.inputs.empty() ? node.outputs[0] : node.inputs[0];
         own.message_bytes =
             static_cast<int64_t>(bytes_of(graph[value].type, graph.mesh(), graph[value].type.dtype));
+      } else if (!profile.is_cpu() && is_in_place(graph, node)) {
+        own.launches = 0;
       } else if (node.lane == Lane::kCompute) {
         bool guessed = false;
         own.seconds = kernel_seconds(graph, node, cost, guessed);
@@ -170,8 +190,13 @@ const SharedTransfer& SimulatedCosts::collective(int pp, int index) {
   }
   const auto [op, bytes] = size_of(graph, node);
   if (profile_.is_cpu()) {
-    SharedTransfer& own = cpu_collectives_[{pp, index}];
+    SharedTransfer& own = of_nodes_[{pp, index}];
     own.latency_s = cpu_collective_s(pp, *collective, graph[node.inputs[0]].type.dtype, op, bytes);
+    known = &own;
+  } else if (node.lane == Lane::kDp && profile_.device.serial_collectives >= 2) {
+    const double whole = bytes_together(graph, node, op);
+    SharedTransfer& own = of_nodes_[{pp, index}] = of_groups(pp, collective->axis, op, whole);
+    own.latency_s *= bytes / whole, own.bytes *= bytes / whole;
     known = &own;
   } else {
     known = &of_groups(pp, collective->axis, op, bytes);

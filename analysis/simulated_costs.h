@@ -97,7 +97,7 @@ class SimulatedCosts {
   Topology topology_;                                            // of a profile of GPUs
   std::vector<std::vector<const SharedTransfer*>> collectives_;  // by pp and node; nullptr: not asked for yet
   std::map<std::tuple<int, Axis, int, double>, SharedTransfer> groups_;  // by pp, axis, op, bytes
-  std::map<std::pair<int, int>, SharedTransfer> cpu_collectives_;        // by pp and node
+  std::map<std::pair<int, int>, SharedTransfer> of_nodes_;  // by pp and node: of CPUs, and of parts of a whole
   std::map<std::tuple<int, int, int64_t>, SharedTransfer> messages_, activations_;
 };
 

@@ -62,6 +62,7 @@ bool RankSimulation::run() {
       ++action_;
       TRINE_CHECK(action_ < static_cast<int>(program_.actions().size()) + 1, "pp {}: no end", pp_);
       commands_.clear(), next_ = 0;
+      if (host_waits_ >= 1) host_ = std::max(host_, compute_);
       if (action_ == static_cast<int>(program_.actions().size()))
         for (const Command& command : std::exchange(deferred_, {})) enqueue(command);
       program_.for_each_of(action_, [&](const Command& command) { commands_.push_back(command); });

@@ -88,6 +88,11 @@ constexpr auto kPasses = std::to_array<Passes>({{"add_rms_norm", 1, 1, 1},
                                                 {"cross_entropy_grad", 0, 12, 1},
                                                 {"adamw", 0, 26, 4}});
 
+// A few kernels update all weights (Apex's multi_tensor_apply): their launches count for nothing.
+bool is_of_other_optimizer(const DeviceProfile& device, const Op& op) {
+  return device.optimizer_bytes > 0 && (op.name() == "adamw" || op.name() == "squared_norm");
+}
+
 double unfused_passes_s(const DeviceProfile& device, const Op& op, const Shape& first, DType dtype) {
   const auto* const found = std::ranges::find(kPasses, op.name(), &Passes::op);
   if (device.unfused_passes == 0 || found == kPasses.end()) return 0;
@@ -149,10 +154,15 @@ double kernel_s(const DeviceProfile& device, const Op& op, std::span<const Shape
   }
   if (op.name() == "embedding_grad" && !out.empty())
     return launch + streamed + accumulate_s(device, static_cast<double>(out[0].num_elements()));
+  if (is_of_other_optimizer(device, op))
+    return op.name() == "adamw" ? static_cast<double>(in[0].num_elements()) * device.optimizer_bytes /
+                                      (device.memory_gb_per_s * 1e9 * device.memory_share)
+                                : 0;
   return launch + streamed + (in.empty() ? 0 : unfused_passes_s(device, op, in[0], dtype));
 }
 
 double launches(const DeviceProfile& device, const Op& op, std::span<const Shape> in) {
+  if (is_of_other_optimizer(device, op)) return 0;
   if (device.unfused_attention == 0) return 1;
   const auto of = [&](const auto& attention) {
     const double heads =

@@ -39,9 +39,10 @@ struct DeviceProfile {
   // What other programs do otherwise than this one, for which all of these are 0 (docs/clusters.md).
   double unfused_attention = 0;   // 1: scores of all pairs go through memory; 2: and are made again backward
   double unfused_passes = 0;      // 1: sums, dropout, gradients of norms and the f32 loss are kernels of their own
-  double serial_collectives = 0;  // 1: kernels wait for those of tensor parallelism; 2: for all, and gradients wait
-  double host_waits = 0;          // 1: for the device, at each pipeline message; 2: at each kernel
+  double serial_collectives = 0;  // 1: kernels wait for those of tensor parallelism; 2: for all, gradients last
+  double host_waits = 0;          // 1: for the device, at each pipeline message and pass; 2: at each kernel
   double accumulate_bytes = 0;  // moved for each weight and microbatch, beside the product that makes its gradient
+  double optimizer_bytes = 0;   // moved for each weight by an optimizer that takes no norm of gradients; 0: ours
   double scattered_messages = 0;  // 1: what a tp group holds as one is sent in parts, and gathered behind
   double power_w = 0;
 

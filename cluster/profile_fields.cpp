@@ -37,6 +37,7 @@ constexpr auto kFields = std::to_array<ProfileField>({
     TRINE_OPTIONAL("device.serial_collectives", "0, 1 or 2", 0, 2, device.serial_collectives),
     TRINE_OPTIONAL("device.host_waits", "0, 1 or 2", 0, 2, device.host_waits),
     TRINE_OPTIONAL("device.accumulate_bytes", "bytes", 0, 100, device.accumulate_bytes),
+    TRINE_OPTIONAL("device.optimizer_bytes", "bytes", 0, 100, device.optimizer_bytes),
     TRINE_OPTIONAL("device.scattered_messages", "0 or 1", 0, 1, device.scattered_messages),
     TRINE_FIELD("device.link_gb_per_s", "GB/s", 1e-3, 1e4, device.link_gb_per_s),
     TRINE_FIELD("device.power_w", "W", 0, 1e5, device.power_w),

@@ -9,6 +9,7 @@
 #include "analysis/prediction_report.h"
 #include "analysis/simulated_costs.h"
 #include "base/error.h"
+#include "cluster/topology.h"
 #include "plan/config/flags.h"
 #include "tests/data/scratch.h"
 #include "trace/trace_reader.h"
@@ -160,6 +161,61 @@ TEST(Simulator, AHostThatWaitsForMessagesLaunchesNothingMeanwhile) {
   EXPECT_NEAR(waiting.mean.step_s, waiting.step_s, 1e-6 * waiting.step_s);
   // Walked by action it is the same.
   EXPECT_NEAR(simulate(plan, profile, {.slow = {}, .detail = Detail::kAction}).step_s, waiting.step_s, 1e-9);
+}
+
+// A host that waits after each pass launches each microbatch as the first; one that does not launches a pass while the
+// head's products of the one before still run.
+TEST(Simulator, AHostThatWaitsAfterEachPassLaunchesNothingAhead) {
+  const auto plan = [](int batch) {
+    return plan_of(fmt::format("{} --layers 2 --ranks 1 --vocab 50304 --global-batch {}", kModel, batch));
+  };
+  Profile profile = load_profile("a100-80-sxm");
+  profile.device.host_us = 100;
+  const double ahead = simulate(plan(8), profile).step_s;
+  profile.device.host_waits = 1;
+  const double two = simulate(plan(2), profile).step_s, four = simulate(plan(4), profile).step_s,
+               eight = simulate(plan(8), profile).step_s;
+  EXPECT_GT(eight, 1.05 * ahead);
+  EXPECT_NEAR(eight - four, 2 * (four - two), 1e-9);
+  EXPECT_NEAR(simulate(plan(8), profile, {.slow = {}, .detail = Detail::kAction}).step_s, eight, 1e-9);
+}
+
+// Gradients that lie in one buffer are summed at the rate of one long all-reduce.
+TEST(Simulator, GradientsOfOtherProgramsAreSummedAsOne) {
+  const Plan plan = plan_of(std::string(kModel) + "--layers 2 --ranks 8 --zero 0 --global-batch 8");
+  Profile profile = load_profile("a100-80-sxm");
+  const auto of_gradients = [&] {
+    double seconds = 0, bytes = 0;
+    SimulatedCosts costs(plan, profile);
+    const Graph& graph = plan.stages[0].graph;
+    for (int n = 0; n < static_cast<int>(graph.nodes().size()); ++n)
+      if (const Node& node = graph[NodeId{n}]; node.lane == Lane::kDp && node.scope == "gradients")
+        seconds += costs.collective_s(0, n), bytes += size_of(graph, node).bytes;
+    return std::pair(seconds, bytes);
+  };
+  const auto [one_by_one, bytes] = of_gradients();
+  profile.device.serial_collectives = 2;
+  Topology topology(profile);
+  const std::vector<int> ranks = {0, 1, 2, 3, 4, 5, 6, 7};
+  const Transfer whole = topology.collective(CollectiveOp::kAllReduce, bytes, ranks);
+  EXPECT_NEAR(of_gradients().first, whole.latency_s + whole.bytes / topology.links().rate_alone(whole.uses), 1e-9);
+  EXPECT_GT(one_by_one, 1.1 * of_gradients().first);
+}
+
+// A rank's part of a weight lies in the weight: taking it launches no kernel (kernels/cuda/collective.cpp).
+TEST(Simulator, APartThatLiesInTheWholeCostsNothing) {
+  const Plan plan = plan_of(std::string(kModel) + "--layers 2 --ranks 2 --tp 2 --global-batch 2");
+  const SimulatedCosts costs(plan, load_profile("rtx4090"));
+  const Graph& graph = plan.stages[0].graph;
+  int parts = 0;
+  for (int n = 0; n < static_cast<int>(graph.nodes().size()); ++n) {
+    const Node& node = graph[NodeId{n}];
+    if (node.scope != "adamw" || node.op->name() != "enter") continue;
+    ++parts;
+    EXPECT_EQ(costs.node(0, n).seconds, 0) << n;
+    EXPECT_EQ(costs.node(0, n).launches, 0) << n;
+  }
+  EXPECT_GT(parts, 0);
 }
 
 // 64 MB that four ranks hold as one: a quarter each crosses 10 GB/s, then each gathers three quarters over 20 GB/s.
