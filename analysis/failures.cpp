@@ -8,6 +8,12 @@
 
 namespace trine {
 
+namespace {
+
+constexpr double kMostDays = 1e6;
+
+}  // namespace
+
 double checkpoint_bytes(double parameters) { return parameters * optimizer_bytes(2); }
 
 RunOutcome run_outcome(const RunInputs& in, double device_hours, double recovery_min, double checkpoint_min) {
@@ -25,22 +31,26 @@ RunOutcome run_outcome(const RunInputs& in, double device_hours, double recovery
   }
   out.recovery_share = 1 - recovery_only_goodput(times);
 
-  out.days = in.compute_days / out.goodput;
-  const double hours = out.days * 24;
-  out.failures = hours / out.between_failures_h;
   out.spare_hosts = spare_hosts(1 / out.between_failures_h, in.repair_hours, in.spare_probability);
-  out.kwh = in.host.watts() / 1e3 * in.disk.hosts * hours;
-  const double energy_usd = out.kwh * in.usd_per_kwh;
+  const double days = in.compute_days / out.goodput, hours = days * 24, hosts = in.host.hosts_of(in.devices);
+  if (!(days < kMostDays)) return out;
+  out.days = days;
+  out.failures = hours / out.between_failures_h;
+  out.kwh = in.host.watts() / 1e3 * hosts * hours;
   if (in.usd_per_device_hour)
     out.usd = *in.usd_per_device_hour * in.devices * hours;
   else if (in.host.usd() > 0)
-    out.usd = purchase_usd_per_hour(in.host.usd()) * (in.disk.hosts + out.spare_hosts) * hours + energy_usd;
+    out.usd = purchase_usd_per_hour(in.host.usd()) * (hosts + static_cast<double>(out.spare_hosts)) * hours +
+              *out.kwh * in.usd_per_kwh;
   return out;
 }
 
 namespace {
 
 nlohmann::json to_json(const RunOutcome& out) {
+  const auto known = [](const std::optional<double>& value) {
+    return value ? nlohmann::json(*value) : nlohmann::json();
+  };
   return {{"recovery_min", out.recovery_min},
           {"checkpoint_min", out.checkpoint_min},
           {"hours_between_failures", out.between_failures_h},
@@ -51,11 +61,11 @@ nlohmann::json to_json(const RunOutcome& out) {
           {"first_order_goodput", out.first_order},
           {"recovery_share", out.recovery_share},
           {"lost", 1 - out.goodput},
-          {"days", out.days},
-          {"failures", out.failures},
+          {"days", known(out.days)},
+          {"failures", known(out.failures)},
           {"spare_hosts", out.spare_hosts},
-          {"kwh", out.kwh},
-          {"usd", out.usd ? nlohmann::json(*out.usd) : nlohmann::json(nullptr)}};
+          {"kwh", known(out.kwh)},
+          {"usd", known(out.usd)}};
 }
 
 }  // namespace
@@ -84,7 +94,7 @@ nlohmann::json failures_json(const RunInputs& in, const std::vector<FailureRate>
           {"repair_hours", in.repair_hours},
           {"spare_probability", in.spare_probability},
           {"rented", in.usd_per_device_hour.has_value()},
-          {"kw", in.host.watts() / 1e3 * in.disk.hosts},
+          {"kw", in.host.watts() / 1e3 * in.host.hosts_of(in.devices)},
           {"rates", list}};
 }
 
@@ -107,8 +117,9 @@ std::string failures_text(const nlohmann::json& f) {
                             ? minutes(one.at("hours_between_failures").get<double>() * 60)
                             : number(one.at("hours_between_failures")) + " h",
                         minutes(one.at("recovery_min")), minutes(one.at("checkpoint_min")),
-                        minutes(one.at("interval_min")), percent(one.at("goodput")), number(one.at("days")),
-                        number(one.at("spare_hosts")), short_number(one.at("kwh").get<double>() / 1e3),
+                        minutes(one.at("interval_min")), percent(one.at("goodput")),
+                        one.at("days").is_null() ? "never" : number(one.at("days")), number(one.at("spare_hosts")),
+                        one.at("kwh").is_null() ? "-" : short_number(one.at("kwh").get<double>() / 1e3),
                         number(one.at("usd")));
   };
   for (const json& rate : f.at("rates")) {

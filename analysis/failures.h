@@ -1,6 +1,7 @@
 // What a training run takes with failures: days, spare hosts, energy and money. `plan_llama failures`.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -26,7 +27,7 @@ double checkpoint_bytes(double parameters);
 struct RunInputs {
   double devices = 0;
   double compute_days = 0;                    // that the run would take if nothing ever failed
-  HostCost host;                              // prices and power; 0 where unknown
+  HostCost host;                              // of a full one: prices and power; 0 where unknown
   std::optional<double> usd_per_device_hour;  // rent; none: bought
   CheckpointTimes disk;
   // Of the run in minutes; none: what goes with the rate (the article's for a named one, else from the disk).
@@ -42,12 +43,12 @@ struct RunOutcome {
   double young_interval_min = 0, young_goodput = 0;  // at Young's interval; first_order: what his formula promises
   double first_order = 0;
   double recovery_share = 0;  // R/M: the loss if only recoveries counted
-  double days = 0, failures = 0;
-  int spare_hosts = 0;
-  double kwh = 0;
-  std::optional<double> usd;  // none: no price known
+  int64_t spare_hosts = 0;
+  // None: it never ends (failures come faster than it recovers: more than a million days).
+  std::optional<double> days, failures, kwh;
+  std::optional<double> usd;  // none also where no price is known
 };
-// REQUIRES: devices, hosts and days above 0.
+// Devices that fill no host pay for their share of one. REQUIRES: devices, hosts and days above 0.
 RunOutcome run_outcome(const RunInputs& inputs, double device_hours_per_failure, double recovery_min,
                        double checkpoint_min);
 

@@ -8,6 +8,11 @@
 #include "base/text.h"
 
 namespace trine {
+namespace {
+
+constexpr double kLeastFailureHours = 0.01, kMostFailureHours = 1e12;
+
+}  // namespace
 
 double goodput(const FailureTimes& t, double interval) {
   TRINE_CHECK(interval > 0 && t.between_failures > 0);
@@ -57,28 +62,44 @@ FailureRate parse_failure_rate(const std::string& text) {
   if (const FailureRate* rate = find_failure_rate(text)) return *rate;
   double hours = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), hours);
-  if (error == std::errc{} && end == text.data() + text.size() && std::isfinite(hours) && hours > 0)
+  if (error == std::errc{} && end == text.data() + text.size() && hours >= kLeastFailureHours &&
+      hours <= kMostFailureHours)
     return {"own", hours, "as given"};
   const auto meant = nearest(text, {"article", "llama3", "opt175"});
   throw ConfigError(
       fmt::format("[flags] --failures is \"{}\". It needs article, llama3, "
-                  "opt175 or device-hours per failure, such as 20000.{}",
+                  "opt175 or device-hours per failure from 0.01 to 1e12, such as 20000.{}",
                   text, meant ? fmt::format(" Did you mean {}?", *meant) : ""));
 }
 
-int poisson_quantile(double mean, double probability) {
-  TRINE_CHECK(mean >= 0 && probability > 0 && probability < 1);
+namespace {
+
+// z with P(Z <= z) = probability, Z standard normal, by bisection.
+double normal_quantile(double probability) {
+  double low = -40, high = 40;
+  for (int i = 0; i < 100; ++i) {
+    const double z = (low + high) / 2;
+    (0.5 * std::erfc(-z / std::sqrt(2.0)) < probability ? low : high) = z;
+  }
+  return high;
+}
+
+}  // namespace
+
+int64_t poisson_quantile(double mean, double probability) {
+  TRINE_CHECK(mean >= 0 && mean < 1e18 && probability > 0 && probability < 1);
   if (mean == 0) return 0;
+  if (mean >= 1e6) return static_cast<int64_t>(mean + normal_quantile(probability) * std::sqrt(mean));
   // Terms by logarithms: e^-mean is 0 for a mean of a thousand.
   double sum = 0;
-  for (int k = 0;; ++k) {
-    sum += std::exp(k * std::log(mean) - mean - std::lgamma(k + 1.0));
+  for (double k = 0;; ++k) {
+    sum += std::exp(k * std::log(mean) - mean - std::lgamma(k + 1));
     // Past the mean, terms that no longer add anything: rounding keeps the sum below a probability near 1.
-    if (sum >= probability || k > mean + 50 * std::sqrt(mean) + 50) return k;
+    if (sum >= probability || k > mean + 50 * std::sqrt(mean) + 50) return static_cast<int64_t>(k);
   }
 }
 
-int spare_hosts(double failures_per_hour, double repair_hours, double probability) {
+int64_t spare_hosts(double failures_per_hour, double repair_hours, double probability) {
   return poisson_quantile(failures_per_hour * repair_hours, probability);
 }
 

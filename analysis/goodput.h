@@ -6,6 +6,7 @@
 // between two of them. All times in one unit, of the caller's choice.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -57,10 +58,11 @@ inline constexpr double kArticleRecoveryMin = 10, kArticleCheckpointMin = 1;
 // Mean hours between two failures of any of `devices`.
 inline double hours_between_failures(double device_hours, double devices) { return device_hours / devices; }
 
-// The smallest k with P(X <= k) >= probability, X Poisson. REQUIRES: mean >= 0, 0 < probability < 1.
-int poisson_quantile(double mean, double probability);
+// The smallest k with P(X <= k) >= probability, X Poisson; from a mean of a million on the normal distribution's, which is
+// then within a few of it. REQUIRES: mean >= 0, 0 < probability < 1.
+int64_t poisson_quantile(double mean, double probability);
 // Hosts to keep in reserve: failed ones are away for `repair_hours` each, so that their number is Poisson; with so
 // many spares the run waits for none with this probability.
-int spare_hosts(double failures_per_hour, double repair_hours, double probability);
+int64_t spare_hosts(double failures_per_hour, double repair_hours, double probability);
 
 }  // namespace trine

@@ -23,8 +23,7 @@ InferenceSetup inference_on(const Machine& machine, const LlamaConfig& model, co
   setup.hop_s = [machine, split](int stage, double bytes) {
     return machine.message_s(bytes, stage * split.tp, (stage + 1) % split.pp * split.tp);
   };
-  setup.usd_per_hour = price_hour ? *price_hour * devices
-                                  : machine.host_cost().usd_per_hour() / machine.devices_per_host() * devices;
+  setup.usd_per_hour = price_hour ? *price_hour * devices : machine.usd_per_hour(devices);
   return setup;
 }
 
@@ -106,7 +105,7 @@ json other_networks(const Machine& machine, const InferenceSetup& setup) {
   json list = json::array();
   const int replica = setup.split.tp * setup.split.pp, hosts = machine.hosts(setup.split.devices());
   if (replica <= machine.devices_per_host()) return list;
-  const double bought = machine.host_cost().usd_per_hour() / machine.devices_per_host() * setup.split.devices();
+  const double bought = machine.usd_per_hour(setup.split.devices());
   const bool rented = std::abs(setup.usd_per_hour - bought) > 1e-9 * bought;
   const std::optional<double> now_usd = nic_usd(machine.network_gbit());
   for (const double gbit : {1, 10, 25, 100, 200}) {

@@ -31,14 +31,6 @@ Machine Machine::with_network(double gbit) const {
   return Machine(std::move(profile));
 }
 
-HostCost Machine::host_cost(int devices) const {
-  HostCost cost = host_cost();
-  if (devices >= devices_per_host()) return cost;
-  const double share = static_cast<double>(devices) / devices_per_host();
-  cost.devices = devices, cost.chassis_usd *= share, cost.chassis_w *= share;
-  return cost;
-}
-
 HostCost Machine::host_cost() const {
   return {.devices = profile_.host.devices,
           .device_usd = profile_.device_usd,

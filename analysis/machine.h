@@ -34,9 +34,11 @@ class Machine {
   double network_gbit() const { return profile_.network.nics * profile_.network.nic_gb_per_s * 8; }  // of a host
   // The same hosts with one NIC of so many Gb/s.
   Machine with_network(double gbit) const;
-  HostCost host_cost() const;
-  // Of the host of so many devices, where they are fewer than a host has: their share of it.
-  HostCost host_cost(int devices) const;
+  HostCost host_cost() const;  // of a full one
+  // Of so many devices with their share of the hosts: new, in power, and both by the hour.
+  double purchase_usd(double devices) const { return host_cost().usd() * host_cost().hosts_of(devices); }
+  double watts(double devices) const { return host_cost().watts() * host_cost().hosts_of(devices); }
+  double usd_per_hour(double devices) const { return host_cost().usd_per_hour() * host_cost().hosts_of(devices); }
 
   // `bytes` on each of n devices that fill hosts one after another.
   double all_reduce_s(int n, double bytes) const;

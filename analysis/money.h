@@ -23,6 +23,8 @@ struct HostCost {
   double chassis_usd = 0, chassis_w = 0;  // everything but the devices
   double usd() const { return devices * device_usd + chassis_usd; }
   double watts() const { return devices * device_w + chassis_w; }
+  // How many hosts so many devices are; those that fill none are their share of one.
+  double hosts_of(double number) const { return number / devices; }
   double usd_per_hour(double usd_per_kwh = kEnergyUsdPerKwh) const {
     return purchase_usd_per_hour(usd()) + energy_usd_per_hour(watts(), usd_per_kwh);
   }

@@ -24,16 +24,6 @@ std::vector<Nic> nics_for_sale() {
 
 bool has_price(const Profile& profile) { return profile.device_usd > 0; }
 
-double purchase_usd(const Profile& profile, int devices) {
-  const Machine machine(profile);
-  return machine.host_cost(devices).usd() * machine.hosts(devices);
-}
-
-double watts(const Profile& profile, int devices) {
-  const Machine machine(profile);
-  return machine.host_cost(devices).watts() * machine.hosts(devices);
-}
-
 std::string source_of(const Profile& profile, const char* path) {
   const auto found = profile.sources.find(path);
   return found == profile.sources.end() ? std::string("as given") : found->second.source;
@@ -68,7 +58,7 @@ Price price_of_cluster(const Profile& now, const Profile& other, int devices) {
   if (!has_price(now)) return not_for_sale(fmt::format("what {} cost is not known", now.name));
   if (!has_price(other)) return not_for_sale(fmt::format("what {} cost is not known", other.name));
   const auto usd = [](double value) { return format_count(std::llround(value)); };
-  const double then = purchase_usd(other, devices), before = purchase_usd(now, devices);
+  const double then = Machine(other).purchase_usd(devices), before = Machine(now).purchase_usd(devices);
   return {then - before,
           fmt::format("{} at {} USD ({}), {} with hosts, instead of {} at {} ({}), {} with hosts",
                       other.device.name, usd(other.device_usd), source_of(other, "price.device_usd"), usd(then),
@@ -80,10 +70,10 @@ std::optional<double> token_cost_change(const Profile& now, const Profile& then,
   if (!price.usd) return std::nullopt;
   if (*price.usd == 0) return step_s_then / step_s_now - 1;
   if (!has_price(now)) return std::nullopt;
-  const double hour_now =
-                   purchase_usd_per_hour(purchase_usd(now, devices)) + energy_usd_per_hour(watts(now, devices)),
-               hour_then = purchase_usd_per_hour(purchase_usd(now, devices) + *price.usd) +
-                           energy_usd_per_hour(watts(then, devices));
+  const Machine machine(now);
+  const double hour_now = machine.usd_per_hour(devices),
+               hour_then = purchase_usd_per_hour(machine.purchase_usd(devices) + *price.usd) +
+                           energy_usd_per_hour(Machine(then).watts(devices));
   return hour_then * step_s_then / (hour_now * step_s_now) - 1;
 }
 

@@ -252,9 +252,8 @@ void add_flags(CLI::App& app, Request& request) {
 
 double tokens_for_money(const PlanQuestion& question, const RunWish& wish, double tokens_per_s) {
   const Machine machine(question.profile);
-  const double hour = wish.usd_per_device_hour
-                          ? *wish.usd_per_device_hour * question.devices
-                          : machine.host_cost(question.devices).usd_per_hour() * machine.hosts(question.devices);
+  const double hour = wish.usd_per_device_hour ? *wish.usd_per_device_hour * question.devices
+                                               : machine.usd_per_hour(question.devices);
   return hour > 0 ? million_tokens_per_usd(tokens_per_s, hour) : 0;
 }
 

@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kMostDays = 1e6, kPurchaseDays = kPurchaseYears * 365;
+constexpr double kPurchaseDays = kPurchaseYears * 365;
 constexpr const char* kLegend =
     "  tp, pp, dp: devices that share each layer, the layers, the batch. vpp: pieces of the pipeline on each "
     "device. mb:\n"
@@ -28,7 +28,7 @@ RunInputs run_of(const PlanQuestion& question, const RunWish& wish, double token
   const Machine machine(question.profile);
   RunInputs run{.devices = static_cast<double>(question.devices),
                 .compute_days = wish.tokens / tokens_per_s / 86400,
-                .host = machine.host_cost(question.devices),
+                .host = machine.host_cost(),
                 .usd_per_device_hour = wish.usd_per_device_hour,
                 .recovery_min = wish.recovery_min,
                 .checkpoint_min = wish.checkpoint_min};
@@ -50,10 +50,8 @@ void add_run(const PlanQuestion& question, const RunWish& wish, double tokens_pe
   json["days"] = nullptr, json["usd"] = nullptr;
   if (wish.tokens <= 0) return;
   const RunOutcome outcome = outcome_of(question, wish, tokens_per_s);
-  if (outcome.days < kMostDays) {  // else it never ends: failures come faster than it recovers
-    json["days"] = outcome.days;
-    if (outcome.usd) json["usd"] = *outcome.usd;
-  }
+  if (outcome.days) json["days"] = *outcome.days;
+  if (outcome.usd) json["usd"] = *outcome.usd;
   if (wish.failure_device_hours) {
     json["goodput"] = outcome.goodput;
     json["spare_hosts"] = outcome.spare_hosts;
@@ -63,7 +61,7 @@ void add_run(const PlanQuestion& question, const RunWish& wish, double tokens_pe
 // Of all hosts, spare ones included, new.
 double purchase_usd(const PlanQuestion& question, const RunOutcome& run) {
   const Machine machine(question.profile);
-  return machine.host_cost(question.devices).usd() * (machine.hosts(question.devices) + run.spare_hosts);
+  return machine.purchase_usd(question.devices) + machine.host_cost().usd() * static_cast<double>(run.spare_hosts);
 }
 
 // Of the best plan, for all that the run takes.
@@ -71,15 +69,15 @@ Json run_json(const PlanQuestion& question, const RunWish& wish, const PlannedLa
               const PredictionCertainty& certainty) {
   if (wish.tokens <= 0) return nullptr;
   const RunOutcome out = outcome_of(question, wish, best.tokens_per_s);
-  Json json = {{"tokens", wish.tokens}, {"ends", out.days < kMostDays}};
+  Json json = {{"tokens", wish.tokens}, {"ends", out.days.has_value()}};
   json["usd_per_device_hour"] = wish.usd_per_device_hour ? Json(*wish.usd_per_device_hour) : Json(nullptr);
-  if (out.days < kMostDays) {
-    json["days"] = out.days;
-    json["low_days"] = out.days * certainty.low, json["high_days"] = out.days * certainty.high;
+  if (out.days) {
+    json["days"] = *out.days;
+    json["low_days"] = *out.days * certainty.low, json["high_days"] = *out.days * certainty.high;
     json["usd"] = out.usd ? Json(*out.usd) : Json(nullptr);
     json["purchase_usd"] = nullptr;
     if (out.usd && !wish.usd_per_device_hour) json["purchase_usd"] = purchase_usd(question, out);
-    json["kwh"] = out.kwh;
+    json["kwh"] = *out.kwh;
   }
   json["failures"] = nullptr;
   if (wish.failure_device_hours)
@@ -329,9 +327,9 @@ void add_savings(const PlanQuestion& question, const RunWish& wish, const Planne
       if (one.price.usd != 0.0) one.token_cost_change.reset();
   if (wish.tokens <= 0) return;
   const RunOutcome run = outcome_of(question, wish, best.tokens_per_s);
-  if (run.days >= kMostDays) return;
+  if (!run.days) return;
   for (WhatIf& one : list) {
-    one.days_saved = run.days * one.gain_s / best.step_s;
+    one.days_saved = *run.days * one.gain_s / best.step_s;
     if (run.usd && one.token_cost_change) one.usd_saved = -*one.token_cost_change * *run.usd;
   }
 }

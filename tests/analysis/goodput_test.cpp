@@ -1,7 +1,8 @@
 #include "analysis/goodput.h"
 
 #include <cmath>
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "analysis/failures.h"
@@ -93,7 +94,7 @@ TEST(Goodput, ExtremesHaveValues) {
 TEST(Goodput, NamesAndHoursOfFailureRates) {
   EXPECT_EQ(parse_failure_rate("article").device_hours, 720);
   EXPECT_EQ(parse_failure_rate("2e4").device_hours, 20000);
-  for (const char* wrong : {"", "lama3", "0", "-5", "inf", "nan", "12h"})
+  for (const char* wrong : {"", "lama3", "0", "-5", "inf", "nan", "12h", "0.001", "1e13"})
     EXPECT_THROW(parse_failure_rate(wrong), ConfigError) << wrong;
 }
 
@@ -105,6 +106,7 @@ TEST(SpareHosts, ArePoissonQuantiles) {
   EXPECT_EQ(poisson_quantile(0, 0.99), 0);
   // sums for a large mean: about mean + 2.33 standard deviations
   EXPECT_NEAR(poisson_quantile(10000, 0.99), 10000 + 233, 3);
+  EXPECT_NEAR(poisson_quantile(999'999, 0.99), poisson_quantile(1'000'001, 0.99), 8);
   EXPECT_EQ(spare_hosts(1.0 / 24, 24, 0.92), 3);
 }
 
@@ -115,20 +117,42 @@ TEST(RunOutcome, DaysEnergyAndMoneyAddUp) {
       .host = {.devices = 8, .device_usd = 1600, .device_w = 450, .chassis_usd = 8000, .chassis_w = 2000},
       .disk = {.bytes = 828e9, .hosts = 256}};
   const RunOutcome out = run_outcome(run, 720, 10, 1);
-  EXPECT_NEAR(out.days, 30 / 0.450, 0.02);
-  EXPECT_NEAR(out.failures, out.days * 24 * 2048 / 720, 1e-6);
-  EXPECT_NEAR(out.kwh, 256 * 5.6 * out.days * 24, 1e-3);
+  EXPECT_NEAR(*out.days, 30 / 0.450, 0.02);
+  EXPECT_NEAR(*out.failures, *out.days * 24 * 2048 / 720, 1e-6);
+  EXPECT_NEAR(*out.kwh, 256 * 5.6 * *out.days * 24, 1e-3);
   // 68 hosts fail in the 24 hours that one is away; a few more to be sure
-  EXPECT_NEAR(out.spare_hosts, 68.3 + 2.33 * std::sqrt(68.3), 2);
+  EXPECT_NEAR(static_cast<double>(out.spare_hosts), 68.3 + 2.33 * std::sqrt(68.3), 2);
   const double host_hour = (8 * 1600 + 8000) / (3 * 365 * 24.0);
-  EXPECT_NEAR(*out.usd, (256 + out.spare_hosts) * host_hour * out.days * 24 + 0.1 * out.kwh, 1);
+  EXPECT_NEAR(*out.usd, (256 + static_cast<double>(out.spare_hosts)) * host_hour * *out.days * 24 + 0.1 * *out.kwh,
+              1);
 
   RunInputs rented = run;
   rented.usd_per_device_hour = 0.4;
-  EXPECT_NEAR(*run_outcome(rented, 720, 10, 1).usd, 0.4 * 2048 * out.days * 24, 1);
+  EXPECT_NEAR(*run_outcome(rented, 720, 10, 1).usd, 0.4 * 2048 * *out.days * 24, 1);
   RunInputs unknown = run;
   unknown.host = {.devices = 8};
   EXPECT_FALSE(run_outcome(unknown, 720, 10, 1).usd);
+
+  // Twelve cards pay for a host and a half.
+  RunInputs twelve = run;
+  twelve.devices = 12, twelve.disk.hosts = 2;
+  const RunOutcome few = run_outcome(twelve, 1e10, 0, 0);
+  EXPECT_NEAR(*few.kwh, 1.5 * 5.6 * *few.days * 24, 1e-6);
+  EXPECT_NEAR(*few.usd, 1.5 * host_hour * *few.days * 24 + 0.1 * *few.kwh, 1e-3);
+}
+
+// A failure each 3 seconds and 10 minutes to recover: no days, no money, and spare hosts as the normal distribution says.
+TEST(RunOutcome, ARunThatNeverEndsHasNoDays) {
+  const RunInputs run{.devices = 1e7,
+                      .compute_days = 30,
+                      .host = {.devices = 8, .device_usd = 1600, .device_w = 450},
+                      .disk = {.bytes = 828e9, .hosts = 1.25e6}};
+  const RunOutcome out = run_outcome(run, 0.01, 10, 1);
+  EXPECT_FALSE(out.days || out.failures || out.kwh || out.usd);
+  EXPECT_NEAR(static_cast<double>(out.spare_hosts), 24e9 + 2.3263 * std::sqrt(24e9), 10);
+  const nlohmann::json json = failures_json(run, {{"own", 0.01, "as given"}});
+  EXPECT_TRUE(json["rates"][0]["days"].is_null());
+  EXPECT_THAT(failures_text(json), testing::HasSubstr("never"));
 }
 
 TEST(CheckpointTimes, FollowBytesHostsAndDisk) {
