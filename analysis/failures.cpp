@@ -10,7 +10,7 @@ namespace trine {
 
 namespace {
 
-constexpr double kMostDays = 1e6;
+constexpr double kNoProgress = 1e-6;  // of the time: the run never ends
 
 }  // namespace
 
@@ -33,7 +33,7 @@ RunOutcome run_outcome(const RunInputs& in, double device_hours, double recovery
 
   out.spare_hosts = spare_hosts(1 / out.between_failures_h, in.repair_hours, in.spare_probability);
   const double days = in.compute_days / out.goodput, hours = days * 24, hosts = in.host.hosts_of(in.devices);
-  if (!(days < kMostDays)) return out;
+  if (!(out.goodput > kNoProgress)) return out;
   out.days = days;
   out.failures = hours / out.between_failures_h;
   out.kwh = in.host.watts() / 1e3 * hosts * hours;

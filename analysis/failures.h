@@ -44,7 +44,7 @@ struct RunOutcome {
   double first_order = 0;
   double recovery_share = 0;  // R/M: the loss if only recoveries counted
   int64_t spare_hosts = 0;
-  // None: it never ends (failures come faster than it recovers: more than a million days).
+  // None: it never ends (failures come faster than it recovers: less than a millionth of the time is progress).
   std::optional<double> days, failures, kwh;
   std::optional<double> usd;  // none also where no price is known
 };

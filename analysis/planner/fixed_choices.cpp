@@ -11,8 +11,8 @@ void check_counts(const FixedChoices& fixed, Problems& problems) {
   };
   at_least_one("tp", fixed.tp), at_least_one("pp", fixed.pp), at_least_one("dp", fixed.dp);
   at_least_one("vpp", fixed.vpp), at_least_one("micro-batch", fixed.micro_batch);
-  if (fixed.zero && (*fixed.zero < 0 || *fixed.zero > 3))
-    problems.add(kWhere, "zero={}: it needs 0, 1, 2 or 3.", *fixed.zero);
+  if (fixed.zero && (*fixed.zero < 0 || *fixed.zero > 1))
+    problems.add(kWhere, "zero={}: it needs 0 or 1.", *fixed.zero);
 }
 
 void check_order(const FixedChoices& fixed, Problems& problems) {

@@ -152,6 +152,10 @@ TEST(RunOutcome, ARunThatNeverEndsHasNoDays) {
   EXPECT_NEAR(static_cast<double>(out.spare_hosts), 24e9 + 2.3263 * std::sqrt(24e9), 10);
   const nlohmann::json json = failures_json(run, {{"own", 0.01, "as given"}});
   EXPECT_TRUE(json["rates"][0]["days"].is_null());
+  // A long one ends.
+  RunInputs longer = run;
+  longer.compute_days = 5e6;
+  EXPECT_NEAR(*run_outcome(longer, 1e12, 0, 0).days, 5e6, 1);
   EXPECT_THAT(failures_text(json), testing::HasSubstr("never"));
 }
 
